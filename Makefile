@@ -1,0 +1,38 @@
+# Two commands do everything on a machine with Python >= 3.11, make and git:
+#   make demo    the whole way on the synthetic planet, report in demo/report
+#   make test    lint, types, tests
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/installed
+
+.PHONY: demo test check lint format install clean
+
+demo: $(STAMP)
+	$(BIN)/ssl4eo demo --out demo --overwrite
+
+test: check
+	$(BIN)/python -m pytest -m "not slow"
+
+check lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(STAMP)
+
+# torch first and pinned: with a range, pip may pick a build of several gigabytes for another CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"Python {sys.version.split()[0]} found, 3.11 or newer expected: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	touch $(STAMP)
+
+clean:
+	rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis

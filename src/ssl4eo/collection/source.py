@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every source of samples can do: list ids without reading pixels, read one by id.
+
+Random access by id is all that resuming, parallel packing and retrying need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ssl4eo.sample import Sample
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the pixels come from: kept in the archive and shown wherever they are shown."""
+
+    title: str
+    synthetic: bool
+    """True for pixels that no satellite saw."""
+    licence: str
+    details: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
+    """Whatever reproduces or cites the data: seed, version, path, DOI."""
+
+
+class Source(Protocol):
+    """A collection of locations whose samples can be read one by one."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the pixels come from."""
+        ...
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that every sample has."""
+        ...
+
+    @property
+    def num_seasons(self) -> int:
+        """Number of dates that every sample has."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of every patch on the 10 m grid [px]."""
+        ...
+
+    def ids(self) -> Sequence[str]:
+        """List the location ids in the source's order, without reading pixels."""
+        ...
+
+    def read(self, location: str) -> Sample:
+        """Read one sample.
+
+        Raises:
+            SourceInvalid: files are missing, unreadable or not what they claim.
+            SampleInvalid: the pixels break the rules of a sample.
+            LocationMissing: no such id.
+        """
+        ...

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything this package raises on purpose, as one tree.
+
+    Ssl4eoError
+    |-- UnknownName          (LookupError)        a name that is in none of our tables
+    |-- ConfigInvalid        (ValueError)         options that cannot work, alone or together
+    |-- ContractMismatch     (ValueError)         values of another kind than the consumer expects
+    |-- SampleInvalid        (ValueError)         a location, image or sample that breaks its own rules
+    |-- SourceInvalid        (OSError)            a foreign file that is missing, unreadable or lies
+    |-- DataMissing          (FileNotFoundError)  something the user named is not there
+    |-- TargetExists         (FileExistsError)    we would overwrite something
+    |-- Busy                 (BlockingIOError)    another process is writing there
+    |-- ArchiveInvalid       (ValueError)         not an archive, or one of another version
+    |-- ShardCorrupt         (OSError)            stored bytes that fail their checksum
+    |-- LocationMissing      (LookupError)        an id or index that the archive does not hold
+    |-- CheckpointInvalid    (ValueError)         a checkpoint that is not ours, cut short, or of another recipe
+    `-- TrainingDiverged     (ArithmeticError)    loss or weights are no longer finite
+
+A message has three parts: what was found, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class Ssl4eoError(Exception):
+    """Base of all errors of this package.
+
+    `found`, `expected` and `remedy` are the three parts of the message; `where` holds
+    data such as `location=` or `path=` for programs that catch the error.
+    """
+
+    def __init__(self, found: str = "", *, expected: str = "", remedy: str = "", **where: Any) -> None:
+        super().__init__(found)
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+        self.where = where
+
+    def __str__(self) -> str:
+        """Join the parts into one readable line."""
+        text = self.found
+        if self.expected:
+            text += f"; expected {self.expected}"
+        if self.remedy:
+            text += f": {self.remedy}"
+        return text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive the way from a worker process: builtin bases would lose the keywords."""
+        return (_rebuild, (type(self), self.found, self.expected, self.remedy, self.where))
+
+
+def _rebuild(kind: type[Ssl4eoError], found: str, expected: str, remedy: str, where: dict[str, Any]) -> Ssl4eoError:
+    return kind(found, expected=expected, remedy=remedy, **where)
+
+
+class UnknownName(Ssl4eoError, LookupError):
+    """A name that is in none of our tables."""
+
+
+class ConfigInvalid(Ssl4eoError, ValueError):
+    """Options that cannot work, alone or together."""
+
+
+class ContractMismatch(Ssl4eoError, ValueError):
+    """Values of another kind than the consumer expects."""
+
+
+class SampleInvalid(Ssl4eoError, ValueError):
+    """A location, image or sample that breaks its own rules."""
+
+
+class SourceInvalid(Ssl4eoError, OSError):
+    """A foreign file that is missing, unreadable, or not what its name says."""
+
+
+class DataMissing(Ssl4eoError, FileNotFoundError):
+    """Something the user named is not there."""
+
+
+class TargetExists(Ssl4eoError, FileExistsError):
+    """The target exists and would be overwritten."""
+
+
+class Busy(Ssl4eoError, BlockingIOError):
+    """Another process is writing to the same target."""
+
+
+class ArchiveInvalid(Ssl4eoError, ValueError):
+    """Not an archive of this package, or one of a version it cannot read."""
+
+
+class ShardCorrupt(Ssl4eoError, OSError):
+    """Stored bytes that are missing, cut short, or fail their checksum."""
+
+
+class LocationMissing(Ssl4eoError, LookupError):
+    """An id, index or season that the archive does not hold."""
+
+
+class CheckpointInvalid(Ssl4eoError, ValueError):
+    """A checkpoint that is not ours, is cut short, or belongs to another recipe."""
+
+
+class TrainingDiverged(Ssl4eoError, ArithmeticError):
+    """Loss or weights are no longer finite."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> UnknownName:
+    """Make the error for a name that is not in a table, with the nearest ones as a remedy.
+
+    >>> str(unknown_name("modality", "S2L1D", ["S2L1C", "S1GRD"]))
+    "no modality is called 'S2L1D'; expected one of S2L1C, S1GRD: did you mean S2L1C?"
+    """
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    remedy = f"did you mean {near[0]}?" if near else ""
+    return UnknownName(f"no {kind} is called {name!r}", expected=f"one of {', '.join(known)}", remedy=remedy)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are whole or absent: atomic writes, JSON lines, locks.
+
+A file gets its final name only when all its bytes are on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssl4eo.errors import Busy, DataMissing, SourceInvalid, TargetExists
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Generator[Path]:
+    """Give a temporary name beside `path`; rename it to `path` when the block ends well.
+
+    The bytes are flushed to disk before the rename; on any error the temporary file goes
+    and what stood under `path` stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON atomically, indented, keys in the given order."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
+    """Append one JSON object as a line, in a single write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Read JSON lines; a last line cut short by a crash is left out.
+
+    Raises:
+        DataMissing: there is no such file.
+        SourceInvalid: a line that is not the last is not JSON.
+    """
+    if not path.is_file():
+        raise DataMissing(f"no file {path}", expected="a JSON-lines file", path=str(path))
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):  # no newline after it: the write was cut short
+                return
+            raise SourceInvalid(
+                f"line {number} of {path} is not JSON", expected="one object a line", path=str(path)
+            ) from error
+
+
+def require_absent(path: Path, what: str) -> None:
+    """Raise if something stands at `path`.
+
+    Raises:
+        TargetExists: it does; nothing was changed.
+    """
+    if path.exists():
+        raise TargetExists(
+            f"{path} exists",
+            expected=f"no {what} there yet",
+            remedy="choose another name, or remove it yourself",
+            path=str(path),
+        )
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Generator[None]:
+    """Hold the lock file `path` for the length of the block.
+
+    Raises:
+        Busy: another process holds it. A lock goes with its process, whatever ends it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise Busy(
+                f"{path.parent} is being written by another process",
+                expected="one writer at a time",
+                remedy="wait for it to end, or stop it",
+                path=str(path),
+            ) from error
+        yield

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ground under a patch: sizes of the native grids and bilinear change of grid.
+
+All grids of a patch share their outer edge, so pixel centres differ by half a pixel:
+coordinate x of one grid is (x + 0.5) * scale - 0.5 of another. Axes are (band, y, x), y runs north to south.
+Pure NumPy; the training path has its own, batched, resampler in views/resample.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl4eo.errors import SampleInvalid
+
+BASE_RESOLUTION = 10
+"""Resolution of the finest grid [m]; crops and sizes are told in its pixels."""
+
+
+def size_at(resolution: int, base_size: int) -> int:
+    """Number of pixels on one axis of a grid of `resolution` [m] over `base_size` 10 m pixels.
+
+    >>> [size_at(r, 264) for r in (10, 20, 60)]
+    [264, 132, 44]
+
+    Raises:
+        SampleInvalid: the grid does not fit the patch exactly.
+    """
+    if (base_size * BASE_RESOLUTION) % resolution:
+        raise SampleInvalid(
+            f"a patch of {base_size} px at {BASE_RESOLUTION} m is not a whole number of {resolution} m pixels",
+            expected=f"a multiple of {resolution // BASE_RESOLUTION} px",
+            remedy="cut patches so that the coarsest band stays whole",
+        )
+    return base_size * BASE_RESOLUTION // resolution
+
+
+def resize_bilinear(image: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resample (band, y, x) to `size` = (height, width), half-pixel centres, edges repeated, no antialias.
+
+    Equals OpenCV's INTER_LINEAR before rounding; the reference upsamples the same way.
+    """
+    out = image.astype(np.float32)
+    for axis, target in ((1, size[0]), (2, size[1])):
+        source = out.shape[axis]
+        if source == target:
+            continue
+        position = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+        low = np.floor(position).astype(np.intp)
+        high = np.minimum(low + 1, source - 1)
+        weight = (position - low).astype(np.float32)
+        weight = weight[:, None] if axis == 1 else weight
+        out = out.take(low, axis) * (1 - weight) + out.take(high, axis) * weight
+    return out

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nouns that travel: Location, Season, Image and Sample, each valid by construction.
+
+Collection yields Samples and the archive stores Samples, so neither knows the other.
+Pixels stay at native resolution and in the unit of the product; nothing here scales them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl4eo.contract import Contract, stored
+from ssl4eo.errors import SampleInvalid
+from ssl4eo.grid import BASE_RESOLUTION, resize_bilinear, size_at
+from ssl4eo.sensors import modality
+
+Transform = tuple[float, float, float, float, float, float]
+"""Affine (a, b, c, d, e, f): x = a*col + b*row + c, y = d*col + e*row + f, as rasterio's first six."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A point on Earth with an id."""
+
+    id: str
+    """Letters, digits, dot, dash and underscore; published ids are 7 digits."""
+    lon: float | None = None
+    """Longitude of the centre [deg, WGS 84], None where the source does not tell."""
+    lat: float | None = None
+    """Latitude of the centre [deg, WGS 84], None where the source does not tell."""
+
+    def __post_init__(self) -> None:
+        """Refuse ids that cannot be file names and points that are not on Earth."""
+        if not _ID.match(self.id):
+            raise SampleInvalid(
+                f"location id {self.id!r}",
+                expected="1 to 128 letters, digits, '.', '-', '_', starting with a letter or digit",
+            )
+        if (self.lon is None) != (self.lat is None):
+            raise SampleInvalid(f"location {self.id} has only one coordinate", expected="both or neither")
+        for name, value, limit in (("longitude", self.lon, 180), ("latitude", self.lat, 90)):
+            if value is not None and not (math.isfinite(value) and abs(value) <= limit):
+                raise SampleInvalid(f"location {self.id} has {name} {value}", expected=f"-{limit} to {limit} degrees")
+
+
+@dataclass(frozen=True, order=True)
+class Season:
+    """One of the dates of a location: position in time, first to last, not a time of year."""
+
+    index: int
+    time: dt.datetime | None = None
+    """Start of the acquisition [UTC], None where the source does not tell."""
+
+    def __post_init__(self) -> None:
+        """Refuse negative positions and times without a zone."""
+        if self.index < 0:
+            raise SampleInvalid(f"season {self.index}", expected="0 or more")
+        require_utc(self.time)
+
+
+def require_utc(time: dt.datetime | None) -> None:
+    """Raise unless a time is None or says that it is UTC."""
+    if time is not None and time.utcoffset() != dt.timedelta(0):
+        raise SampleInvalid(
+            f"time {time.isoformat()}", expected="a UTC time", remedy="use datetime(..., tzinfo=timezone.utc)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One acquisition of one modality over one location, at native resolution."""
+
+    modality: str
+    pixels: Mapping[int, NDArray[np.generic]]
+    """By resolution [m] an array (band, y, x) in the modality's dtype, bands as in `Modality.groups`."""
+    time: dt.datetime | None = None
+    """Start of the acquisition [UTC]."""
+    product: str = ""
+    """Product id, as the source spells it."""
+    crs: str = ""
+    """Coordinate reference system: an EPSG code such as `EPSG:32631`, or WKT; empty where unknown."""
+    transform: Transform | None = None
+    """Of the 10 m grid, in units of `crs`."""
+    baseline: int | None = None
+    """ESA processing baseline, 301 for 03.01; None where unknown."""
+    offset: int = 0
+    """Constant contained in the values [DN]."""
+
+    def __post_init__(self) -> None:
+        """Check groups, shapes and dtype against the table of the modality."""
+        known = modality(self.modality)
+        if set(self.pixels) != set(known.groups):
+            raise SampleInvalid(
+                f"{self._name} has groups {sorted(self.pixels)} m",
+                expected=f"{sorted(known.groups)} m for {self.modality}",
+            )
+        require_utc(self.time)
+        if self.transform is not None and not all(math.isfinite(v) for v in self.transform):
+            raise SampleInvalid(f"{self._name} has transform {self.transform}", expected="six finite numbers")
+        for resolution, bands in known.groups.items():
+            self._check_group(resolution, bands, known.dtype)
+
+    def _check_group(self, resolution: int, bands: tuple[str, ...], dtype: str) -> None:
+        array = self.pixels[resolution]
+        height, width = (size_at(resolution, s) for s in self.shape)
+        if array.shape != (len(bands), height, width):
+            raise SampleInvalid(
+                f"{self._name} has {resolution} m pixels of shape {array.shape}",
+                expected=f"({len(bands)}, {height}, {width}) for bands {' '.join(bands)}",
+            )
+        if array.dtype != np.dtype(dtype):
+            raise SampleInvalid(f"{self._name} has {resolution} m pixels of type {array.dtype}", expected=dtype)
+
+    @property
+    def _name(self) -> str:
+        return f"{self.modality} image {self.product}".rstrip()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width on the 10 m grid [px]."""
+        array = self.pixels.get(BASE_RESOLUTION)
+        if array is None or array.ndim != 3:
+            raise SampleInvalid(f"{self._name} has no (band, y, x) pixels at {BASE_RESOLUTION} m", expected="some")
+        return array.shape[1], array.shape[2]
+
+    @property
+    def contract(self) -> Contract:
+        """What the pixels mean: all bands in canonical order, not scaled."""
+        return stored(self.modality, offset=self.offset)
+
+    def band(self, name: str) -> NDArray[np.generic]:
+        """Give one band (y, x) at native resolution.
+
+        Raises:
+            SampleInvalid: the modality has no such band.
+        """
+        for resolution, bands in modality(self.modality).groups.items():
+            if name in bands:
+                return self.pixels[resolution][bands.index(name)]
+        raise SampleInvalid(f"{self.modality} has no band {name!r}", expected=" ".join(modality(self.modality).bands))
+
+    def to_grid(self, resolution: int) -> NDArray[np.float32]:
+        """Put all bands on one grid: float32 (band, y, x), canonical order, bilinear, values not scaled."""
+        height, width = (size_at(resolution, s) for s in self.shape)
+        return np.concatenate(
+            [resize_bilinear(self.band(name)[None], (height, width)) for name in modality(self.modality).bands]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """All images of one location: the same number of seasons in every modality."""
+
+    location: Location
+    images: Mapping[str, tuple[Image, ...]]
+    """By modality the images in order of time."""
+    labels: Mapping[str, int | float | str] = field(default_factory=dict[str, int | float | str])
+    """Scene-level facts: columns of the location table."""
+    masks: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict[str, NDArray[np.uint8]])
+    """Pixel labels (y, x) on the 10 m grid by name."""
+
+    def __post_init__(self) -> None:
+        """Check that all images agree in number, size and order of time."""
+        if not self.images or not all(self.images.values()):
+            raise SampleInvalid(
+                f"sample {self.location.id} has no images", expected="one modality and one season at least"
+            )
+        counts = {name: len(images) for name, images in self.images.items()}
+        if len(set(counts.values())) != 1:
+            raise SampleInvalid(
+                f"sample {self.location.id} has seasons {counts}", expected="the same number in every modality"
+            )
+        for name, images in self.images.items():
+            self._check_modality(name, images)
+        for name, mask in self.masks.items():
+            if mask.shape != self.shape or mask.dtype != np.uint8:
+                raise SampleInvalid(
+                    f"sample {self.location.id} has mask {name} {mask.dtype} {mask.shape}",
+                    expected=f"uint8 {self.shape}",
+                )
+
+    def _check_modality(self, name: str, images: tuple[Image, ...]) -> None:
+        for image in images:
+            if image.modality != name or image.shape != self.shape:
+                raise SampleInvalid(
+                    f"sample {self.location.id} keeps a {image.modality} image of {image.shape} px under {name}",
+                    expected=f"{name} images of {self.shape} px",
+                )
+        times = [image.time for image in images if image.time is not None]
+        if times != sorted(times):
+            raise SampleInvalid(
+                f"sample {self.location.id} has {name} seasons out of order: {', '.join(t.isoformat() for t in times)}",
+                expected="first to last by acquisition time",
+                remedy="sort the images by time, not by folder name",
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width on the 10 m grid [px]."""
+        return next(iter(self.images.values()))[0].shape
+
+    @property
+    def num_seasons(self) -> int:
+        """Number of dates."""
+        return len(next(iter(self.images.values())))
+
+    def seasons(self, modality_name: str) -> tuple[Season, ...]:
+        """Give the dates of one modality."""
+        return tuple(Season(i, image.time) for i, image in enumerate(self.images[modality_name]))

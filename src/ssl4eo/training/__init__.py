@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mechanics of optimization: schedules, optimizers, state, log."""
