@@ -10,6 +10,7 @@
     |-- DataMissing          (FileNotFoundError)  something the user named is not there
     |-- TargetExists         (FileExistsError)    we would overwrite something
     |-- Busy                 (BlockingIOError)    another process is writing there
+    |-- WriteFailed          (OSError)            the disk is full or refuses the write; what was there is kept
     |-- ArchiveInvalid       (ValueError)         not an archive, or one of another version
     |-- ShardCorrupt         (OSError)            stored bytes that fail their checksum
     |-- LocationMissing      (LookupError)        an id or index that the archive does not hold
@@ -88,6 +89,10 @@ class TargetExists(Ssl4eoError, FileExistsError):
 
 class Busy(Ssl4eoError, BlockingIOError):
     """Another process is writing to the same target."""
+
+
+class WriteFailed(Ssl4eoError, OSError):
+    """The disk is full, or refuses the write; what was there before is kept."""
 
 
 class ArchiveInvalid(Ssl4eoError, ValueError):

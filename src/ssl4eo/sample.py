@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nouns that travel: Location, Season, Image and Sample, each valid by construction.
+"""The nouns that travel: Location, Season, Image, Sample and Provenance, each valid by construction.
 
 Collection yields Samples and the archive stores Samples, so neither knows the other.
 Pixels stay at native resolution and in the unit of the product; nothing here scales them.
@@ -216,3 +216,15 @@ class Sample:
     def seasons(self, modality_name: str) -> tuple[Season, ...]:
         """Give the dates of one modality."""
         return tuple(Season(i, image.time) for i, image in enumerate(self.images[modality_name]))
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the pixels come from: kept in the archive and shown wherever they are shown."""
+
+    title: str
+    synthetic: bool
+    """True for pixels that no satellite saw."""
+    licence: str
+    details: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
+    """Whatever reproduces or cites the data: seed, version, path, DOI."""

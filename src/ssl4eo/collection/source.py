@@ -6,23 +6,11 @@ Random access by id is all that resuming, parallel packing and retrying need.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Protocol
 
+from ssl4eo.sample import Provenance as Provenance
 from ssl4eo.sample import Sample
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where the pixels come from: kept in the archive and shown wherever they are shown."""
-
-    title: str
-    synthetic: bool
-    """True for pixels that no satellite saw."""
-    licence: str
-    details: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
-    """Whatever reproduces or cites the data: seed, version, path, DOI."""
 
 
 class Source(Protocol):
