@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ssl4eo.sample import Provenance as Provenance
-from ssl4eo.sample import Sample
+from ssl4eo.sample import Provenance, Sample
+
+__all__ = ["Provenance", "Source"]
 
 
 class Source(Protocol):
