@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A contract's conversion as a layer: from values as stored to what a network expects, on any device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssl4eo.contract import Contract, check_bands, log, plan_remap
+
+
+class Adapter(nn.Module):
+    """Picks, shifts, scales and clips bands as `plan_remap(source, target)` says; always in float32."""
+
+    gain: Tensor
+    bias: Tensor
+
+    def __init__(self, source: Contract, target: Contract) -> None:
+        """Plan the conversion and log it once.
+
+        Raises:
+            ContractMismatch: no such conversion is known.
+        """
+        super().__init__()
+        self.remap = plan_remap(source, target)
+        self._plain = self.remap.index == tuple(range(source.num_bands))
+        for name, values in (("gain", self.remap.affine.gain), ("bias", self.remap.affine.bias)):
+            column = torch.tensor(values, dtype=torch.float32)[:, None, None]  # (C, 1, 1)
+            self.register_buffer(name, column, persistent=False)
+        if self.remap.steps:
+            log.info("%s -> network: %s", source.modality, ", ".join(self.remap.steps))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Convert (B, C, H, W) of any dtype to float32 (B, C', H, W).
+
+        Raises:
+            ContractMismatch: another number of bands than the source contract.
+        """
+        check_bands(values.shape, self.remap.source)
+        if not self._plain:
+            zero = torch.zeros_like(values[:, 0])
+            values = torch.stack([zero if i is None else values[:, i] for i in self.remap.index], dim=1)
+        out = torch.addcmul(self.bias, values.float(), self.gain)
+        return out if self.remap.affine.clip is None else out.clamp_(*self.remap.affine.clip)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What transfers: a timm network with the contract of its input.
+
+Architectures are one explicit table. Weights are drawn from a seed given here, so that "untrained,
+seed 3" is one network on every machine of a kind. Values enter `forward` already scaled;
+`embed` takes values as stored, checks and converts them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl4eo.backbones.adapter import Adapter
+from ssl4eo.contract import Contract, network_input
+from ssl4eo.errors import ConfigInvalid, ContractMismatch, UnknownName, unknown_name
+from ssl4eo.sample import Image
+from ssl4eo.sensors import MODALITIES
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How timm builds one of ours."""
+
+    timm_name: str
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+# zero_init_last=False: the published encoders are torchvision's with its default initialization.
+ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
+    {
+        "resnet18": Architecture("resnet18", {"zero_init_last": False}),
+        "resnet50": Architecture("resnet50", {"zero_init_last": False}),
+    }
+)
+
+
+class Backbone(nn.Module):
+    """A network from scaled images (B, C, H, W) to features (B, D), and what it wants to be fed."""
+
+    def __init__(self, arch: str, contract: Contract, *, image_size: int, seed: int) -> None:
+        """Build a network with weights drawn from `seed`.
+
+        Args:
+            arch: a name of ARCHITECTURES.
+            contract: of the values that enter `forward`.
+            image_size: height and width it is trained on [px]; `embed` resizes to it.
+            seed: of the initial weights.
+
+        Raises:
+            UnknownName: no such architecture.
+        """
+        super().__init__()
+        if arch not in ARCHITECTURES:
+            raise unknown_name("backbone", arch, ARCHITECTURES)
+        if image_size < 32:
+            raise ConfigInvalid(
+                f"image_size is {image_size}", expected="32 px or more for a network that halves 5 times"
+            )
+        self.arch, self.contract, self.image_size = arch, contract, image_size
+        known = ARCHITECTURES[arch]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.net = timm.create_model(
+                known.timm_name, in_chans=contract.num_bands, num_classes=0, pretrained=False, **known.options
+            )
+
+    @property
+    def num_features(self) -> int:
+        """Length D of a feature."""
+        return int(self.net.num_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give pooled features (B, D) of scaled images (B, C, H, W)."""
+        return self.net(images)
+
+    @torch.no_grad()
+    def embed(self, images: Image | NDArray[np.generic] | Tensor, contract: Contract | None = None) -> Tensor:
+        """Give features of values as stored: one Image -> (D,), an array (B, C, H, W) -> (B, D).
+
+        Checks the contract, converts what can be converted (logged), resizes to `image_size`, runs in
+        evaluation mode and leaves the mode as it was.
+
+        Args:
+            images: an Image, or an array or tensor of any dtype.
+            contract: what the values mean; an Image knows, an array must be told.
+
+        Raises:
+            ContractMismatch: no contract was given, or it cannot be converted into this network's.
+        """
+        if isinstance(images, Image):
+            return self.embed(images.to_grid(10)[None], images.contract)[0]
+        if contract is None:
+            raise ContractMismatch(
+                f"an array of shape {tuple(images.shape)} without a contract",
+                expected=str(self.contract),
+                remedy="say what the values mean: embed(array, contract=...), see ssl4eo.contract.stored",
+            )
+        device = next(self.parameters()).device
+        values = torch.as_tensor(images)
+        if values.ndim != 4:
+            raise ContractMismatch(f"an array of shape {tuple(values.shape)}", expected="(batch, band, y, x)")
+        scaled = Adapter(contract, self.contract).to(device)(values.to(device))
+        if scaled.shape[-2:] != (self.image_size, self.image_size):
+            scaled = F.interpolate(scaled, (self.image_size, self.image_size), mode="bilinear", antialias=True)
+        was_training = self.training
+        self.eval()
+        try:
+            return self(scaled)
+        finally:
+            self.train(was_training)
+
+
+INPUTS: Mapping[str, str] = MappingProxyType({name.lower(): name for name in MODALITIES})
+"""Last part of a catalog name -> modality."""
+
+
+def untrained(name: str, *, seed: int = 0, image_size: int = 224) -> Backbone:
+    """Build the baseline of every table from a name such as `random.resnet18.s2l1c`.
+
+    Raises:
+        UnknownName: not of the form random.<backbone>.<input>, or a part is unknown.
+    """
+    parts = name.split(".")
+    if len(parts) != 3 or parts[0] != "random":
+        raise UnknownName(
+            f"{name!r} names no untrained network",
+            expected="random.<backbone>.<input>",
+            remedy="for instance random.resnet18.s2l1c",
+        )
+    if parts[2] not in INPUTS:
+        raise unknown_name("input", parts[2], INPUTS)
+    return Backbone(parts[1], network_input(INPUTS[parts[2]]), image_size=image_size, seed=seed)

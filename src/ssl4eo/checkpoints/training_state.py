@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of a run in progress: everything that a bit-identical continuation needs.
+
+RUN/checkpoints/step-<n>.pt holds tensors and plain values only (loaded with weights_only=True);
+RUN/checkpoints/index.json lists the whole ones with their SHA-256. The last two are kept; a damaged
+latest one is reported and the one before is used.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssl4eo.checkpoints.load import file_sha256
+from ssl4eo.errors import CheckpointInvalid
+from ssl4eo.files import atomic_path, write_json
+
+log = logging.getLogger(__name__)
+
+FOLDER = "checkpoints"
+INDEX = "index.json"
+NUM_KEPT = 2
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """A run between two steps."""
+
+    step: int
+    """Steps done: the number of the next one."""
+    config: dict[str, Any]
+    data: dict[str, Any]
+    """What the samples were: a run cannot go on with others."""
+    method: dict[str, Any]
+    optimizer: dict[str, Any]
+    rng: torch.Tensor
+    """Of torch's CPU generator."""
+
+
+def save_state(run: Path, state: TrainingState) -> None:
+    """Write a checkpoint atomically, list it, and drop those before the last two."""
+    folder = run / FOLDER
+    path = folder / f"step-{state.step:08d}.pt"
+    with atomic_path(path) as partial:
+        torch.save(vars(state), partial)
+    rows = [row for row in _index(folder) if row["file"] != path.name]
+    rows = [*rows, {"file": path.name, "step": state.step, "sha256": file_sha256(path)}][-NUM_KEPT:]
+    write_json(folder / INDEX, rows)
+    kept = {row["file"] for row in rows}
+    for old in folder.glob("step-*.pt"):
+        if old.name not in kept:
+            old.unlink()
+
+
+def load_latest(run: Path) -> TrainingState | None:
+    """Read the newest whole checkpoint, None if the run has not written any.
+
+    Raises:
+        CheckpointInvalid: there are some, and every one is damaged.
+    """
+    folder = run / FOLDER
+    rows = _index(folder)
+    for row in reversed(rows):
+        path = folder / row["file"]
+        try:
+            return _load(path, row["sha256"])
+        except (OSError, RuntimeError, pickle.UnpicklingError, CheckpointInvalid) as error:
+            log.warning("checkpoint %s cannot be used (%s); trying the one before", path, error)
+    if rows:
+        raise CheckpointInvalid(
+            f"none of the {len(rows)} checkpoints in {folder} can be read",
+            expected="one whole checkpoint at least",
+            remedy="start the run anew under another name",
+            path=str(folder),
+        )
+    return None
+
+
+def _index(folder: Path) -> list[dict[str, Any]]:
+    path = folder / INDEX
+    if not path.is_file():
+        return []
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointInvalid(f"{path} is not JSON", remedy="restore it, or start the run anew") from error
+
+
+def _load(path: Path, sha256: str) -> TrainingState:
+    found = file_sha256(path)
+    if found != sha256:
+        raise CheckpointInvalid(f"{path.name} has SHA-256 {found[:12]}", expected=sha256[:12])
+    return TrainingState(**torch.load(path, map_location="cpu", weights_only=True))

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From pixels to batches of views.
+
+The worker reads only the seasons it needs, renders crops in the source's own dtype (uint16 or uint8
+travels, not float32) and draws photometric strengths; scaling and photometrics run later on the
+device. A batch is asked for and made in one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ssl4eo.contract import Contract
+from ssl4eo.loading.pixels import PixelSource
+from ssl4eo.loading.sampler import Item, ResumableBatches
+from ssl4eo.views.compose import Renderer, ViewConfig, draw_geometry
+from ssl4eo.views.rng import sample_rng
+from ssl4eo.views.seasonal import Pairing, draw_seasons
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Views of some samples, not yet scaled."""
+
+    views: tuple[Tensor, ...]
+    """Each (B, C, S, S) in the source's dtype."""
+    photometric: tuple[Tensor, ...]
+    """Each (B, 2 + C) float32: see views/photometric.py."""
+    index: Tensor
+    """(B,) int64, item of the source."""
+    seasons: Tensor
+    """(B, V) int64."""
+
+    def pin_memory(self) -> Batch:
+        """Pin for a fast copy to a device (called by DataLoader)."""
+        return Batch(
+            tuple(v.pin_memory() for v in self.views),
+            tuple(p.pin_memory() for p in self.photometric),
+            self.index,
+            self.seasons,
+        )
+
+
+class ViewDataset(Dataset[Batch]):
+    """Views of a source; an item is (epoch, index) and always looks the same for a seed."""
+
+    def __init__(
+        self, source: PixelSource, views: Sequence[ViewConfig], *, pairing: Pairing, contract: Contract, seed: int
+    ) -> None:
+        """Describe the views.
+
+        Args:
+            source: where pixels come from.
+            views: one config for each view of a sample.
+            pairing: which seasons the views show.
+            contract: bands wanted, in order; a subset of the source's.
+            seed: of the run.
+        """
+        self._source, self._views, self._seed = source, tuple(views), seed
+        self._pairing: Pairing = pairing
+        self._num_bands = contract.num_bands
+        self._render = Renderer(contract)
+
+    def __getitems__(self, items: list[Item]) -> Batch:
+        """Make one batch in one call."""
+        views: list[list[np.ndarray]] = [[] for _ in self._views]
+        rows: list[list[np.ndarray]] = [[] for _ in self._views]
+        seasons = [self._add(item, views, rows) for item in items]
+        return Batch(
+            tuple(torch.from_numpy(np.stack(v)) for v in views),
+            tuple(torch.from_numpy(np.stack(r)) for r in rows),
+            torch.tensor([index for _, index in items]),
+            torch.tensor(seasons),
+        )
+
+    def __getitem__(self, item: Item) -> Batch:
+        """Make a batch of one."""
+        return self.__getitems__([item])
+
+    def _add(self, item: Item, views: list[list[np.ndarray]], rows: list[list[np.ndarray]]) -> tuple[int, ...]:
+        epoch, index = item
+        rng = sample_rng(self._seed, epoch=epoch, index=index)
+        seasons = draw_seasons(
+            rng, pairing=self._pairing, num_views=len(self._views), num_seasons=self._source.num_seasons
+        )
+        pixels = {s: self._source.pixels(index, s, resolutions=self._render.resolutions) for s in set(seasons)}
+        for number, (config, season) in enumerate(zip(self._views, seasons, strict=True)):
+            view_rng = sample_rng(self._seed, epoch=epoch, index=index, stream=1 + number)
+            geometry = draw_geometry(view_rng, config)
+            rows[number].append(config.photometric.draw(view_rng, self._num_bands))
+            views[number].append(self._render(pixels[season], config.size, geometry))
+        return seasons
+
+
+def _identity(batch: Batch) -> Batch:
+    return batch
+
+
+def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers: int, pin: bool) -> Iterator[Batch]:
+    """Yield batches in the sampler's order, read ahead by `num_workers` processes (0: in this one)."""
+    loader = DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=_identity,  # pyright: ignore[reportArgumentType] - torch types it for lists; __getitems__ gives a batch
+        pin_memory=pin,
+        prefetch_factor=2 if num_workers else None,
+        generator=torch.Generator().manual_seed(0),  # else it would draw from the global generator
+    )
+    yield from loader

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of class folders of pictures, as EuroSAT RGB is published, as a source of pixels and labels.
+
+Reads JPEG and PNG with three 8-bit channels (contract S2RGB). All pictures are decoded once into memory
+when they fit, else at each read. The named split `reference` is EuroSAT's customary 80/20 one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+from sklearn.model_selection import train_test_split
+
+from ssl4eo.contract import Contract, stored
+from ssl4eo.errors import DataMissing, SourceInvalid, unknown_name
+from ssl4eo.grid import BASE_RESOLUTION
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+IN_MEMORY_BYTES = 2 << 30
+"""Largest decoded folder that is kept in memory [bytes]."""
+REFERENCE_SEED = 42
+SPLITS = ("reference", "none")
+"""reference: 80/20 stratified by class over sorted paths, seed 42; none: everything is training data."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFolder:
+    """Paths and labels of a folder of class folders; no pixels yet."""
+
+    root: Path
+    paths: tuple[Path, ...]
+    """Sorted."""
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    @classmethod
+    def scan(cls, root: Path) -> ImageFolder:
+        """List a folder.
+
+        Raises:
+            DataMissing: no such folder, or no pictures in class folders below it.
+        """
+        if not root.is_dir():
+            raise DataMissing(f"no folder {root}", expected="a folder of class folders of pictures", path=str(root))
+        paths = tuple(sorted(p for p in root.glob("*/*") if p.suffix.lower() in SUFFIXES))
+        if not paths:
+            inner = [d.name for d in sorted(root.iterdir()) if d.is_dir() and any(d.glob("*/*"))]
+            raise DataMissing(
+                f"no {', '.join(SUFFIXES)} in the class folders of {root}",
+                expected="<class>/<picture>",
+                remedy=f"did you mean {root / inner[0]}?" if inner else "unpack the data set there first",
+                path=str(root),
+            )
+        classes = tuple(sorted({p.parent.name for p in paths}))
+        lookup = {name: i for i, name in enumerate(classes)}
+        return cls(root, paths, np.array([lookup[p.parent.name] for p in paths], dtype=np.int64), classes)
+
+    def split(self, name: str) -> dict[str, NDArray[np.int64]]:
+        """Give the parts `train` and `test` of a named split as positions.
+
+        Raises:
+            UnknownName: no such split.
+            SourceInvalid: too few pictures to stratify.
+        """
+        everything = np.arange(len(self.paths))
+        if name == "none":
+            return {"train": everything, "test": everything[:0]}
+        if name != "reference":
+            raise unknown_name("split", name, SPLITS)
+        if np.bincount(self.labels).min() < 2:
+            raise SourceInvalid(
+                f"a class of {self.root} has fewer than 2 pictures", expected="2 or more in each class to split them"
+            )
+        train, test = train_test_split(everything, train_size=0.8, stratify=self.labels, random_state=REFERENCE_SEED)
+        return {"train": np.sort(train), "test": np.sort(test)}
+
+    def read(self, position: int) -> NDArray[np.uint8]:
+        """Decode one picture: uint8 (3, y, x), red green blue.
+
+        Raises:
+            SourceInvalid: unreadable, cut short, or not three channels of 8 bits.
+        """
+        path = self.paths[position]
+        try:
+            with PillowImage.open(path) as picture:
+                if picture.mode != "RGB":
+                    raise SourceInvalid(
+                        f"{path} is a picture of mode {picture.mode}",
+                        expected="RGB, 8 bits",
+                        remedy="convert it, or keep other bands in an archive",
+                        path=str(path),
+                    )
+                return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+        except (OSError, UnidentifiedImageError, SyntaxError) as error:
+            if isinstance(error, SourceInvalid):
+                raise
+            raise SourceInvalid(
+                f"{path} cannot be decoded ({error})",
+                expected="a whole JPEG or PNG",
+                remedy="fetch it again",
+                path=str(path),
+            ) from error
+
+
+class FolderPixels:
+    """Pictures of a folder as a source with one season."""
+
+    synthetic = False
+    num_seasons = 1
+
+    def __init__(self, folder: ImageFolder, *, indices: NDArray[np.int64] | None = None) -> None:
+        """Take all pictures, or those at `indices`.
+
+        Raises:
+            SourceInvalid: pictures differ in size.
+        """
+        self.folder = folder
+        self.indices = np.arange(len(folder.paths)) if indices is None else indices
+        self.contract: Contract = stored("S2RGB")
+        self._shape = folder.read(int(self.indices[0])).shape
+
+    @property
+    def title(self) -> str:
+        """Name of the folder."""
+        return f"pictures in {self.folder.root.name}"
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class of each item."""
+        return self.folder.labels[self.indices]
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self.indices)
+
+    @functools.cached_property
+    def _decoded(self) -> NDArray[np.uint8] | None:
+        """All pictures (N, 3, y, x), None where they do not fit into memory."""
+        if len(self) * int(np.prod(self._shape)) > IN_MEMORY_BYTES:
+            return None
+        out = np.empty((len(self), *self._shape), np.uint8)
+        for i in range(len(self)):
+            out[i] = self._read(i)
+        return out
+
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        position = int(self.indices[index])
+        picture = self.folder.read(position)
+        if picture.shape != self._shape:
+            raise SourceInvalid(
+                f"{self.folder.paths[position]} has shape {picture.shape}",
+                expected=f"{self._shape} like the first picture",
+                remedy="bring all pictures to one size",
+            )
+        return picture
+
+    def load(self) -> None:
+        """Decode all pictures now, so that forked workers share them."""
+        _ = self._decoded
+
+    def pixels(
+        self, index: int, season: int, *, resolutions: Sequence[int] | None = None
+    ) -> dict[int, NDArray[np.generic]]:
+        """Give one picture as the 10 m group."""
+        del season, resolutions  # a picture has one date and one grid
+        decoded = self._decoded
+        return {BASE_RESOLUTION: self._read(index) if decoded is None else decoded[index]}

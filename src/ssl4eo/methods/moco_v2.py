@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MoCo v2: momentum contrast with a queue of keys.
+
+Source: He et al. 2020 (arXiv 1911.05722), Algorithm 1; Chen et al. 2020 (arXiv 2003.04297): MLP head,
+stronger augmentation, cosine schedule. Seasonal pairs: Wang et al. 2023 (arXiv 2211.07044).
+
+Deliberate differences:
+* Batch statistics are over the global batch (synchronized across processes; on one process that is
+  plain batch norm), in place of shuffling samples between devices. The result then does not
+  depend on how many devices share the batch, and one process needs no trick. The price: query and key
+  of a pair are normalized in batches of the same images, the leak that shuffling closes;
+  benchmarks/results/LOG.md records what it costs.
+* The key is also compared with the other keys of the batch when `batch_negatives` is on (off as published).
+* `symmetric` computes the loss both ways, each view being query and key once (off as published).
+
+Letters: B batch, D embedding, K queue.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.errors import ConfigInvalid
+from ssl4eo.methods.method import Method, StepOutput
+from ssl4eo.methods.parts import KeyQueue, projection_head, update_average
+
+
+@dataclass(frozen=True)
+class MoCoV2Config:
+    """Options of MoCo v2; published: 128, 65536, 0.999, 0.2, off, off."""
+
+    dim: int
+    """Length of the embedding."""
+    queue_size: int
+    """Keys kept as negatives; a multiple of the global batch."""
+    momentum: float
+    """Of the key network, per step."""
+    temperature: float
+    """Of the softmax."""
+    symmetric: bool = False
+    """Use each view as query and as key: two losses a step at twice the cost."""
+    batch_negatives: bool = False
+    """Compare with the other keys of the batch as well as with the queue."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not (self.dim > 0 and self.queue_size > 0 and self.temperature > 0):
+            raise ConfigInvalid(f"method is {self}", expected="dim, queue_size and temperature above 0")
+        if not 0 <= self.momentum < 1:
+            raise ConfigInvalid(f"method.momentum is {self.momentum}", expected="0 up to, not including, 1")
+
+    def check_batch(self, batch_size: int) -> None:
+        """Raise unless the queue holds a whole number of global batches."""
+        if self.queue_size % batch_size:
+            lower = max(1, self.queue_size // batch_size) * batch_size
+            raise ConfigInvalid(
+                f"method.queue_size {self.queue_size} with batch_size {batch_size}",
+                expected="a multiple of the batch",
+                remedy=f"for instance --method.queue_size {lower}",
+            )
+
+    def initial_loss(self) -> float:
+        """Loss of an untrained network, ln(K + 1): every key is equally likely."""
+        return math.log(self.queue_size + 1)
+
+
+class MoCoV2(Method):
+    """Query network, key network, queue."""
+
+    def __init__(self, config: MoCoV2Config, backbone: Backbone, *, seed: int) -> None:
+        """Start the key network as a copy of the query network."""
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        width = backbone.num_features
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + 1)
+            self.head = projection_head(width, width, config.dim)
+        self.key_backbone = copy.deepcopy(backbone).requires_grad_(requires_grad=False)
+        self.key_head = copy.deepcopy(self.head).requires_grad_(requires_grad=False)
+        self.queue = KeyQueue(config.queue_size, config.dim, seed=seed + 2)
+
+    def trainable(self) -> list[nn.Module]:
+        """Query network and its head."""
+        return [self.backbone, self.head]
+
+    def forward(self, views: tuple[Tensor, ...], progress: float) -> StepOutput:
+        """Move the key network, compare queries with keys, then push the keys."""
+        del progress  # the momentum is constant
+        first, second = views
+        update_average(self.key_backbone, self.backbone, momentum=self.config.momentum)
+        update_average(self.key_head, self.head, momentum=self.config.momentum)
+        query, key = self._query(first), self._key(second)
+        loss, hits = self._contrast(query, key)
+        if self.config.symmetric:
+            other_query, other_key = self._query(second), self._key(first)
+            other_loss, other_hits = self._contrast(other_query, other_key)
+            loss, hits = (loss + other_loss) / 2, (hits + other_hits) / 2
+        self.queue.push(key)
+        return StepOutput(loss, query.detach(), {"contrast_accuracy": hits})
+
+    def _query(self, images: Tensor) -> Tensor:
+        return F.normalize(self.head(self.backbone(images)).float(), dim=1)  # (B, D)
+
+    @torch.no_grad()
+    def _key(self, images: Tensor) -> Tensor:
+        return F.normalize(self.key_head(self.key_backbone(images)).float(), dim=1)  # (B, D)
+
+    def _contrast(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        if self.config.batch_negatives:
+            logits = torch.cat([query @ key.T, query @ self.queue.keys.T], dim=1)  # (B, B + K)
+            target = torch.arange(len(query), device=query.device)
+        else:
+            positive = (query * key).sum(dim=1, keepdim=True)  # (B, 1)
+            logits = torch.cat([positive, query @ self.queue.keys.T], dim=1)  # (B, 1 + K)
+            target = torch.zeros(len(query), dtype=torch.long, device=query.device)
+        loss = F.cross_entropy(logits / self.config.temperature, target)
+        hits = (logits.detach().argmax(dim=1) == target).float().mean()
+        return loss, hits

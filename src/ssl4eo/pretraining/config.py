@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pre-training run is: one value with everything that decides its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ssl4eo.contract import Contract, network_input
+from ssl4eo.errors import ConfigInvalid
+from ssl4eo.methods.moco_v2 import MoCoV2Config
+from ssl4eo.training.optimizer import OptimizerConfig
+from ssl4eo.training.schedule import ScheduleConfig
+from ssl4eo.views.compose import PairConfig
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How long and on what."""
+
+    epochs: int
+    """Passes over the data."""
+    batch_size: int
+    """Samples a step, over all processes."""
+    seed: int = 0
+    """Of weights, order and views."""
+    precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
+    """Of the forward and backward pass; weights stay float32."""
+    channels_last: bool = True
+    """Keep images as (B, H, W, C) in memory; same numbers, about twice as fast with bf16."""
+    accelerator: str = "auto"
+    """cpu, gpu, or auto."""
+    devices: int = 1
+    """Processes on this machine."""
+    num_workers: int = 0
+    """Processes that read and crop ahead; 0 does it between the steps."""
+    log_every: int = 10
+    """Steps between lines of the log."""
+    probe_every: int = 1
+    """Epochs between online k-NN readings; 0 for none."""
+    save_every: int = 1
+    """Epochs between checkpoints."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers below their least."""
+        least = {"epochs": 1, "batch_size": 2, "seed": 0, "devices": 1, "num_workers": 0, "log_every": 1}
+        for name, value in (least | {"probe_every": 0, "save_every": 1}).items():
+            if getattr(self, name) < value:
+                raise ConfigInvalid(f"engine.{name} is {getattr(self, name)}", expected=f"{value} or more")
+
+
+FREE_ON_RESUME = ("engine.num_workers", "engine.log_every", "engine.probe_every", "engine.save_every")
+"""Options that a resumed run may change: they do not touch the weights."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """A complete pre-training experiment, data apart."""
+
+    recipe: str
+    """Name it was made from."""
+    modality: str
+    """What is read from the data."""
+    backbone: str
+    """Architecture."""
+    method: MoCoV2Config
+    """Objective."""
+    views: PairConfig
+    """What the network sees."""
+    optimizer: OptimizerConfig
+    """Optimizer and peak learning rate."""
+    schedule: ScheduleConfig
+    """Learning rate over time."""
+    engine: EngineConfig
+    """How long and on what."""
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not fit together."""
+        self.method.check_batch(self.engine.batch_size)
+
+    @property
+    def contract(self) -> Contract:
+        """What enters the network."""
+        return network_input(self.modality)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain nested values."""
+        return dataclasses.asdict(self)
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested values into dotted names; tuples become lists, as JSON has them.
+
+    >>> flatten({"a": {"b": 1}, "c": (2, 3)})
+    {'a.b': 1, 'c': [2, 3]}
+    """
+    rows: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            rows |= flatten(value, f"{prefix}{name}.")
+        else:
+            rows[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return rows

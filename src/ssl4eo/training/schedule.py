@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learning rates as functions of the step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ssl4eo.errors import ConfigInvalid
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Linear warm-up, then half a cosine, per iteration."""
+
+    warmup_epochs: float = 0.0
+    """Epochs from 0 up to the peak."""
+    final_fraction: float = 0.0
+    """Share of the peak that is left at the end."""
+
+    def __post_init__(self) -> None:
+        """Refuse negative warm-ups and finals above the peak."""
+        if self.warmup_epochs < 0 or not 0 <= self.final_fraction <= 1:
+            raise ConfigInvalid(f"schedule is {self}", expected="warmup_epochs >= 0 and final_fraction from 0 to 1")
+
+    def factor(self, step: int, *, num_steps: int, steps_per_epoch: int) -> float:
+        """Give the share of the peak learning rate for a step from 0 to num_steps - 1.
+
+        The warm-up ends at 1; the cosine is 1/2 (1 + cos(pi t)), t from 0 to 1 over the rest.
+        """
+        warmup = self.warmup_epochs * steps_per_epoch
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        share = (step - warmup) / max(1.0, num_steps - warmup)
+        return self.final_fraction + (1 - self.final_fraction) * 0.5 * (1 + math.cos(math.pi * share))

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One view from a description: draw its numbers, then render it from native resolution.
+
+Drawing (cheap, from the sample's own generator) is apart from rendering (pixels), so that a draw
+can be tested, shown and repeated. Photometric strengths are drawn here and applied later, in
+one batch, on the device that trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl4eo.contract import Contract
+from ssl4eo.errors import ConfigInvalid
+from ssl4eo.sensors import modality
+from ssl4eo.views.crop import WHOLE, Window, check_scale, random_window
+from ssl4eo.views.photometric import PhotometricConfig
+from ssl4eo.views.resample import axis_matrix, resample
+from ssl4eo.views.seasonal import Pairing
+
+SIGMA_STEP = 1 / 32
+"""Blur is drawn in steps of this [output px], so that its matrices can be kept."""
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """One kind of view."""
+
+    size: int
+    """Height and width [px]."""
+    scale: tuple[float, float]
+    """Smallest and largest area of the crop, as a share of the patch."""
+    blur_probability: float
+    """Share of views that are blurred."""
+    blur_sigma: tuple[float, float]
+    """Smallest and largest standard deviation of the blur [px of the view]."""
+    horizontal_flip: float
+    """Probability of mirroring left to right."""
+    vertical_flip: float
+    """Probability of mirroring top to bottom; from above there is no up."""
+    rotation: float
+    """Probability of a quarter turn."""
+    photometric: PhotometricConfig
+    """Brightness, contrast, gray."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn."""
+        check_scale("views.view.scale", self.scale)
+        if self.size < 1:
+            raise ConfigInvalid(f"views.view.size is {self.size}", expected="1 px or more")
+        if not 0 <= self.blur_sigma[0] <= self.blur_sigma[1]:
+            raise ConfigInvalid(f"views.view.blur_sigma is {self.blur_sigma}", expected="0 <= smallest <= largest")
+        for name in ("blur_probability", "horizontal_flip", "vertical_flip", "rotation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigInvalid(f"views.view.{name} is {getattr(self, name)}", expected="0 to 1")
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    """Two views of one kind, the input of MoCo v2."""
+
+    pairing: Pairing
+    """Seasons of the two views: augment (as published), distinct, random, fixed."""
+    view: ViewConfig
+    """Both views."""
+
+    @property
+    def views(self) -> tuple[ViewConfig, ...]:
+        """The views of one sample."""
+        return (self.view, self.view)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One drawn view: where, how blurred, how turned."""
+
+    window: Window
+    sigma: float
+    """Standard deviation of the blur [px of the view], 0 for none."""
+    mirrored: bool = False
+    upside_down: bool = False
+    turned: bool = False
+    """Rows and columns exchanged; with the mirrors this gives all eight positions of a square."""
+
+
+PLAIN = Geometry(WHOLE, 0.0)
+"""The whole patch, resized only: what evaluation sees."""
+
+
+def draw_geometry(rng: np.random.Generator, config: ViewConfig) -> Geometry:
+    """Draw one view's geometry."""
+    window = random_window(rng, scale=config.scale)
+    blurred, sigma = rng.random() < config.blur_probability, rng.uniform(*config.blur_sigma)
+    mirrored, upside_down, turned = rng.random(3) < (config.horizontal_flip, config.vertical_flip, config.rotation)
+    sigma = round(sigma / SIGMA_STEP) * SIGMA_STEP if blurred else 0.0
+    return Geometry(window, sigma, bool(mirrored), bool(upside_down), bool(turned))
+
+
+class Renderer:
+    """Renders views of one kind of source: native groups in, (band, S, S) in the contract's order out."""
+
+    def __init__(self, contract: Contract) -> None:
+        """Work out once which rows of which group make the contract's channels."""
+        groups = modality(contract.modality).groups
+        self._picks = {
+            resolution: [bands.index(b) for b in contract.bands if b in bands] for resolution, bands in groups.items()
+        }
+        stacked = [b for bands in groups.values() for b in contract.bands if b in bands]
+        self._order = [stacked.index(b) for b in contract.bands]
+        self._dtype = np.dtype(modality(contract.modality).dtype)
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Resolutions [m] that carry a wanted band; others need not be read."""
+        return tuple(r for r, picks in self._picks.items() if picks)
+
+    def __call__(self, pixels: Mapping[int, NDArray[np.generic]], size: int, geometry: Geometry) -> NDArray[np.generic]:
+        """Render one view (band, S, S) in the source's own dtype and unit, rounded where that is whole numbers."""
+        parts = [self._group(pixels[r], self._picks[r], size, geometry) for r in self.resolutions]
+        view = np.concatenate(parts)[self._order]
+        if geometry.turned:
+            view = view.transpose(0, 2, 1)
+        if self._dtype.kind == "u":
+            view = np.rint(view).clip(0, np.iinfo(self._dtype).max)
+        return np.ascontiguousarray(view, dtype=self._dtype)
+
+    def _group(
+        self, pixels: NDArray[np.generic], picks: list[int], size: int, geometry: Geometry
+    ) -> NDArray[np.float32]:
+        height, width = pixels.shape[1:]
+        window, sigma = geometry.window, geometry.sigma
+        rows = axis_matrix(
+            height,
+            size,
+            start=window.top * height,
+            length=window.height * height,
+            sigma=sigma,
+            flip=geometry.upside_down,
+        )
+        columns = axis_matrix(
+            width, size, start=window.left * width, length=window.width * width, sigma=sigma, flip=geometry.mirrored
+        )
+        return resample(pixels[picks] if len(picks) != len(pixels) else pixels, rows, columns)
