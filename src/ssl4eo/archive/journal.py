@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work folder of an archive being written: `A.zarr.partial`, beside its target.
+
+    A.zarr.partial/lock            held by the one writer
+    A.zarr.partial/spec.json       what is being written; a resumed writer must ask for the same
+    A.zarr.partial/progress.jsonl  one line a finished shard: ids, metadata, sizes of its files
+    A.zarr.partial/archive/        becomes A.zarr by one rename
+
+A shard counts once its line is on disk; whatever else a crash left is swept away when the next writer opens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ssl4eo.archive.arrays import SHARD_LOCATIONS
+from ssl4eo.errors import TargetExists
+from ssl4eo.files import require_absent, write_json
+
+
+def partial_path(target: Path) -> Path:
+    """Name the work folder of a target."""
+    return target.with_name(f"{target.name}.partial")
+
+
+class Journal:
+    """Progress on disk; the caller holds the lock."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.folder = partial_path(target)
+        self.archive = self.folder / "archive"
+        self._lines = self.folder / "progress.jsonl"
+        self._spec = self.folder / "spec.json"
+
+    @property
+    def lock(self) -> Path:
+        """The lock file."""
+        return self.folder / "lock"
+
+    def open(self, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Start, or find the place to go on from; give the facts that were noted at the start.
+
+        Args:
+            spec: must be the same in every run.
+            facts: noted by the first run only (time of creation, version).
+
+        Raises:
+            TargetExists: the folder holds the start of another archive; nothing was changed.
+        """
+        noted = self._noted()
+        if noted is None:
+            self._sweep(set())
+            self._lines.unlink(missing_ok=True)
+            noted = {"spec": dict(spec), "facts": dict(facts)}
+            write_json(self._spec, noted)
+        if noted["spec"] != json.loads(json.dumps(spec)):
+            raise self._foreign(noted["spec"], spec)
+        self.archive.mkdir(exist_ok=True)
+        kept = self._valid_prefix()
+        self._sweep(kept)
+        return noted["facts"]
+
+    def _noted(self) -> dict[str, Any] | None:
+        try:
+            noted = json.loads(self._spec.read_text(encoding="utf-8"))
+            return {"spec": dict(noted["spec"]), "facts": dict(noted["facts"])}
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._refuse(f"{self._spec} is damaged ({error})") from error
+
+    def _foreign(self, found: Mapping[str, Any], expected: Mapping[str, Any]) -> TargetExists:
+        rows = [f"{k} {found.get(k)} there, {v} now" for k, v in expected.items() if found.get(k) != v]
+        return self._refuse(f"{self.folder} holds the start of another archive ({'; '.join(rows)})")
+
+    def _refuse(self, found: str) -> TargetExists:
+        return TargetExists(
+            found,
+            expected="nothing there, or the same archive cut short",
+            remedy=f"remove {self.folder} to start anew, or choose another name",
+            path=str(self.folder),
+        )
+
+    def _valid_prefix(self) -> set[Path]:
+        """Cut the journal after its last shard that is full and whole on disk; give that much's files."""
+        kept: set[Path] = set()
+        if not self._lines.is_file():
+            return kept
+        end = 0
+        with self._lines.open("rb") as stream:
+            for number, line in enumerate(stream):
+                files = self._files_of(line, number)
+                if files is None:
+                    break
+                kept |= files
+                end += len(line)
+        os.truncate(self._lines, end)
+        return kept
+
+    def _files_of(self, line: bytes, number: int) -> set[Path] | None:
+        if not line.endswith(b"\n"):
+            return None
+        try:
+            row = json.loads(line)
+            sizes = {self.archive / name: size for name, size in row["files"].items()}
+            full = row["shard"] == number and len(row["locations"]) == SHARD_LOCATIONS
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+        whole = all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())
+        return set(sizes) if full and whole else None
+
+    def _sweep(self, kept: set[Path]) -> None:
+        for path in sorted(self.archive.rglob("*")):
+            if path.is_file() and path not in kept:
+                path.unlink()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Note a finished shard and wait until the note is on disk."""
+        with self._lines.open("ab") as stream:
+            stream.write(json.dumps(row).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Read the notes of the finished shards, one at a time."""
+        if self._lines.is_file():
+            with self._lines.open("rb") as stream:
+                for line in stream:
+                    yield json.loads(line)
+
+    def publish(self) -> None:
+        """Give the archive its final name, then remove the work folder.
+
+        Raises:
+            TargetExists: something came to stand there meanwhile; it is untouched and the work is kept.
+        """
+        folders = [self.archive, *(p for p in self.archive.rglob("*") if p.is_dir())]
+        for folder in folders:
+            _sync(folder)
+        require_absent(self.target, "archive")
+        self.archive.rename(self.target)
+        _sync(self.target.parent)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the work folder."""
+        shutil.rmtree(self.folder)
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

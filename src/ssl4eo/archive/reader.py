@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading an archive: one season of one modality is one pread a resolution, checked and decoded directly.
+
+`open_archive` reads only the metadata (a few JSON files) and refuses what contradicts itself; tables are read when
+first asked for. An `Archive` holds no lock and no shared file position: it may be forked, pickled and used by threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl4eo.archive import checksums, codecs
+from ssl4eo.archive.arrays import ShardedArray
+from ssl4eo.archive.layout import LOCATIONS, SKIPPED, from_seconds, images_table
+from ssl4eo.archive.metadata import Metadata, load_metadata
+from ssl4eo.archive.records import RESERVED
+from ssl4eo.archive.shards import Shards
+from ssl4eo.contract import Contract
+from ssl4eo.errors import ContractMismatch, LocationMissing, ShardCorrupt, unknown_name
+from ssl4eo.files import read_jsonl
+from ssl4eo.sample import Image, Location, Provenance
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+    from ssl4eo.archive.tables import ImageTable
+
+
+class Archive:
+    """An archive on disk, opened by `open_archive`."""
+
+    def __init__(self, path: Path, metadata: Metadata) -> None:
+        self.path = path
+        self._metadata = metadata
+        self._layout = metadata.layout
+        self._shards = Shards(path)
+        self._table = lru_cache(maxsize=None)(self._checked_table)
+        self._seconds = lru_cache(maxsize=None)(self._read_times)
+        self._image_tables: dict[str, ImageTable] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process as a path: it opens its own files."""
+        return open_archive, (self.path,)
+
+    def __len__(self) -> int:
+        """Number of locations."""
+        return self._layout.num_locations
+
+    def __repr__(self) -> str:
+        """Say what is in it."""
+        return (
+            f"<Archive {self.path}: {len(self)} locations x {self.num_seasons} seasons, {', '.join(self.modalities)}>"
+        )
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Modalities that every location has."""
+        return self._layout.spec.modalities
+
+    @property
+    def num_seasons(self) -> int:
+        """Number of dates that every location has."""
+        return self._layout.spec.num_seasons
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of every patch on the 10 m grid [px]."""
+        return self._layout.spec.shape
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """Names of the masks that every location has."""
+        return self._layout.spec.masks
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where the pixels come from."""
+        return self._layout.spec.provenance
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """When (`created`) and by what (`software`) the archive was written."""
+        return self._metadata.facts
+
+    def contract(self, modality: str) -> Contract:
+        """Say what the stored values of a modality mean.
+
+        Raises:
+            UnknownName: the archive has no such modality.
+            ContractMismatch: its images contain different offsets.
+        """
+        contract = self._metadata.contracts[self._known(modality)]
+        if contract is None:
+            raise ContractMismatch(
+                f"the {modality} images of {self.path} contain different offsets",
+                expected="one contract for all",
+                remedy="use read(...).contract or offsets(...), which tell each image's",
+            )
+        return contract
+
+    def offsets(self, modality: str) -> NDArray[np.int32]:
+        """Give the offset contained in each image [DN]: int32 (location, season)."""
+        from ssl4eo.archive.tables import read_column
+
+        column = read_column(self._table(images_table(self._known(modality))), "offset")
+        return column.to_numpy().astype(np.int32).reshape(len(self), self.num_seasons)
+
+    def times(self, modality: str) -> NDArray[np.datetime64]:
+        """Give the start of each acquisition [UTC]: datetime64[s] (location, season), NaT where unknown."""
+        return self._seconds(self._known(modality)).astype("datetime64[s]")
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """All location ids, in the order of the index."""
+        from ssl4eo.archive.tables import read_column
+
+        return tuple(read_column(self._table(LOCATIONS), "id").to_pylist())
+
+    @cached_property
+    def locations(self) -> gpd.GeoDataFrame:
+        """The location table: id, geometry (point or None), label columns; a row for each index."""
+        import geopandas as gpd
+
+        return gpd.read_parquet(self._table(LOCATIONS))
+
+    @cached_property
+    def skipped(self) -> tuple[Mapping[str, str], ...]:
+        """Locations of the source that were left out, each with `location` and `reason`."""
+        return tuple(read_jsonl(self._table(SKIPPED)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the label columns of the location table."""
+        from ssl4eo.archive.tables import column_names
+
+        return tuple(name for name in column_names(self._table(LOCATIONS)) if name not in RESERVED)
+
+    def bytes_per_image(self, modality: str) -> int:
+        """Size of the decoded pixels of one image [bytes]."""
+        return sum(array.chunk_bytes for array in self._layout.bands[self._known(modality)].values())
+
+    def labels(self, column: str) -> NDArray[Any]:
+        """Give one column of the location table as an array (location,).
+
+        Raises:
+            UnknownName: there is no such column.
+        """
+        from ssl4eo.archive.tables import read_column
+
+        if column not in self.columns:
+            raise unknown_name("label", column, self.columns)
+        return read_column(self._table(LOCATIONS), column).to_numpy()
+
+    def index_of(self, location: str | int) -> int:
+        """Give the index of a location id, or check an index.
+
+        Raises:
+            LocationMissing: the archive holds no such location.
+        """
+        if isinstance(location, str):
+            if location not in self._index:
+                raise LocationMissing(
+                    f"{self.path} has no location {location!r}",
+                    expected=f"one of {len(self)} ids, {self.ids[0]} to {self.ids[-1]}",
+                    location=location,
+                )
+            return self._index[location]
+        self._check_range("location", location, len(self))
+        return int(location)
+
+    def read(self, modality: str, *, location: str | int, season: int) -> Image:
+        """Read one image with all its metadata.
+
+        Args:
+            modality: one of `modalities`.
+            location: id or index.
+            season: 0 for the first date.
+
+        Raises:
+            UnknownName: the archive has no such modality.
+            LocationMissing: it has no such location or season.
+            ShardCorrupt: stored bytes are missing or fail their checksum.
+        """
+        index = self.index_of(location)
+        pixels = self.read_pixels(modality, index=index, season=season)
+        row = self._images(modality).row(index * self.num_seasons + season)
+        transform = row["transform"]
+        return Image(
+            modality,
+            pixels,
+            time=from_seconds(int(self._seconds(modality)[index, season])),
+            product=row["product"],
+            crs=row["crs"],
+            transform=None if transform is None else tuple(transform),
+            baseline=row["baseline"],
+            offset=row["offset"],
+        )
+
+    def read_pixels(
+        self, modality: str, *, index: int, season: int, resolutions: Sequence[int] | None = None
+    ) -> dict[int, NDArray[np.generic]]:
+        """Read the pixels of one image and nothing else: by resolution [m] an array (band, y, x).
+
+        Args:
+            modality: one of `modalities`.
+            index: of the location.
+            season: 0 for the first date.
+            resolutions: those wanted [m], None for all.
+
+        Raises:
+            UnknownName: the archive has no such modality or resolution.
+            LocationMissing: it has no such location or season.
+            ShardCorrupt: stored bytes are missing or fail their checksum.
+        """
+        arrays = self._layout.bands[self._known(modality)]
+        self._check_range("location", index, len(self))
+        self._check_range("season", season, self.num_seasons)
+        wanted = arrays if resolutions is None else resolutions
+        for resolution in wanted:
+            if resolution not in arrays:
+                raise unknown_name(f"{modality} resolution", resolution, [str(r) for r in arrays])
+        return {r: self._chunk(arrays[r], modality, index, season) for r in wanted}
+
+    def mask(self, name: str, *, location: str | int) -> NDArray[np.uint8]:
+        """Read one mask: uint8 (y, x) on the 10 m grid.
+
+        Raises:
+            UnknownName: the archive has no such mask.
+            LocationMissing: it has no such location.
+            ShardCorrupt: stored bytes are missing or fail their checksum.
+        """
+        if name not in self._layout.masks:
+            raise unknown_name("mask", name, self.masks)
+        array = self._layout.masks[name]
+        return self._chunk(array, f"mask {name}", self.index_of(location), 0).astype(np.uint8, copy=False)
+
+    def location(self, location: str | int) -> Location:
+        """Give one location with its coordinates."""
+        row = self.locations.iloc[self.index_of(location)]
+        point = row["geometry"]
+        return Location(str(row["id"])) if point is None else Location(str(row["id"]), point.x, point.y)
+
+    def _chunk(self, array: ShardedArray, what: str, index: int, season: int) -> NDArray[np.generic]:
+        try:
+            return self._shards.read(array, index, season)
+        except (ShardCorrupt, OSError) as error:
+            raise self._corrupt(error, array, what, index, season) from error
+
+    def _corrupt(self, error: OSError, array: ShardedArray, what: str, index: int, season: int) -> ShardCorrupt:
+        reason = error.found if isinstance(error, ShardCorrupt) else error.strerror
+        path = self.path / array.file(array.place(index, season)[0])
+        try:
+            location = self.ids[index]
+        except (OSError, IndexError):  # the table is damaged too: the number must do
+            location = f"number {index}"
+        return ShardCorrupt(
+            f"{what} of location {location}, season {season}, cannot be read from {path}: {reason}",
+            expected="the bytes that were written",
+            remedy=f"run `ssl4eo verify {self.path}` to see all damage, then copy the file again or pack anew",
+            archive=str(self.path),
+            what=what,
+            location=location,
+            season=season,
+        )
+
+    def _known(self, modality: str) -> str:
+        if modality not in self._layout.bands:
+            raise unknown_name("modality of this archive", modality, self.modalities)
+        return modality
+
+    def _check_range(self, what: str, value: int, size: int) -> None:
+        if not 0 <= value < size:
+            raise LocationMissing(f"{self.path} has no {what} {value}", expected=f"0 to {size - 1}", index=value)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.ids)}
+
+    def _images(self, modality: str) -> ImageTable:
+        from ssl4eo.archive.tables import ImageTable
+
+        if modality not in self._image_tables:
+            self._image_tables[modality] = ImageTable(self._table(images_table(modality)), self.num_seasons)
+        return self._image_tables[modality]
+
+    def _checked_table(self, name: str) -> Path:
+        return checksums.require(self.path, name, self._metadata.files)
+
+    def _read_times(self, modality: str) -> NDArray[np.int64]:
+        array = self._layout.times[modality]
+        parts = [codecs.decode_chunk(self._table(name).read_bytes(), array.chunk, "int64") for name in array.files]
+        return np.concatenate(parts)[: len(self)].astype(np.int64, copy=False)
+
+
+def open_archive(path: Path | str) -> Archive:
+    """Open an archive for reading.
+
+    Raises:
+        DataMissing: there is nothing at `path`.
+        ArchiveInvalid: it is no archive, of another version, or its metadata is damaged or contradicts itself.
+    """
+    path = Path(path).absolute()
+    return Archive(path, load_metadata(path))
