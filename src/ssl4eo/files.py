@@ -62,6 +62,12 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         DataMissing: there is no such file.
         SourceInvalid: a line that is not the last is not JSON.
     """
+    for _, row in numbered_jsonl(path):
+        yield row
+
+
+def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read JSON lines as `read_jsonl` does, each with its line number in the file, from 1."""
     if not path.is_file():
         raise DataMissing(f"no file {path}", expected="a JSON-lines file", path=str(path))
     lines = path.read_text(encoding="utf-8").split("\n")
@@ -69,7 +75,7 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            yield json.loads(line)
+            yield number, json.loads(line)
         except json.JSONDecodeError as error:
             if number == len(lines):  # no newline after it: the write was cut short
                 return

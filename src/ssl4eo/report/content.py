@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a report says, before it is HTML or Markdown: numbers, pictures, records, and what is missing.
+
+Everything comes from records on disk; nothing is measured or trained here.
+A part that was not recorded is named under `missing`, never filled in.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssl4eo import __version__
+from ssl4eo.contract import Contract
+from ssl4eo.report.illustrations import curve_pictures, projection_picture, teaser_picture
+from ssl4eo.report.records import Run
+from ssl4eo.report.style import Picture
+from ssl4eo.report.table import Row, results_table
+from ssl4eo.report.wording import DASH, headline, percent, points, primary_row, scores_words
+
+
+@dataclass(frozen=True)
+class BigNumber:
+    """One of the three numbers at the top."""
+
+    value: str
+    label: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known about one run, as lines of a table."""
+
+    name: str
+    lines: tuple[tuple[str, str], ...]
+    alarms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that both pages show."""
+
+    title: str
+    headline: str
+    synthetic: bool
+    """True if anything shown is synthetic."""
+    numbers: tuple[BigNumber, ...]
+    rows: tuple[Row, ...]
+    primary: Row | None
+    teaser: Picture | None
+    projection: Picture | None
+    curves: tuple[Picture, ...]
+    records: tuple[RunRecord, ...]
+    missing: tuple[str, ...]
+    command: str
+    version: str = __version__
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All pictures in the order of the page."""
+        return tuple(p for p in (self.teaser, self.projection, *self.curves) if p is not None)
+
+
+def build(
+    runs: Sequence[Run], *, command: str, archive: Path | None = None, location: str | None = None, title: str | None
+) -> Report:
+    """Make the content of a report; opens the archive only for the picture of one location."""
+    rows = results_table(runs)
+    primary = primary_row(rows)
+    missing: list[str] = []
+    teaser = teaser_picture(runs, missing, archive=archive, location=location)
+    projection = projection_picture(runs, primary, missing)
+    curves = curve_pictures(runs, rows, missing)
+    missing = _missing_scores(runs, rows) + missing
+    return Report(
+        title=title or _title(runs),
+        headline=headline(primary) if primary else _no_headline(rows),
+        synthetic=any(run.synthetic for run in runs) or (teaser is not None and teaser.synthetic),
+        numbers=_numbers(primary, runs),
+        rows=rows,
+        primary=primary,
+        teaser=teaser,
+        projection=projection,
+        curves=curves,
+        records=tuple(_record(run) for run in runs),
+        missing=tuple(missing),
+        command=command,
+    )
+
+
+def _title(runs: Sequence[Run]) -> str:
+    recipes = list(dict.fromkeys(run.recipe for run in runs if run.recipe))
+    return ", ".join(recipes) if recipes else "Evaluation of " + ", ".join(run.name for run in runs)
+
+
+def _no_headline(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "No downstream scores are recorded yet: nothing can be said about the quality of the features."
+    if all(row.pretrained is None for row in rows):
+        return "Only untrained networks are scored so far: nothing can be said about pre-training."
+    return "No untrained network is scored under the same protocol: the gain of pre-training is not known."
+
+
+def _numbers(primary: Row | None, runs: Sequence[Run]) -> tuple[BigNumber, ...]:
+    if primary is not None and primary.pretrained and primary.untrained and primary.difference is not None:
+        measure = f"{primary.protocol_title} {primary.metric}"
+        rows = (("untrained", primary.untrained), ("pre-trained", primary.pretrained))
+        sides = [
+            BigNumber(percent(s.mean), f"{name}, {measure}", _plus_minus(s.spread, scores_words(s))) for name, s in rows
+        ]
+        gain = BigNumber(
+            points(primary.difference),
+            "points of difference",
+            f"{primary.num_test:,} test items, {primary.num_classes} classes",
+        )
+        return (*sides, gain)
+    log = next((run.log for run in runs if run.log and run.log.steps), None)
+    if log is None:
+        return ()
+    last = log.steps[-1]
+    rates = [s.images_per_second for s in log.steps if s.images_per_second is not None]
+    rate = f"{statistics.median(rates):,.0f}" if rates else DASH
+    return (
+        BigNumber(f"{last.step:,}", "training steps", f"{last.epoch:.1f} epochs"),
+        BigNumber(f"{last.loss:.3f}", "last recorded loss", "says nothing about quality by itself"),
+        BigNumber(rate, "images per second", "median over the log"),
+    )
+
+
+def _plus_minus(spread: float | None, words: str) -> str:
+    return words if spread is None else f"\u00b1 {points(100 * spread, signed=False)} over {words}"
+
+
+def _missing_scores(runs: Sequence[Run], rows: Sequence[Row]) -> list[str]:
+    missing: list[str] = []
+    for run in runs:
+        if run.scores is None:
+            missing.append(f"Run {run.name} keeps no scores.jsonl: nothing was evaluated there.")
+        elif not run.scores:
+            missing.append(f"Run {run.name} keeps an empty scores.jsonl.")
+    for row in rows:
+        what = f"{row.task}, {row.protocol_title}, {row.backbone}"
+        if row.untrained is None:
+            missing.append(f"{what}: no untrained network is scored under the same protocol.")
+        if row.pretrained is None:
+            missing.append(f"{what}: no pre-trained network is scored.")
+    return missing
+
+
+def _record(run: Run) -> RunRecord:
+    lines: list[tuple[str, str]] = [("folder", str(run.path))]
+    if run.config is not None:
+        lines += _config_lines(run.config)
+    if run.log is not None and run.log.steps:
+        last = run.log.steps[-1]
+        lines.append(("trained", f"{last.step:,} steps, {last.epoch:.2f} epochs"))
+        rates = [s.images_per_second for s in run.log.steps if s.images_per_second is not None]
+        lines.append(("rate", f"{statistics.median(rates):,.0f} images per second (median)" if rates else DASH))
+    if run.log is not None and run.log.resumes:
+        lines.append(("resumed", "at step " + ", ".join(f"{step:,}" for step in run.log.resumes)))
+    if run.scores:
+        times = sorted(score.time for score in run.scores)
+        commits = sorted({score.commit or "unknown" for score in run.scores})
+        lines.append(("scores", f"{len(run.scores)}, the last one recorded {times[-1]:%Y-%m-%d %H:%M} UTC"))
+        lines.append(("scored at commit", ", ".join(commits)))
+    alarms = run.log.alarms if run.log is not None else ()
+    return RunRecord(
+        run.name, tuple(lines), tuple(f"epoch {a.epoch:.2f}, step {a.step:,}: {a.message}" for a in alarms)
+    )
+
+
+def _config_lines(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    data, environment = config["data"], config["environment"]
+    machine = environment["machine"]
+    if isinstance(machine, dict):
+        machine = ", ".join(f"{key} {value}" for key, value in machine.items())
+    kind = "synthetic: no satellite saw these pixels" if data["synthetic"] else "not synthetic"
+    return [
+        ("recipe", config["recipe"]),
+        ("data", f"{data['title']} ({kind})"),
+        ("items", f"{data['num_items']:,}"),
+        ("data path", data["path"]),
+        ("contract", _contract_words(data["contract"])),
+        ("started", environment["started"]),
+        ("commit", environment["commit"] or "unknown"),
+        ("versions", f"ssl4eo {environment['ssl4eo']}, Python {environment['python']}, torch {environment['torch']}"),
+        ("machine", str(machine) if machine else DASH),
+    ]
+
+
+def _contract_words(contract: dict[str, Any]) -> str:
+    """Say a contract in one line, or several contracts by name."""
+    if "modality" in contract:
+        return str(Contract.from_json(contract))
+    return "; ".join(f"{key}: {value}" for key, value in contract.items()) or DASH

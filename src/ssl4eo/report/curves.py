@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training curves of one run: loss, k-NN accuracy, learning rate, health of the features.
+
+The loss is drawn raw (faint) and smoothed by a centered moving mean over 1/25 of the points;
+the mean shortens at both ends, so that the first and last values are not pulled inwards.
+The untrained level in the k-NN panel is this run's own value at step 0 where it has one (the same
+protocol), otherwise the mean of the untrained k-NN scores of the same task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from textwrap import shorten
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ssl4eo.report.records import Knn, Log
+from ssl4eo.report.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, empty, new_figure, note, styled
+from ssl4eo.report.table import Row
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line to compare a curve with."""
+
+    value: float
+    """0 to 1."""
+    label: str
+
+
+def smooth(values: NDArray[np.float64], half_width: int) -> NDArray[np.float64]:
+    """Average each value (N,) with up to `half_width` neighbors on both sides, NaN left out.
+
+    >>> smooth(np.array([0.0, 3.0, 6.0]), 1).tolist()
+    [1.5, 3.0, 4.5]
+    """
+    finite = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    index = np.arange(values.size)
+    low, high = np.maximum(index - half_width, 0), np.minimum(index + half_width + 1, values.size)
+    total, count = sums[high] - sums[low], counts[high] - counts[low]
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def untrained_level(log: Log, rows: Iterable[Row], task: str) -> Level | None:
+    """Find what an untrained network reaches on the k-NN task of a log, None if nobody measured it."""
+    for point in log.knn:
+        if point.step == 0 and point.task == task:
+            return Level(point.accuracy, "untrained (this run, step 0)")
+    for row in rows:
+        if row.protocol == "knn" and row.task == task and row.metric == "accuracy" and row.untrained is not None:
+            n = len(row.untrained.values)
+            return Level(row.untrained.mean, f"untrained ({row.part} part, n = {n})")
+    return None
+
+
+def curves_figure(log: Log, *, rows: Sequence[Row] = (), synthetic: bool) -> Figure:
+    """Draw the four panels of one log; a panel without data says so."""
+    with styled():
+        figure = new_figure(11.0, 6.4)
+        grid = figure.add_gridspec(2, 2, height_ratios=(3, 2), hspace=0.42, wspace=0.16)
+        grid.update(left=0.055, right=0.95, top=0.94, bottom=0.09)
+        _loss(figure.add_subplot(grid[0, 0]), log)
+        _knn(figure.add_subplot(grid[0, 1]), log, rows)
+        _learning_rate(figure.add_subplot(grid[1, 0]), log)
+        _health(figure.add_subplot(grid[1, 1]), log)
+        if synthetic:
+            note(figure, "synthetic data")
+    return figure
+
+
+def _epochs(points: Sequence[object]) -> NDArray[np.float64]:
+    return np.array([getattr(p, "epoch") for p in points], dtype=np.float64)  # noqa: B009 (Step, Knn or Alarm)
+
+
+def _nullable(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array(values, dtype=np.float64)  # None becomes NaN
+
+
+def _loss(axes: Axes, log: Log) -> None:
+    axes.set_title("Loss")
+    if not log.steps:
+        empty(axes, "no steps recorded")
+        return
+    epochs = _epochs(log.steps)
+    loss = np.array([s.loss for s in log.steps], dtype=np.float64)
+    mean = smooth(loss, max(1, loss.size // 50))
+    axes.plot(epochs, loss, color=BLUE, alpha=0.25, linewidth=0.8)
+    axes.plot(epochs, mean, color=BLUE, linewidth=2.0)
+    finite = loss[np.isfinite(loss)]
+    if finite.size > 20:  # a few wild steps must not flatten the curve
+        low, high = np.percentile(finite, [0.5, 99.5])
+        pad = 0.06 * (high - low) or 0.1
+        axes.set_ylim(low - pad, high + pad)
+    axes.set_xlabel("epoch")
+
+
+def _knn(axes: Axes, log: Log, rows: Sequence[Row]) -> None:
+    tasks = list(dict.fromkeys(point.task for point in log.knn))
+    on = f" on {shorten(tasks[0], 34, placeholder='...')}" if len(tasks) == 1 else ""
+    axes.set_title(f"k-NN accuracy{on} [%]", parse_math=False)
+    if not log.knn:
+        empty(axes, "no k-NN values recorded")
+        return
+    for task, color in zip(tasks, cycle((ORANGE, GREEN, PURPLE, BLUE)), strict=False):
+        _knn_task(axes, [p for p in log.knn if p.task == task], untrained_level(log, rows, task), color)
+    axes.margins(x=0.05, y=0.16)
+    axes.set_xlabel("epoch")
+    if len(tasks) > 1:
+        for entry in axes.legend(loc="upper left", fontsize=8).get_texts():
+            entry.set_parse_math(False)
+
+
+def _knn_task(axes: Axes, points: Sequence[Knn], level: Level | None, color: str) -> None:
+    values = [100 * p.accuracy for p in points]
+    epochs = _epochs(points)
+    axes.plot(epochs, values, "o-", color=color, linewidth=2.0, markersize=4.5, label=points[0].task)
+    axes.annotate(
+        f"{values[-1]:.1f}", (epochs[-1], values[-1]), (0, 7), textcoords="offset points",
+        ha="center", color=color, fontweight="bold",
+    )  # fmt: skip
+    if level is not None:
+        axes.axhline(100 * level.value, color=MUTED, linestyle=(0, (5, 4)), linewidth=1.2)
+        axes.annotate(
+            f"{level.label} {100 * level.value:.1f}", (1, 100 * level.value), (0, -4), color=MUTED, fontsize=8,
+            xycoords=axes.get_yaxis_transform(), textcoords="offset points", ha="right", va="top",
+        )  # fmt: skip
+
+
+def _learning_rate(axes: Axes, log: Log) -> None:
+    axes.set_title("Learning rate")
+    if not log.steps:
+        empty(axes, "no steps recorded")
+        return
+    axes.fill_between(_epochs(log.steps), [s.lr for s in log.steps], color=MUTED, alpha=0.18, linewidth=0)
+    axes.plot(_epochs(log.steps), [s.lr for s in log.steps], color=MUTED, linewidth=1.6)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("epoch")
+
+
+def _health(axes: Axes, log: Log) -> None:
+    axes.set_title("Health of the features")
+    std = [s for s in log.steps if s.feature_std is not None]
+    rank = [s for s in log.steps if s.effective_rank is not None]
+    if not std and not rank:
+        empty(axes, "no feature statistics recorded")
+        return
+    if std:
+        axes.plot(_epochs(std), _nullable([s.feature_std for s in std]), color=GREEN, linewidth=1.8)
+        axes.set_ylabel("standard deviation", color=GREEN)
+        axes.set_ylim(bottom=0)
+    else:
+        axes.set_yticks([])
+    if rank:
+        right = axes.twinx()
+        right.plot(_epochs(rank), _nullable([s.effective_rank for s in rank]), color=PURPLE, linewidth=1.8)
+        right.set_ylabel("effective rank", color=PURPLE)
+        right.set_ylim(bottom=0)
+        right.grid(visible=False)
+    for alarm in log.alarms:
+        axes.axvline(alarm.epoch, color=ORANGE, linewidth=1.0)
+        axes.plot([alarm.epoch], [1.0], marker="v", color=ORANGE, clip_on=False, transform=axes.get_xaxis_transform())
+    if log.alarms:
+        axes.set_title(f"\u25bc {len(log.alarms)} alarm{'s' if len(log.alarms) > 1 else ''}", loc="right", color=ORANGE)
+    axes.set_xlabel("epoch")

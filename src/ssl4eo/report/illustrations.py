@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which pictures a report has, with the words that go with them.
+
+Chooses what is drawn (location, features, runs) and says it in the caption; the drawing itself is in
+teaser.py, projection.py and curves.py. What cannot be drawn is added to the list `missing`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssl4eo.report.curves import curves_figure
+from ssl4eo.report.projection import Features, cloud, projection_figure, read_features
+from ssl4eo.report.records import Run
+from ssl4eo.report.style import Picture, png
+from ssl4eo.report.table import PROTOCOL_TITLES, Labelled, Row, labelled_scores
+from ssl4eo.report.teaser import collect_sample, teaser_figure, teaser_rows
+from ssl4eo.report.wording import percent
+
+SYNTHETIC = "Synthetic data. "
+
+
+def teaser_picture(
+    runs: Sequence[Run], missing: list[str], *, archive: Path | None, location: str | None
+) -> Picture | None:
+    """Draw one location of the archive, None without one."""
+    if archive is None:
+        paths = [run.config["data"]["path"] for run in runs if run.config is not None]
+        hint = paths[0] if paths else "A.zarr"
+        missing.append(f"No picture of the data: no archive was named (--archive {hint}).")
+        return None
+    from ssl4eo import open_archive
+
+    opened = open_archive(archive)
+    sample = collect_sample(opened, location)
+    synthetic = opened.provenance.synthetic
+    rows = [f"{row.title} ({row.subtitle})" for row in teaser_rows(tuple(sample.images))]
+    chosen = "" if location else ", the one with the most varied vegetation of up to 12 looked at"
+    caption = (
+        f"Location {sample.location.id}{chosen}, of {opened.provenance.title}. {SYNTHETIC if synthetic else ''}"
+        "All seasons of a row share one stretch, so brightness can be compared along a row, not between rows."
+    )
+    alt = f"Grid of images of one location: {sample.num_seasons} seasons across; down: {', '.join(rows)}."
+    return Picture("teaser", png(teaser_figure(sample, synthetic=synthetic)), alt, caption, synthetic=synthetic)
+
+
+def projection_picture(runs: Sequence[Run], primary: Row | None, missing: list[str]) -> Picture | None:
+    """Draw untrained and pre-trained features of one task, None if no features are kept."""
+    entries = [e for e in labelled_scores(runs) if e.score.features is not None]
+    absent = [e for e in entries if e.score.features is not None and not e.score.features.is_file()]
+    missing += [f"The features file {e.score.features} is named in scores.jsonl but absent." for e in absent]
+    present = [e for e in entries if e not in absent]
+    after = _pick([e for e in present if e.score.pretrained], primary)
+    comparable = [e for e in present if not e.score.pretrained and (after is None or _data(e) == _data(after))]
+    before = _pick(comparable, primary)
+    first = after or before
+    if first is None:
+        missing.append("No projection of features: no score keeps a features file.")
+        return None
+    clouds = [
+        cloud(_cloud_title(name, e), _load(e), "no features recorded")
+        for name, e in (("Untrained", before), ("Pre-trained", after))
+    ]
+    shown = max((len(c.points) for c in clouds if c.points is not None), default=0)
+    synthetic = first.score.synthetic
+    caption = (
+        f"{shown:,} items of the {first.score.part} part of {first.score.task}, one point each, colored by class. "
+        f"{SYNTHETIC if synthetic else ''}"
+        "PCA, then t-SNE with a fixed seed: neighbors are meaningful, distances between groups are not."
+    )
+    alt = f"Two scatter plots of features, untrained and pre-trained, colored by the classes of {first.score.task}."
+    return Picture("projection", png(projection_figure(clouds, synthetic=synthetic)), alt, caption, synthetic=synthetic)
+
+
+def _pick(entries: Sequence[Labelled], primary: Row | None) -> Labelled | None:
+    """Choose the features to draw: those of the headline's task first, k-NN first, lowest seed."""
+    wanted = None if primary is None else (primary.task, primary.split, primary.num_test, primary.backbone)
+    return min(
+        entries,
+        key=lambda e: (_data(e) != wanted, e.score.protocol != "knn", e.score.task, e.score.seed),
+        default=None,
+    )
+
+
+def _data(entry: Labelled) -> tuple[str, str, int, str]:
+    """Equal for features of the same items by the same architecture."""
+    return entry.score.task, entry.score.split, entry.score.num_test, entry.score.backbone
+
+
+def _cloud_title(name: str, entry: Labelled | None) -> str:
+    if entry is None:
+        return name
+    s = entry.score
+    return f"{name}: {PROTOCOL_TITLES.get(s.protocol, s.protocol)} {s.metric} {percent(s.value)}, seed {s.seed}"
+
+
+def _load(entry: Labelled | None) -> Features | None:
+    return None if entry is None or entry.score.features is None else read_features(entry.score.features)
+
+
+def curve_pictures(runs: Sequence[Run], rows: Sequence[Row], missing: list[str]) -> tuple[Picture, ...]:
+    """Draw the training curves of every run that kept a log."""
+    pictures: list[Picture] = []
+    names: set[str] = set()
+    for run in runs:
+        if run.log is None or not (run.log.steps or run.log.knn):
+            what = "no log.jsonl" if run.log is None else "an empty log.jsonl"
+            missing.append(f"Run {run.name} has {what}: no curves.")
+            continue
+        name = _file_stem(f"curves-{run.name}", names)
+        figure = curves_figure(run.log, rows=rows, synthetic=run.synthetic)
+        pictures.append(Picture(name, png(figure), *_curves_words(run), synthetic=run.synthetic))
+    return tuple(pictures)
+
+
+def _curves_words(run: Run) -> tuple[str, str]:
+    assert run.log is not None
+    last_loss = f"last loss {run.log.steps[-1].loss:.3f}" if run.log.steps else "no loss"
+    last_knn = f"last k-NN accuracy {percent(run.log.knn[-1].accuracy)}" if run.log.knn else "no k-NN values"
+    alt = f"Training curves of {run.name}: {last_loss}, {last_knn}, {len(run.log.alarms)} alarms."
+    caption = (
+        f"Run {run.name}, {len(run.log.steps):,} recorded steps. {SYNTHETIC if run.synthetic else ''}"
+        "Loss: faint as recorded, strong as moving mean. Learning rate and feature health below."
+    )
+    return alt, caption
+
+
+def _file_stem(text: str, taken: set[str]) -> str:
+    """Make a file name of letters, digits, dots and dashes that no other picture has."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", text)
+    name, number = stem, 2
+    while name in taken:
+        name, number = f"{stem}-{number}", number + 1
+    taken.add(name)
+    return name

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report as Markdown, with its figures beside it: the same content as the page.
+
+Texts from records are escaped, so that a name cannot become markup or break a table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ssl4eo.report.content import Report, RunRecord
+from ssl4eo.report.style import Picture
+from ssl4eo.report.table import Row, Summary
+from ssl4eo.report.wording import DASH, PLUS_MINUS, points, scores_words
+
+_MARKUP = re.compile(r"([\\`*_\[\]<>|#~$])")
+
+
+def render_markdown(report: Report) -> str:
+    """Render the whole document; figures are `figures/<name>.png`."""
+    blocks = [f"# {text(report.title)}"]
+    if report.synthetic:
+        blocks.append("**Synthetic data: no satellite saw these pixels.**")
+    blocks.append(text(report.headline))
+    blocks += _pictures("One place, every season", [report.teaser] if report.teaser else [])
+    blocks += ["## Results", *_table(report.rows)]
+    blocks += _pictures("What the features look like", [report.projection] if report.projection else [])
+    blocks += _pictures("How training went", report.curves)
+    blocks.append("## What was run")
+    blocks += [block for record in report.records for block in _record(record)]
+    if report.missing:
+        blocks += ["## What is missing here", "\n".join(f"- {text(item)}" for item in report.missing)]
+    blocks += [
+        "---",
+        f"Made by ssl4eo {text(report.version)} from recorded results; every number is in `results.json`.",
+        f"```\n{report.command.replace('```', '')}\n```",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def text(value: str) -> str:
+    """Escape what Markdown or HTML would take for markup; line breaks become spaces."""
+    return _MARKUP.sub(r"\\\1", " ".join(value.split()))
+
+
+def _pictures(title: str, pictures: Sequence[Picture]) -> list[str]:
+    if not pictures:
+        return []
+    images = [f"![{text(p.alt)}](figures/{p.name}.png)\n\n{text(p.caption)}" for p in pictures]
+    return [f"## {title}", *images]
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return ["No scores are recorded: run `ssl4eo evaluate` and make this report again."]
+    head = ["task", "protocol", "backbone", "untrained [%]", "pre-trained [%]", "difference [points]", "data"]
+    lines = ["| " + " | ".join(head) + " |", "|---|---|---|---:|---:|---:|---|"]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+    notes = [f"- {text(row.task)}, {text(row.protocol_title)}: {text(note)}" for row in rows for note in row.notes]
+    explained = (
+        f"Mean {PLUS_MINUS} sample standard deviation over seeds; one seed has no spread ({DASH}). "
+        "Differences are taken before rounding."
+    )
+    return ["\n".join(lines), explained, *(["\n".join(notes)] if notes else [])]
+
+
+def _cells(row: Row) -> list[str]:
+    data = (
+        f"{row.part} part, split {row.split}: {row.num_train:,} train, {row.num_test:,} test, {row.num_classes} classes"
+    )
+    return [
+        text(row.task) + (" (synthetic)" if row.synthetic else ""),
+        text(f"{row.protocol_title}, {row.metric}"),
+        text(row.backbone),
+        _cell(row.untrained),
+        _cell(row.pretrained) + (f" {text(row.experiment)}" if row.experiment else ""),
+        DASH if row.difference is None else points(row.difference),
+        text(data),
+    ]
+
+
+def _cell(summary: Summary | None) -> str:
+    if summary is None:
+        return f"{DASH} (not scored)"
+    spread = DASH if summary.spread is None else points(100 * summary.spread, signed=False)
+    return f"{100 * summary.mean:.1f} {PLUS_MINUS} {spread} ({text(scores_words(summary))})"
+
+
+def _record(record: RunRecord) -> list[str]:
+    lines = "\n".join(f"| {text(key)} | {text(value)} |" for key, value in record.lines)
+    blocks = [f"### {text(record.name)}", f"| | |\n|---|---|\n{lines}"]
+    if record.alarms:
+        blocks.append("Alarms of the training loop:\n\n" + "\n".join(f"- {text(alarm)}" for alarm in record.alarms))
+    return blocks

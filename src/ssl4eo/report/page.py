@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report as one HTML page: style and pictures inside, no script, nothing fetched.
+
+Every text that comes from a record is escaped. The small chart beside each row of the table
+is inline SVG, so that it follows the page's light and dark colors; figures are PNG on white.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+
+from ssl4eo.report.content import Report, RunRecord
+from ssl4eo.report.style import Picture
+from ssl4eo.report.table import Row, Summary
+from ssl4eo.report.wording import DASH, PLUS_MINUS, points, scores_words
+
+_TEASER_LEAD = "What the network learns from: the same ground at every date, seen by radar and by light."
+_TABLE_LEAD = (
+    "The same backbone, protocol and data on both sides; only the weights differ. "
+    f"Mean {PLUS_MINUS} sample standard deviation over seeds, in percent; one seed has no spread. "
+    "Differences are taken before rounding."
+)
+_PROJECTION_LEAD = "Each point is one test item, placed by the network's features alone; labels only color it."
+_CURVES_LEAD = "Whether training went well, and whether features got better while the loss fell."
+
+
+def render_html(report: Report) -> str:
+    """Render the whole page."""
+    css = files("ssl4eo.report").joinpath("page.css").read_text(encoding="utf-8")
+    parts = [
+        _hero(report),
+        "<main>",
+        _pictures("One place, every season", _TEASER_LEAD, [report.teaser] if report.teaser else []),
+        _table(report.rows),
+        _pictures("What the features look like", _PROJECTION_LEAD, [report.projection] if report.projection else []),
+        _pictures("How training went", _CURVES_LEAD, report.curves),
+        _records(report.records),
+        _missing(report.missing),
+        "</main>",
+        _footer(report),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(report.title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _hero(report: Report) -> str:
+    badge = '<p class="badge">Synthetic data: no satellite saw these pixels</p>' if report.synthetic else ""
+    numbers = "".join(
+        f'<div class="number{" main" if i == 2 and report.primary else ""}"><b>{escape(n.value)}</b>'
+        f"<span>{escape(n.label)}</span><small>{escape(n.detail)}</small></div>"
+        for i, n in enumerate(report.numbers)
+    )
+    return (
+        '<header class="hero"><div class="hero-inner">\n<p class="kicker">ssl4eo report</p>\n'
+        f'<h1>{escape(report.title)}</h1>\n{badge}\n<p class="headline">{escape(report.headline)}</p>\n'
+        + (f'<div class="numbers">{numbers}</div>\n' if numbers else "")
+        + "</div></header>"
+    )
+
+
+def _pictures(title: str, lead: str, pictures: Sequence[Picture]) -> str:
+    if not pictures:
+        return ""
+    figures = "\n".join(
+        f'<figure><img alt="{escape(p.alt)}" src="data:image/png;base64,{base64.b64encode(p.png).decode("ascii")}">'
+        f"<figcaption>{escape(p.caption)}</figcaption></figure>"
+        for p in pictures
+    )
+    return f'<section>\n<h2>{escape(title)}</h2>\n<p class="lead">{escape(lead)}</p>\n{figures}\n</section>'
+
+
+def _table(rows: Sequence[Row]) -> str:
+    if not rows:
+        return (
+            '<section>\n<h2>Results</h2>\n<div class="card">No scores are recorded: '
+            "run <code>ssl4eo evaluate</code> and make this report again.</div>\n</section>"
+        )
+    head = "".join(
+        f'<th scope="col">{name}</th>'
+        for name in ("Task", "Protocol", "Untrained", "Pre-trained", "Points", "0 to 100 %")
+    )
+    body = "\n".join(_table_row(row) for row in rows)
+    return (
+        f'<section>\n<h2>Results</h2>\n<p class="lead">{escape(_TABLE_LEAD)}</p>\n'
+        '<div class="card"><div class="scroll">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
+        '<p class="key"><span class="dot before"></span>untrained <span class="dot after"></span>pre-trained; '
+        "whiskers: the spread</p></div>\n</section>"
+    )
+
+
+def _table_row(row: Row) -> str:
+    tag = ' <span class="tag">synthetic</span>' if row.synthetic else ""
+    where = (
+        f"{row.part} part, split {row.split}; {row.num_train:,} train, {row.num_test:,} test, {row.num_classes} classes"
+    )
+    notes = "".join(f"<small>{escape(note)}</small>" for note in row.notes)
+    metric = f"{row.metric}, {row.backbone}"
+    experiment = f"<small>{escape(row.experiment)}</small>" if row.experiment else ""
+    gain = DASH if row.difference is None else points(row.difference)
+    return (
+        f'<tr><th scope="row">{escape(row.task)}{tag}<small>{escape(where)}</small></th>'
+        f"<td>{escape(row.protocol_title)}<small>{escape(metric)}</small>{notes}</td>"
+        f'<td class="figure">{_cell(row.untrained)}</td><td class="figure">{_cell(row.pretrained)}{experiment}</td>'
+        f'<td class="figure gain">{gain}</td><td>{_dumbbell(row)}</td></tr>'
+    )
+
+
+def _cell(summary: Summary | None) -> str:
+    if summary is None:
+        return f"{DASH}<small>not scored</small>"
+    spread = DASH if summary.spread is None else points(100 * summary.spread, signed=False)
+    return f"{100 * summary.mean:.1f} {PLUS_MINUS} {spread}<small>{escape(scores_words(summary))}</small>"
+
+
+def _dumbbell(row: Row) -> str:
+    """Draw both means on a line from 0 to 100 %, with their spread."""
+    marks: list[str] = []
+    means = [10 + 170 * s.mean for s in (row.untrained, row.pretrained) if s is not None]
+    if len(means) == 2:
+        marks.append(
+            f'<line class="after" x1="{means[0]:.1f}" x2="{means[1]:.1f}" y1="15" y2="15" stroke-width="2.5"/>'
+        )
+    for name, summary in (("before", row.untrained), ("after", row.pretrained)):
+        if summary is None:
+            continue
+        x, half = 10 + 170 * summary.mean, 170 * (summary.spread or 0.0)
+        marks.append(f'<line class="{name} spread" x1="{x - half:.1f}" x2="{x + half:.1f}" y1="15" y2="15"/>')
+        marks.append(f'<circle class="{name}" cx="{x:.1f}" cy="15" r="5"/>')
+    label = ", ".join(
+        f"{name} {100 * s.mean:.1f} percent"
+        for name, s in (("untrained", row.untrained), ("pre-trained", row.pretrained))
+        if s
+    )
+    ticks = "".join(f'<line class="axis" x1="{x}" x2="{x}" y1="10" y2="20"/>' for x in (10, 95, 180))
+    return (
+        f'<svg class="dumbbell" viewBox="0 0 190 30" role="img" aria-label="{escape(label)}">'
+        f'<line class="axis" x1="10" x2="180" y1="15" y2="15"/>{ticks}{"".join(marks)}</svg>'
+    )
+
+
+def _records(records: Sequence[RunRecord]) -> str:
+    cards = "\n".join(
+        f'<div class="card"><h3>{escape(record.name)}</h3><dl>'
+        + "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in record.lines)
+        + "</dl>"
+        + _list(record.alarms, "alarms", "Alarms of the training loop")
+        + "</div>"
+        for record in records
+    )
+    return f"<section>\n<h2>What was run</h2>\n{cards}\n</section>"
+
+
+def _missing(missing: Sequence[str]) -> str:
+    if not missing:
+        return ""
+    return f'<section>\n<h2>What is missing here</h2>\n<div class="card">{_list(missing)}</div>\n</section>'
+
+
+def _list(items: Sequence[str], css: str = "", title: str = "") -> str:
+    if not items:
+        return ""
+    lines = "".join(f"<li>{escape(item)}</li>" for item in items)
+    heading = f"<b>{escape(title)}</b>" if title else ""
+    return f'<div class="{css}">{heading}<ul>{lines}</ul></div>'
+
+
+def _footer(report: Report) -> str:
+    return (
+        f"<footer>Made by ssl4eo {escape(report.version)} from recorded results; every number is in results.json "
+        f"beside this page. The command:<pre><code>{escape(report.command)}</code></pre></footer>"
+    )

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs leave on disk, read and checked: config.json, log.jsonl, scores.jsonl.
+
+A run folder may lack any of the three; what is there must be right, or the file and line are named.
+Unknown keys and unknown kinds of log rows are left alone, so that newer writers stay readable.
+Steps that a crash threw away are dropped: a `resume` row voids all earlier rows of later steps,
+and of rows with the same kind, step and task (or message) the last one counts.
+Computes nothing: see table.py for means and spreads.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssl4eo.errors import DataMissing, SourceInvalid
+from ssl4eo.files import numbered_jsonl
+from ssl4eo.report.fields import check
+
+
+@dataclass(frozen=True)
+class Step:
+    """One recorded training step."""
+
+    step: int
+    epoch: float
+    loss: float
+    lr: float
+    images_per_second: float | None
+    feature_std: float | None
+    effective_rank: float | None
+
+
+@dataclass(frozen=True)
+class Knn:
+    """One k-NN accuracy [0 to 1] measured during training."""
+
+    step: int
+    epoch: float
+    accuracy: float
+    task: str
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something the training loop warned about."""
+
+    step: int
+    epoch: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Log:
+    """One training log, in order of steps."""
+
+    steps: tuple[Step, ...] = ()
+    knn: tuple[Knn, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
+    resumes: tuple[int, ...] = ()
+    """Steps from which training was taken up again."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measured value of one checkpoint under one protocol."""
+
+    task: str
+    split: str
+    part: str
+    protocol: str
+    metric: str
+    value: float
+    """0 to 1."""
+    checkpoint: str
+    pretrained: bool
+    backbone: str
+    seed: int
+    num_train: int
+    num_test: int
+    num_classes: int
+    synthetic: bool
+    settings: Mapping[str, Any]
+    commit: str | None
+    time: dt.datetime
+    features: Path | None
+    """Archive of features, labels and classes; may be absent on disk."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder; None or empty where it keeps no such record."""
+
+    path: Path
+    name: str
+    config: Mapping[str, Any] | None
+    log: Log | None
+    scores: tuple[Score, ...] | None
+    """One for each (task, split, part, protocol, metric, checkpoint, seed): the latest."""
+
+    @property
+    def recipe(self) -> str | None:
+        """Name of the recipe, None for a run that trained nothing."""
+        return None if self.config is None else self.config["recipe"]
+
+    @property
+    def synthetic(self) -> bool:
+        """True if any data of this run is synthetic."""
+        trained = self.config is not None and self.config["data"]["synthetic"]
+        return bool(trained) or any(score.synthetic for score in self.scores or ())
+
+
+_CONFIG = {"recipe": "text", "config": "a JSON object", "environment": "a JSON object", "data": "a JSON object"}
+_ENVIRONMENT = {
+    "ssl4eo": "text",
+    "commit": "text, or null",
+    "python": "text",
+    "torch": "text",
+    "machine": "anything",
+    "started": "an ISO 8601 time",
+}
+_DATA = {
+    "path": "text",
+    "title": "text",
+    "synthetic": "true or false",
+    "num_items": "a whole number from 0",
+    "contract": "a JSON object",
+}
+_STEP = {
+    "step": "a whole number from 0",
+    "epoch": "a number",
+    "loss": "a number",
+    "lr": "a number",
+    "images_per_second": "a number, or null",
+    "feature_std": "a number, or null",
+    "effective_rank": "a number, or null",
+}
+_KNN = {"step": "a whole number from 0", "epoch": "a number", "accuracy": "a number from 0 to 1", "task": "text"}
+_ALARM = {"step": "a whole number from 0", "epoch": "a number", "message": "text"}
+_SCORE = {
+    **dict.fromkeys(("task", "split", "part", "protocol", "metric", "checkpoint", "backbone"), "text"),
+    **dict.fromkeys(("seed", "num_train", "num_test", "num_classes"), "a whole number from 0"),
+    "value": "a number from 0 to 1",
+    "pretrained": "true or false",
+    "synthetic": "true or false",
+    "settings": "a JSON object",
+    "commit": "text, or null",
+    "time": "an ISO 8601 time",
+    "features": "the name of a file beside this one, or null",
+}
+
+
+def read_run(path: Path) -> Run:
+    """Read one run folder.
+
+    Raises:
+        DataMissing: no such folder.
+        SourceInvalid: a record is malformed; the message names file and line.
+    """
+    if not path.is_dir():
+        raise DataMissing(
+            f"no run folder {path}",
+            expected="a folder with config.json, log.jsonl or scores.jsonl",
+            remedy="name a folder that `ssl4eo pretrain` or `ssl4eo evaluate` wrote",
+            path=str(path),
+        )
+    config, log, scores = path / "config.json", path / "log.jsonl", path / "scores.jsonl"
+    return Run(
+        path=path,
+        name=path.resolve().name,
+        config=read_config(config) if config.is_file() else None,
+        log=read_log(log) if log.is_file() else None,
+        scores=read_scores(scores) if scores.is_file() else None,
+    )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read config.json and check the keys that the report shows."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise SourceInvalid(
+            f"line {error.lineno} of {path} is not JSON", expected="one JSON object", path=str(path)
+        ) from error
+    check(config, _CONFIG, f"{path}")
+    check(config["environment"], _ENVIRONMENT, f"'environment' of {path}")
+    check(config["data"], _DATA, f"'data' of {path}")
+    return config
+
+
+def read_log(path: Path) -> Log:
+    """Read log.jsonl, without the steps that a resume repeated."""
+    rows: dict[tuple[str, int, str], dict[str, Any]] = {}
+    resumes: list[int] = []
+    kinds = {"step": _STEP, "knn": _KNN, "alarm": _ALARM, "resume": {"step": "a whole number from 0"}}
+    for number, row in numbered_jsonl(path):
+        where = f"line {number} of {path}"
+        check(row, {"kind": "text"}, where)
+        kind = row["kind"]
+        if kind not in kinds:
+            continue
+        check(row, kinds[kind], where)
+        if kind == "resume":
+            resumes.append(row["step"])
+            rows = {key: value for key, value in rows.items() if key[1] <= row["step"]}
+        else:
+            rows[kind, row["step"], str(row.get("task", row.get("message", "")))] = row
+    ordered = [rows[key] for key in sorted(rows, key=lambda key: key[1])]
+
+    def of(kind: str) -> list[dict[str, Any]]:
+        fields = kinds[kind]
+        return [{name: row.get(name) for name in fields} for row in ordered if row["kind"] == kind]
+
+    return Log(
+        steps=tuple(Step(**row) for row in of("step")),
+        knn=tuple(Knn(**row) for row in of("knn")),
+        alarms=tuple(Alarm(**row) for row in of("alarm")),
+        resumes=tuple(resumes),
+    )
+
+
+def read_scores(path: Path) -> tuple[Score, ...]:
+    """Read scores.jsonl; the latest row counts for the same measurement."""
+    scores: dict[tuple[object, ...], Score] = {}
+    for number, row in numbered_jsonl(path):
+        check(row, _SCORE, f"line {number} of {path}")
+        values: dict[str, Any] = {name: row.get(name) for name in _SCORE}
+        values["features"] = None if row.get("features") is None else path.parent / row["features"]
+        time = dt.datetime.fromisoformat(row["time"])
+        values["time"] = time if time.tzinfo else time.replace(tzinfo=dt.UTC)
+        score = Score(**values)
+        key = (score.task, score.split, score.part, score.protocol, score.metric, score.checkpoint, score.seed)
+        scores.pop(key, None)
+        scores[key] = score
+    return tuple(scores.values())

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a report: everything is made first, then each file takes its final name.
+
+An earlier report in the same folder is replaced, and figures that the new one lacks are removed;
+files that no report wrote are never touched, and a foreign file under one of our names is an error.
+The folder is ours if its results.json says so, which is why that file is put in place first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssl4eo.errors import ConfigInvalid, TargetExists
+from ssl4eo.report.content import Report, build
+from ssl4eo.report.markdown import render_markdown
+from ssl4eo.report.page import render_html
+from ssl4eo.report.records import Run, read_run
+from ssl4eo.report.table import Row, Summary
+
+_KIND = "ssl4eo report"
+_RESULTS = "results.json"
+
+
+def write_report(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    archive: Path | None = None,
+    location: str | None = None,
+    title: str | None = None,
+) -> Path:
+    """Write report.md, report.html, results.json and figures/ from recorded runs.
+
+    Args:
+        runs: run folders with any of config.json, log.jsonl, scores.jsonl.
+        out: folder of the report; made if absent.
+        archive: imagery for the picture of one location; None leaves it out.
+        location: id of that location; None chooses the most varied of up to 12.
+        title: heading; None takes the recipes' names.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        ConfigInvalid: no run is named.
+        DataMissing: a run folder is absent.
+        SourceInvalid: a record is malformed; file and line are named.
+        TargetExists: `out` holds a foreign file under one of our names.
+    """
+    if not runs:
+        raise ConfigInvalid("a report of no runs", expected="one run folder at least")
+    read = [read_run(path) for path in runs]
+    command = report_command(runs, out, archive=archive, location=location, title=title)
+    report = build(read, command=command, archive=archive, location=location, title=title)
+    _place(out, _files(report, read))
+    return out / "report.html"
+
+
+def report_command(
+    runs: Sequence[Path], out: Path, *, archive: Path | None, location: str | None, title: str | None
+) -> str:
+    """Write the command line that makes the same report, quoted for a shell.
+
+    >>> report_command([Path("run a")], Path("out"), archive=None, location="7", title=None)
+    "ssl4eo report 'run a' --out out --location 7"
+    """
+    words = ["ssl4eo", "report", *map(str, runs), "--out", str(out)]
+    for name, value in (("--archive", archive), ("--location", location), ("--title", title)):
+        if value is not None:
+            words += [name, str(value)]
+    return shlex.join(words)
+
+
+def results_json(report: Report, runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
+    """Give everything that the report says as plain values; not-a-number becomes null."""
+    return {
+        "kind": _KIND,
+        "version": 1,
+        "title": report.title,
+        "headline": report.headline,
+        "synthetic": report.synthetic,
+        "table": [_row_json(row) for row in report.rows],
+        "runs": [_run_json(run) for run in runs],
+        "missing": list(report.missing),
+        "command": report.command,
+        "ssl4eo": report.version,
+        "files": list(names),
+    }
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    plain = {
+        name: getattr(row, name)
+        for name in ("task", "split", "part", "protocol", "metric", "backbone", "experiment", "synthetic")
+    }
+    counts = {name: getattr(row, name) for name in ("num_train", "num_test", "num_classes")}
+    sides = {"untrained": _summary_json(row.untrained), "pretrained": _summary_json(row.pretrained)}
+    return {**plain, **counts, **sides, "difference_points": row.difference, "notes": list(row.notes)}
+
+
+def _summary_json(summary: Summary | None) -> dict[str, Any] | None:
+    if summary is None:
+        return None
+    return {
+        "mean": summary.mean,
+        "sample_std": summary.spread,
+        "values": list(summary.values),
+        "num_checkpoints": summary.num_checkpoints,
+    }
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    last = run.log.steps[-1] if run.log and run.log.steps else None
+    knn = run.log.knn if run.log else ()
+    return {
+        "path": str(run.path),
+        "recipe": run.recipe,
+        "synthetic": run.synthetic,
+        "last_step": last.step if last else None,
+        "last_loss": last.loss if last and math.isfinite(last.loss) else None,
+        "knn": [{"step": p.step, "epoch": p.epoch, "accuracy": p.accuracy, "task": p.task} for p in knn],
+        "num_alarms": len(run.log.alarms) if run.log else None,
+        "num_scores": len(run.scores) if run.scores is not None else None,
+    }
+
+
+def _files(report: Report, runs: Sequence[Run]) -> dict[str, bytes]:
+    """Make the bytes of all files by their name under `out`, results.json first."""
+    files = {f"figures/{p.name}.png": p.png for p in report.pictures}
+    files = {"report.md": render_markdown(report).encode(), "report.html": render_html(report).encode(), **files}
+    results = results_json(report, runs, [_RESULTS, *files])
+    return {_RESULTS: (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), **files}
+
+
+def _place(out: Path, files: Mapping[str, bytes]) -> None:
+    """Write all files beside their places, then rename each; drop what only the old report had."""
+    old = _own_files(out)
+    foreign = [name for name in files if (out / name).exists() and name not in old]
+    if foreign:
+        raise TargetExists(
+            f"{out} holds {', '.join(foreign)}, which no report wrote",
+            expected="a new folder, or one with an earlier report",
+            remedy="choose another --out, or move the files away",
+            path=str(out),
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".report.", suffix=".partial", dir=out))
+    try:
+        for name, content in files.items():
+            _write_synced(staging / name, content)
+        for name in files:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(out / name)
+    finally:
+        shutil.rmtree(staging)
+    for name in old - set(files):
+        (out / name).unlink(missing_ok=True)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _own_files(out: Path) -> set[str]:
+    """List the files of an earlier report in `out`, empty if there is none."""
+    path = out / _RESULTS
+    if not path.is_file():
+        return set()
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return set()  # not ours: _place refuses to replace it
+    if not isinstance(results, dict) or results.get("kind") != _KIND:
+        return set()
+    names = {str(name) for name in results.get("files", [])}
+    return {name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import jsonargparse
+
+from ssl4eo.commands import report
+
+
+def _log(folder: Path) -> Path:
+    folder.mkdir()
+    row = {"kind": "step", "step": 0, "epoch": 0.0, "loss": 1.0, "lr": 0.1}
+    (folder / "log.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_the_command_prints_the_page_it_made(tmp_path, capsys):
+    """Results go to stdout: the path of the page."""
+    status = report.run([_log(tmp_path / "run")], out=tmp_path / "out")
+
+    assert status == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out' / 'report.html'}\n"
+
+
+def test_json_prints_the_results(tmp_path, capsys):
+    """What is printed is what is kept."""
+    report.run([_log(tmp_path / "run")], out=tmp_path / "out", json=True)
+
+    printed = capsys.readouterr().out
+
+    assert json.loads(printed)["kind"] == "ssl4eo report"
+    assert printed == (tmp_path / "out/results.json").read_text(encoding="utf-8")
+
+
+def test_the_footer_repeats_the_command(tmp_path):
+    """Whoever holds the page can make it again."""
+    report.run([_log(tmp_path / "run")], out=tmp_path / "out", title="my title")
+
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+
+    assert f"ssl4eo report {tmp_path / 'run'} --out {tmp_path / 'out'} --title &#x27;my title&#x27;" in page
+
+
+def test_several_runs_parse_from_the_signature():
+    """RUN... is one or more positional paths; everything else comes from the signature."""
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_function_arguments(report.run, skip={"runs"})
+
+    parsed = parser.parse_args(["a", "b", "--out", "x"])
+
+    assert (parsed.runs, parsed.out, parsed.archive) == ([Path("a"), Path("b")], Path("x"), None)
+
+
+def test_every_argument_is_documented():
+    """The docstring is the help text."""
+    names = list(inspect.signature(report.run).parameters)
+    lines = (inspect.getdoc(report.run) or "").splitlines()
+
+    assert [name for name in names if not any(line.strip().startswith(f"{name}:") for line in lines)] == []

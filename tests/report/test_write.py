@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_records import config_json, full_run, knn_row, score_row, step_row, write_run
+
+import ssl4eo
+from ssl4eo.errors import ConfigInvalid, LocationMissing, SourceInvalid, TargetExists
+from ssl4eo.report import write
+from ssl4eo.report.write import write_report
+from ssl4eo.sample import Image, Location, Provenance
+from ssl4eo.sensors import modality
+
+
+class _Page(HTMLParser):
+    """Every address, tag and text of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.alts: list[str] = []
+        self.words = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "data", "action", "srcset")]
+        self.alts += [value or "" for name, value in attrs if tag == "img" and name == "alt"]
+
+    def handle_data(self, data):
+        self.words += data
+
+
+class _TinyArchive:
+    """What the report asks of an archive, in memory."""
+
+    modalities = ("S1GRD", "S2L2A")
+    num_seasons = 2
+    ids = ("a", "b")
+
+    def __init__(self, *, synthetic):
+        self.provenance = Provenance("tiny", synthetic=synthetic, licence="none")
+
+    def location(self, name):
+        return Location(name)
+
+    def read(self, name, *, location, season):
+        pixels = {
+            r: np.full((len(b), 240 // r, 240 // r), 500 * (season + 1), _dtype(name))
+            for r, b in modality(name).groups.items()
+        }
+        if location == "b":  # only here the last band, near infrared, varies over the ground
+            pixels[10][-1] += np.arange(0, 2400, 100).astype(_dtype(name))
+        return Image(name, pixels)
+
+
+def _dtype(name):
+    return np.dtype(modality(name).dtype)
+
+
+@pytest.fixture
+def archive(monkeypatch):
+    """Stand a tiny archive in for every path."""
+
+    def use(*, synthetic=True):
+        monkeypatch.setitem(ssl4eo.__dict__, "open_archive", lambda path: _TinyArchive(synthetic=synthetic))
+        return Path("tiny.zarr")
+
+    return use
+
+
+def _snapshot(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_full_run_gives_one_page_that_needs_nothing_else(tmp_path, archive):
+    """No script, no address outside the file, an alternative text for every picture."""
+    page = write_report([full_run(tmp_path / "run")], tmp_path / "out", archive=archive())
+
+    html = _Page(page)
+
+    assert page == tmp_path / "out" / "report.html"
+    assert len(html.alts) == 3
+    assert all(html.alts)
+    assert all(address.startswith("data:image/png;base64,") for address in html.addresses)
+    assert "script" not in html.tags
+    assert "link" not in html.tags
+    assert not re.search(r"https?://|@import|url\(", page.read_text(encoding="utf-8"))
+
+
+def test_both_pages_say_the_same_numbers(tmp_path):
+    """55.0 untrained, 80.0 pre-trained, worked by hand; spreads 7.1 and 14.1."""
+    page = write_report([full_run(tmp_path / "run")], tmp_path / "out")
+
+    words, document = _Page(page).words, (tmp_path / "out/report.md").read_text(encoding="utf-8")
+
+    for text in ("55.0 \u00b1 7.1", "80.0 \u00b1 14.1", "+25.0", "moco_v2.resnet18.s2l1c", "features shrink"):
+        assert text in words
+        assert text in document.replace("\\_", "_")
+    assert "figures/curves-run.png" in document
+    assert "ssl4eo report" in document
+
+
+def test_results_are_kept_as_data(tmp_path):
+    """results.json holds every value behind the table, and lists what was written."""
+    write_report([full_run(tmp_path / "run")], tmp_path / "out")
+
+    results = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))
+
+    (row,) = results["table"]
+    assert row["untrained"]["values"] == [0.5, 0.6]
+    assert row["difference_points"] == pytest.approx(25.0)
+    assert results["synthetic"] is True
+    assert set(results["files"]) == set(_snapshot(tmp_path / "out"))
+
+
+def test_synthetic_is_said_wherever_something_synthetic_is_shown(tmp_path, archive):
+    """Title, headline, table row, record and every caption; nowhere for real data."""
+    page = write_report([full_run(tmp_path / "run")], tmp_path / "out", archive=archive()).read_text(encoding="utf-8")
+
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page)
+    assert len(captions) == 3
+    assert all("Synthetic data." in caption for caption in captions)
+    assert 'class="badge">Synthetic data' in page
+    assert "on synthetic test data" in page
+    assert page.count('class="tag">synthetic') == 1
+    assert "synthetic: no satellite saw these pixels" in page
+
+
+def test_real_data_is_not_called_synthetic(tmp_path, archive):
+    """The word must mean something."""
+    run = write_run(
+        tmp_path / "run",
+        config=config_json(synthetic=False),
+        log=[step_row(0), knn_row(0, 0.5)],
+        scores=[score_row(0.5, synthetic=False), score_row(0.6, pretrained=True, synthetic=False)],
+    )
+
+    page = write_report([run], tmp_path / "out", archive=archive(synthetic=False)).read_text(encoding="utf-8")
+
+    assert "not synthetic" in page
+    assert "ynthetic" not in page.replace("not synthetic", "")
+    assert "ynthetic" not in (tmp_path / "out/report.md").read_text(encoding="utf-8").replace("not synthetic", "")
+
+
+def test_a_synthetic_archive_alone_makes_the_report_synthetic(tmp_path, archive):
+    """Real scores beside a synthetic picture: the badge is there."""
+    run = write_run(tmp_path / "run", scores=[score_row(0.5, synthetic=False)])
+
+    write_report([run], tmp_path / "out", archive=archive())
+
+    assert json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))["synthetic"] is True
+
+
+def test_missing_parts_are_named(tmp_path):
+    """A run of nothing still gives a page, which says what is not there."""
+    page = write_report([write_run(tmp_path / "run")], tmp_path / "out")
+
+    words, document = _Page(page).words, (tmp_path / "out/report.md").read_text(encoding="utf-8")
+
+    for text in (
+        "No downstream scores are recorded yet",
+        "Run run keeps no scores.jsonl",
+        "Run run has no log.jsonl: no curves",
+        "No picture of the data",
+        "No projection of features",
+    ):
+        assert text in words
+        assert text in document
+    assert not (tmp_path / "out/figures").exists()
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "words"),
+    [(True, "gain of pre-training is not known"), (False, "Only untrained networks are scored")],
+)
+def test_one_side_alone_makes_no_claim(tmp_path, pretrained, words):
+    """Without both sides there is no difference, and the cell is a dash."""
+    run = write_run(tmp_path / "run", scores=[score_row(0.5, pretrained=pretrained)])
+
+    page = write_report([run], tmp_path / "out").read_text(encoding="utf-8")
+
+    assert words in page
+    assert "\u2013<small>not scored</small>" in page
+
+
+def test_an_absent_features_file_is_named(tmp_path):
+    """The score stays, the picture goes, the reader is told."""
+    run = full_run(tmp_path / "run")
+    (run / "after.npz").unlink()
+
+    page = write_report([run], tmp_path / "out")
+
+    assert "after.npz is named in scores.jsonl but absent" in _Page(page).words
+
+
+def test_markup_in_names_is_shown_as_it_is(tmp_path):
+    """Names from records never become tags, and never break the table."""
+    evil = "<script>alert(1)</script>|<img src=https://example.org/x.png>"
+    config = config_json(recipe=evil)
+    run = write_run(
+        tmp_path / "run",
+        config={**config, "data": {**config["data"], "title": evil}},
+        log=[step_row(0), knn_row(0, 0.5, evil), {"kind": "alarm", "step": 0, "epoch": 0, "message": evil}],
+        scores=[score_row(0.5, task=evil), score_row(0.6, task=evil, pretrained=True, backbone="resnet18")],
+    )
+
+    page = write_report([run], tmp_path / "out", title=evil)
+
+    html, document = _Page(page), (tmp_path / "out/report.md").read_text(encoding="utf-8")
+    assert "script" not in html.tags
+    assert all(address.startswith("data:image/png;base64,") for address in html.addresses)
+    assert evil in html.words
+    assert "<script>" not in document.split("```")[0].replace("\\<script\\>", "")
+    (row,) = [line for line in document.splitlines() if line.startswith("|") and "k-NN" in line]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 8
+
+
+def test_an_earlier_report_is_replaced_and_foreign_files_stay(tmp_path):
+    """Figures that the new report lacks go; what others put there is not touched."""
+    run, out = full_run(tmp_path / "run", features=False), tmp_path / "out"
+    write_report([run], out)
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    (out / "figures/mine.png").write_bytes(b"mine")
+    (run / "log.jsonl").unlink()
+
+    write_report([run], out)
+
+    assert not (out / "figures/curves-run.png").exists()
+    assert (out / "notes.txt").read_text(encoding="utf-8") == "mine"
+    assert (out / "figures/mine.png").read_bytes() == b"mine"
+    assert not list(out.glob(".report.*"))
+
+
+@pytest.mark.parametrize("step", ["render_html", "_write_synced"])
+def test_a_failure_leaves_the_old_report_whole(tmp_path, monkeypatch, step):
+    """Whether drawing or writing fails, the folder is byte for byte what it was."""
+    run, out = full_run(tmp_path / "run", features=False), tmp_path / "out"
+    write_report([run], out)
+    before = _snapshot(out)
+
+    def fail(*arguments):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(write, step, fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_report([run], out, title="another")
+
+    assert _snapshot(out) == before
+
+
+def test_a_malformed_record_leaves_the_old_report_whole(tmp_path):
+    """Reading comes before writing."""
+    run, out = full_run(tmp_path / "run", features=False), tmp_path / "out"
+    write_report([run], out)
+    before = _snapshot(out)
+    (run / "scores.jsonl").write_text("{}\n{}\n", encoding="utf-8")
+
+    with pytest.raises(SourceInvalid, match=r"line 1 of .*scores\.jsonl"):
+        write_report([run], out)
+
+    assert _snapshot(out) == before
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.md", "results.json"])
+def test_a_foreign_file_under_our_name_is_not_overwritten(tmp_path, name):
+    """A folder is ours only if its results.json says so."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text('{"kind": "something else"}', encoding="utf-8")
+
+    with pytest.raises(TargetExists, match=re.escape(name)):
+        write_report([write_run(tmp_path / "run")], out)
+
+    assert list(_snapshot(out)) == [name]
+
+
+def test_a_results_file_cannot_name_files_outside_the_folder(tmp_path):
+    """Only paths under the folder are ever removed."""
+    victim = tmp_path / "victim.txt"
+    victim.write_text("keep", encoding="utf-8")
+    out = tmp_path / "out"
+    out.mkdir()
+    listed = ["results.json", "../victim.txt", str(victim)]
+    (out / "results.json").write_text(json.dumps({"kind": "ssl4eo report", "files": listed}), encoding="utf-8")
+
+    write_report([write_run(tmp_path / "run")], out)
+
+    assert victim.read_text(encoding="utf-8") == "keep"
+
+
+def test_a_report_of_no_runs_is_refused(tmp_path):
+    """An empty list is a mistake of the caller."""
+    with pytest.raises(ConfigInvalid, match="one run folder at least"):
+        write_report([], tmp_path / "out")
+
+
+def test_a_location_that_the_archive_lacks_is_refused(tmp_path, archive):
+    """Nothing is written then."""
+    with pytest.raises(LocationMissing, match="no location 'z'"):
+        write_report([write_run(tmp_path / "run")], tmp_path / "out", archive=archive(), location="z")
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_location_the_varied_one_is_shown(tmp_path, archive):
+    """Location b has a gradient, location a is flat; the caption says how it was chosen."""
+    page = write_report([write_run(tmp_path / "run")], tmp_path / "out", archive=archive())
+
+    assert "Location b, the one with the most varied vegetation" in _Page(page).words
+
+
+def test_runs_of_the_same_name_keep_their_own_figures(tmp_path):
+    """Two folders called run give two files."""
+    runs = [write_run(tmp_path / parent / "run", log=[step_row(0)]) for parent in ("a", "b")]
+
+    write_report(runs, tmp_path / "out")
+
+    assert {p.name for p in (tmp_path / "out/figures").iterdir()} == {"curves-run.png", "curves-run-2.png"}
