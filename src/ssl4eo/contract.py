@@ -322,7 +322,7 @@ def _plan_values(source: Contract, target: Contract, steps: list[str]) -> Affine
         steps.append(f"scale by {target.scaling}")
     bias = tuple(b + g * shift for g, b in zip(scale.gain, scale.bias, strict=True))
     clip = scale.clip
-    if shift < 0 and clip is None:
+    if shift < 0 and target.scaling == "none":
         clip = (0.0, float("inf"))  # a reflectance below zero is noise of the offset, not light
     return Affine(scale.gain, bias, clip)
 

@@ -8,6 +8,7 @@ when they fit, else at each read. The named split `reference` is EuroSAT's custo
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,9 +75,12 @@ class ImageFolder:
             return {"train": everything, "test": everything[:0]}
         if name != "reference":
             raise unknown_name("split", name, SPLITS)
-        if np.bincount(self.labels).min() < 2:
+        smallest, num_test = int(np.bincount(self.labels).min()), math.ceil(0.2 * len(everything))
+        if smallest < 2 or num_test < len(self.classes):
             raise SourceInvalid(
-                f"a class of {self.root} has fewer than 2 pictures", expected="2 or more in each class to split them"
+                f"{self.root}: {len(everything)} pictures, {smallest} of the rarest of {len(self.classes)} classes",
+                expected="2 or more of each class, and 5 times as many pictures as classes, to split them 80/20",
+                path=str(self.root),
             )
         train, test = train_test_split(everything, train_size=0.8, stratify=self.labels, random_state=REFERENCE_SEED)
         return {"train": np.sort(train), "test": np.sort(test)}

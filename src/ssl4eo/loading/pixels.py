@@ -14,7 +14,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import Contract
 
 
@@ -67,6 +66,8 @@ class ArchivePixels:
             ArchiveInvalid, DataMissing: no readable archive.
             UnknownName: the archive has no such modality.
         """
+        from ssl4eo.archive.reader import open_archive
+
         self.archive = open_archive(path)
         self._modality = modality_name
         self.contract = self.archive.contract(modality_name)

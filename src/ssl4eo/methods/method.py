@@ -37,6 +37,9 @@ class Method(nn.Module, abc.ABC):
             progress: share of the run that is done, 0 to 1, for schedules of the method's own.
         """
 
+    def after_step(self) -> None:
+        """Do what must wait until the gradients of the step are computed; nothing by default."""
+
     @abc.abstractmethod
     def trainable(self) -> list[nn.Module]:
         """List the modules that the optimizer moves."""

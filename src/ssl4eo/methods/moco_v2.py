@@ -86,13 +86,14 @@ class MoCoV2(Method):
         self.key_backbone = copy.deepcopy(backbone).requires_grad_(requires_grad=False)
         self.key_head = copy.deepcopy(self.head).requires_grad_(requires_grad=False)
         self.queue = KeyQueue(config.queue_size, config.dim, seed=seed + 2)
+        self._new_keys: Tensor | None = None
 
     def trainable(self) -> list[nn.Module]:
         """Query network and its head."""
         return [self.backbone, self.head]
 
     def forward(self, views: tuple[Tensor, ...], progress: float) -> StepOutput:
-        """Move the key network, compare queries with keys, then push the keys."""
+        """Move the key network, compare queries with keys; `after_step` pushes the keys."""
         del progress  # the momentum is constant
         first, second = views
         update_average(self.key_backbone, self.backbone, momentum=self.config.momentum)
@@ -103,8 +104,14 @@ class MoCoV2(Method):
             other_query, other_key = self._query(second), self._key(first)
             other_loss, other_hits = self._contrast(other_query, other_key)
             loss, hits = (loss + other_loss) / 2, (hits + other_hits) / 2
-        self.queue.push(key)
+        self._new_keys = key
         return StepOutput(loss, query.detach(), {"contrast_accuracy": hits})
+
+    def after_step(self) -> None:
+        """Push the keys of the step; before, the gradient still needs the old queue."""
+        if self._new_keys is not None:
+            self.queue.push(self._new_keys)
+            self._new_keys = None
 
     def _query(self, images: Tensor) -> Tensor:
         return F.normalize(self.head(self.backbone(images)).float(), dim=1)  # (B, D)

@@ -116,13 +116,14 @@ def pretrain(
                 fabric.backward(output.loss)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
+                method.after_step()
                 monitor.add(output.embedding)
                 step += 1
                 epoch = step / order.steps_per_epoch
                 ended = step % order.steps_per_epoch == 0
                 # --- watch it
                 if step % engine.log_every == 0 or ended:
-                    loss = float(output.loss)
+                    loss = float(output.loss.detach())
                     if not math.isfinite(loss):
                         journal.row("diverged", step, epoch, index=batch.index.tolist(), loss=str(loss))
                         raise _diverged(step, loss, out)
@@ -140,7 +141,7 @@ def pretrain(
         path = out / BACKBONE_FILE
         if fabric.is_global_zero:
             save_backbone(method.backbone, path, training=training_record(config, step))
-        last_loss = float(output.loss) if output is not None else math.nan
+        last_loss = float(output.loss.detach()) if output is not None else math.nan
         return Result(path, step, last_loss, tuple(journal.alarms))
 
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: a table of verbs, each a function whose signature is its parser.
+
+Only the verb that is asked for is imported, so `ssl4eo --help` loads no torch. Results go to stdout, progress
+and messages to stderr. Exit status: 0, 1 (a failure, one clear message), 2 (bad arguments), 130 (interrupted).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+import ssl4eo
+from ssl4eo.errors import ConfigInvalid, Ssl4eoError, UnknownName, unknown_name
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One line of `ssl4eo --help`."""
+
+    title: str
+    positional: bool
+    """Whether required arguments are given by position."""
+
+    def module(self, name: str) -> Any:
+        """Import what does the work: `run`, or `build_parser` and `run_parsed` for a parser that depends on arguments."""
+        return import_module(f"ssl4eo.commands.{name}")
+
+
+VERBS: Mapping[str, Verb] = MappingProxyType(
+    {
+        "demo": Verb("synthetic planet -> archive -> pre-train -> evaluate -> report, minutes on a CPU", positional=False),
+        "collect": Verb("collect samples into a new archive (now: from the synthetic planet)", positional=False),
+        "pack": Verb("convert a published layout into an archive", positional=True),
+        "info": Verb("say what is in an archive", positional=True),
+        "verify": Verb("check every byte of an archive", positional=True),
+        "pretrain": Verb("pre-train a network by a recipe", positional=False),
+        "recipes": Verb("list recipes, or show one in full", positional=True),
+        "evaluate": Verb("judge a network on a task by k-NN and a linear probe", positional=False),
+        "report": Verb("make tables, figures and a page from recorded results", positional=True),
+    }
+)
+
+BAD_ARGUMENTS = (ConfigInvalid, UnknownName)
+"""Errors that mean that the command line asks for something that cannot be; all others are failures."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and give the exit status; never shows a traceback for an error that we foresee."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("lightning_fabric", "lightning.fabric", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    try:
+        return _dispatch(arguments)
+    except BAD_ARGUMENTS as error:
+        return _fail(error, 2)
+    except Ssl4eoError as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        print("ssl4eo: interrupted; what was finished is kept (see --resume)", file=sys.stderr)  # noqa: T201 - the command line
+        return 130
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader of our output went away
+            sys.stderr.close()
+            return 1
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"the disk is full ({error}); free some space and run the same command again", 1)
+        if isinstance(error, (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError)):
+            return _fail(error, 1)
+        raise
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())  # noqa: T201 - the command line
+        return 0
+    if arguments[0] == "--version":
+        print(ssl4eo.__version__)  # noqa: T201 - the command line
+        return 0
+    name = arguments[0]
+    if name not in VERBS:
+        raise unknown_name("command", name, VERBS)
+    verb = VERBS[name]
+    module = verb.module(name)
+    if hasattr(module, "build_parser"):
+        parser = module.build_parser(arguments[1:])
+        return int(module.run_parsed(parser, parser.parse_args(arguments[1:])) or 0)
+    parser = plain_parser(name, module.run, positional=verb.positional)
+    values = parser.instantiate_classes(parser.parse_args(arguments[1:])).as_dict()
+    for internal in ("config", "print_config"):
+        values.pop(internal, None)
+    return int(module.run(**values) or 0)
+
+
+def plain_parser(name: str, function: Any, *, positional: bool) -> Any:
+    """Make the parser of a function from its signature and docstring."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=f"ssl4eo {name}", description=VERBS[name].title)
+    parser.add_argument("--config", action="config", help="YAML file with values of these options")
+    parser.add_function_arguments(function, as_positional=positional, as_group=False)
+    return parser
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    rows = "\n".join(f"  {name:<{width}}  {verb.title}" for name, verb in VERBS.items())
+    return (
+        f"ssl4eo {ssl4eo.__version__}: self-supervised learning for Earth observation\n\n"
+        f"usage: ssl4eo COMMAND [options]     ssl4eo COMMAND --help\n\n{rows}"
+    )
+
+
+def _fail(error: object, status: int) -> int:
+    print(f"ssl4eo: {error}", file=sys.stderr)  # noqa: T201 - the command line
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

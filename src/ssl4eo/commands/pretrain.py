@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ssl4eo pretrain`: a recipe, some data, a folder for the run; every option of the recipe by its dotted name."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from ssl4eo.errors import ConfigInvalid, DataMissing
+from ssl4eo.loading.pixels import PixelSource
+from ssl4eo.pretraining.config import PretrainConfig
+from ssl4eo.recipes.table import recipe
+
+_EXAMPLE = "ssl4eo pretrain --recipe moco_v2.resnet18.s2l1c.tiny --data a.zarr --out runs/first"
+
+
+def build_parser(arguments: Sequence[str]) -> ArgumentParser:
+    """Make the parser; its options and defaults are those of the recipe that the arguments name."""
+    parser = ArgumentParser(
+        prog="ssl4eo pretrain",
+        description=f"Pre-train a network by a recipe. Example: {_EXAMPLE}",
+        epilog="Give --recipe NAME --help to see the options of that recipe with their values.",
+    )
+    parser.add_argument("--config", action="config", help="YAML file with values of these options")
+    parser.add_argument("--recipe", type=str, required=True, help="name from `ssl4eo recipes list`")
+    parser.add_argument("--data", type=Path, required=True, help="an archive, or a folder of class folders of pictures")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out after its last checkpoint")
+    parser.add_argument(
+        "--split",
+        default="reference",
+        help="whose training part is used for data with labels (reference), or none for everything",
+    )
+    parser.add_argument("--quiet", action="store_true", help="draw no progress bar")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    name = _named_recipe(arguments)
+    if name is not None:
+        base = recipe(name).config()
+        for part in fields(base):
+            value = getattr(base, part.name)
+            if is_dataclass(value):
+                parser.add_class_arguments(type(value), part.name)
+                parser.set_defaults({part.name: _plain(value)})
+    return parser
+
+
+def _named_recipe(arguments: Sequence[str]) -> str | None:
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--recipe")
+    early.add_argument("--config")
+    known, _ = early.parse_known_args(list(arguments))
+    if known.recipe is None and known.config is not None and Path(known.config).is_file():
+        values = yaml.safe_load(Path(known.config).read_text(encoding="utf-8"))
+        return values.get("recipe") if isinstance(values, dict) else None
+    return known.recipe
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    return value
+
+
+def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
+    """Start or continue the run that the parsed arguments describe."""
+    from ssl4eo.pretraining.loop import pretrain
+
+    config = resolve(parser, values)
+    source, probe = open_data(values.data, config, values.split)
+    result = pretrain(config, source, values.out, probe=probe, resume=values.resume, quiet=values.quiet)
+    if values.json:
+        row = {"backbone": str(result.backbone), "steps": result.steps, "loss": result.last_loss, "alarms": result.alarms}
+        print(json.dumps(row))  # noqa: T201 - the result
+    else:
+        print(f"{result.backbone}: {result.steps} steps, last loss {result.last_loss:.3f}")  # noqa: T201 - the result
+        for alarm in result.alarms:
+            print(f"ALARM: {alarm}", file=sys.stderr)  # noqa: T201 - the command line
+    return 0
+
+
+def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
+    """Put overrides into the recipe's config.
+
+    Raises:
+        ConfigInvalid: a value or a combination that cannot work.
+    """
+    base = recipe(values.recipe).config()
+    built = parser.instantiate_classes(values)
+    parts = {f.name: built[f.name] for f in fields(base) if is_dataclass(getattr(base, f.name))}
+    return PretrainConfig(recipe=base.recipe, modality=base.modality, backbone=base.backbone, **parts)
+
+
+def open_data(path: Path, config: PretrainConfig, split: str) -> tuple[PixelSource, Any]:
+    """Open an archive or a folder of pictures, and an online k-NN where the data has labels.
+
+    Raises:
+        DataMissing: nothing there.
+    """
+    from ssl4eo.pretraining.data import open_source
+
+    if not path.exists():
+        raise DataMissing(f"no data at {path}", expected="an archive or a folder of class folders", path=str(path))
+    if config.engine.batch_size < 2:
+        raise ConfigInvalid("a batch of one", expected="two or more")
+    return open_source(path, config, split)

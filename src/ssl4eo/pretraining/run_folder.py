@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a run: one writer, one config, one kind of data from first step to last.
+
+config.json is written when a run starts; a run that is continued must have the same config and data,
+apart from options that do not touch the weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from ssl4eo.checkpoints.load import BACKBONE_FILE
+from ssl4eo.checkpoints.training_state import TrainingState, load_latest
+from ssl4eo.environment import environment
+from ssl4eo.errors import CheckpointInvalid, TargetExists
+from ssl4eo.files import append_jsonl, exclusive, write_json
+from ssl4eo.loading.pixels import PixelSource
+from ssl4eo.methods.method import Method
+from ssl4eo.pretraining.config import FREE_ON_RESUME, PretrainConfig, flatten
+from ssl4eo.training.journal import LOG
+
+CONFIG = "config.json"
+
+
+class RunFolder:
+    """Opens a run's folder for this process alone."""
+
+    def __init__(self, path: Path, config: PretrainConfig, source: PixelSource, *, resume: bool) -> None:
+        """Name the folder and what must be true of it."""
+        self._path, self._config, self._resume = path, config, resume
+        self._data = data_record(source)
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> RunFolder:
+        """Lock the folder and write config.json.
+
+        Raises:
+            TargetExists, Busy, CheckpointInvalid: see `pretrain`.
+        """
+        exists = (self._path / CONFIG).exists()
+        if exists and not self._resume:
+            raise TargetExists(
+                f"{self._path} holds a run",
+                expected="a new folder",
+                remedy="continue it with --resume, or choose another --out",
+                path=str(self._path),
+            )
+        if not exists and self._path.exists() and any(self._path.iterdir()) and not self._only_lock():
+            raise TargetExists(f"{self._path} holds other files", expected="a new or empty folder", path=str(self._path))
+        self._stack.enter_context(exclusive(self._path / ".lock"))
+        try:
+            self._require_same() if exists else self._write_config()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Let the folder go."""
+        self._stack.close()
+
+    def _only_lock(self) -> bool:
+        return [p.name for p in self._path.iterdir()] == [".lock"]
+
+    def _write_config(self) -> None:
+        started = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        write_json(
+            self._path / CONFIG,
+            {
+                "recipe": self._config.recipe,
+                "config": self._config.to_json(),
+                "environment": environment() | {"started": started},
+                "data": self._data,
+            },
+        )
+
+    def _require_same(self) -> None:
+        try:
+            stored = json.loads((self._path / CONFIG).read_text(encoding="utf-8"))
+            config, data = stored["config"], stored["data"]
+        except (ValueError, KeyError) as error:
+            raise CheckpointInvalid(f"{self._path / CONFIG} cannot be read", expected="the config of a run") from error
+        _require_equal(config, self._config.to_json(), data, self._data, self._path)
+
+    def restore(self, method: Method, optimizer: torch.optim.Optimizer) -> int:
+        """Load the last checkpoint into method, optimizer and generator; give the next step's number."""
+        state = load_latest(self._path) if self._resume else None
+        if state is None:
+            return 0
+        _require_equal(state.config, self._config.to_json(), state.data, self._data, self._path)
+        method.load_state_dict(state.method, strict=True)
+        optimizer.load_state_dict(state.optimizer)
+        torch.set_rng_state(state.rng)
+        append_jsonl(self._path / LOG, {"kind": "resume", "step": state.step})
+        return state.step
+
+    def state(self, step: int, method: Method, optimizer: torch.optim.Optimizer) -> TrainingState:
+        """Collect what a continuation after `step` steps needs."""
+        return TrainingState(
+            step=step,
+            config=self._config.to_json(),
+            data=self._data,
+            method=method.state_dict(),
+            optimizer=optimizer.state_dict(),
+            rng=torch.get_rng_state(),
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Say whether the run has left its backbone."""
+        return (self._path / BACKBONE_FILE).exists()
+
+
+def data_record(source: PixelSource) -> dict[str, Any]:
+    """Say what the samples are: equal records mean that a run may go on."""
+    return {
+        "title": source.title,
+        "synthetic": source.synthetic,
+        "num_items": len(source),
+        "num_seasons": source.num_seasons,
+        "contract": source.contract.to_json(),
+    }
+
+
+def _require_equal(
+    config: dict[str, Any], wanted: dict[str, Any], data: dict[str, Any], wanted_data: dict[str, Any], path: Path
+) -> None:
+    """Raise CheckpointInvalid unless a stored run is the one that is asked for."""
+    old, new = flatten(config), flatten(wanted)
+    names = [n for n in old.keys() | new.keys() if n not in FREE_ON_RESUME and old.get(n) != new.get(n)]
+    rows = [f"{n} {old.get(n)!r}, now {new.get(n)!r}" for n in sorted(names)]
+    old, new = flatten(data), flatten(wanted_data)
+    rows += [f"data {n} {old.get(n)!r}, now {new.get(n)!r}" for n in sorted(old.keys() | new.keys()) if old.get(n) != new.get(n)]
+    if rows:
+        raise CheckpointInvalid(
+            f"the run in {path} is another one: {'; '.join(rows)}",
+            expected="the same recipe, options and data",
+            remedy="give the same options to continue it, or another --out to start a new run",
+            path=str(path),
+        )

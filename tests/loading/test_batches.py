@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of views: the same whatever makes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ssl4eo.contract import stored
+from ssl4eo.errors import ShardCorrupt
+from ssl4eo.loading.batches import ViewDataset, make_loader
+from ssl4eo.loading.sampler import Order, ResumableBatches
+from ssl4eo.recipes.moco_v2 import published_view
+from ssl4eo.sensors import modality
+
+
+class Pixels:
+    """A small source in memory whose values tell item and season."""
+
+    title, synthetic, num_seasons = "test", True, 4
+    contract = stored("S2L1C")
+    broken: int | None = None
+
+    def __init__(self, count=8):
+        """Hold `count` items."""
+        self.count = count
+        self.asked = []
+
+    def __len__(self):
+        """Count them."""
+        return self.count
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Give constant images of value 100 index + season."""
+        self.asked.append((index, season))
+        if index == self.broken:
+            raise ShardCorrupt("broken chunk", location=str(index))
+        return {
+            r: np.full((len(b), 240 // r, 240 // r), 100 * index + season, np.uint16)
+            for r, b in modality("S2L1C").groups.items()
+            if r in resolutions
+        }
+
+
+def dataset(source, pairing="augment", seed=0):
+    """Make two 16 px views of a source."""
+    view = published_view(16)
+    return ViewDataset(source, (view, view), pairing=pairing, contract=stored("S2L1C"), seed=seed)
+
+
+def load(source, *, workers=0, first=0, steps=4, seed=0):
+    """Load some batches."""
+    order = ResumableBatches(Order(len(source), 4, seed), first_step=first, num_steps=steps)
+    return list(make_loader(dataset(source, seed=seed), order, num_workers=workers, pin=False))
+
+
+def equal(first, second):
+    """Say whether two batches are the same in everything."""
+    return all(
+        torch.equal(a, b)
+        for a, b in zip(
+            (*first.views, *first.photometric, first.index, first.seasons),
+            (*second.views, *second.photometric, second.index, second.seasons),
+            strict=True,
+        )
+    )
+
+
+def test_batch_has_views_in_the_dtype_of_the_source():
+    """16 bits travel, not float32."""
+    batch = load(Pixels())[0]
+
+    assert [tuple(v.shape) for v in batch.views] == [(4, 13, 16, 16)] * 2
+    assert {v.dtype for v in batch.views} == {torch.uint16}
+    assert [tuple(p.shape) for p in batch.photometric] == [(4, 15)] * 2
+
+
+def test_pixels_belong_to_the_item_and_season_that_the_batch_names():
+    """Every view shows its item at its season."""
+    for batch in load(Pixels()):
+        for number, view in enumerate(batch.views):
+            expected = 100 * batch.index + batch.seasons[:, number]
+            assert torch.equal(view[:, 0, 0, 0].long(), expected)
+
+
+def test_only_needed_seasons_are_read():
+    """Two views of one season cost one read, of two seasons two."""
+    source = Pixels()
+    batch = dataset(source).__getitems__([(0, i) for i in range(8)])
+
+    assert sorted(source.asked) == sorted({(i, int(s)) for i, row in enumerate(batch.seasons) for s in row})
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(workers):
+    """The same views come from any number of processes."""
+    alone, shared = load(Pixels()), load(Pixels(), workers=workers)
+
+    assert all(equal(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_resumed_loading_sees_what_it_would_have_seen():
+    """From step 2 on, the batches are the same."""
+    whole, rest = load(Pixels()), load(Pixels(), first=2)
+
+    assert all(equal(a, b) for a, b in zip(whole[2:], rest, strict=True))
+
+
+def test_loading_leaves_the_global_generator_alone():
+    """A resumed method must find torch's generator where it was."""
+    before = torch.get_rng_state()
+    load(Pixels())
+
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_epochs_and_seeds_give_other_views():
+    """An item looks different in each epoch and run."""
+    first, second, third = (dataset(Pixels(), seed=s).__getitems__([(e, 3)]) for s, e in ((0, 0), (0, 1), (1, 0)))
+
+    assert not torch.equal(first.photometric[0], second.photometric[0])
+    assert not torch.equal(first.photometric[0], third.photometric[0])
+
+
+def test_fault_in_a_worker_says_which_location():
+    """The error of a worker process arrives with its class and data."""
+    source = Pixels()
+    source.broken = 2
+
+    with pytest.raises(ShardCorrupt, match="broken chunk"):
+        load(source, workers=1)
