@@ -5,7 +5,7 @@ import inspect
 import json
 from pathlib import Path
 
-import jsonargparse
+import pytest
 
 from ssl4eo.commands import report
 
@@ -44,15 +44,26 @@ def test_the_footer_repeats_the_command(tmp_path):
     assert f"ssl4eo report {tmp_path / 'run'} --out {tmp_path / 'out'} --title &#x27;my title&#x27;" in page
 
 
-def test_several_runs_parse_from_the_signature():
-    """RUN... is one or more positional paths; everything else comes from the signature."""
-    parser = jsonargparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_function_arguments(report.run, skip={"runs"})
+def test_several_runs_are_given_by_position(tmp_path, capsys):
+    """RUN... is one or more folders, before or after the options; --json is a switch."""
+    runs = [str(_log(tmp_path / name)) for name in ("a", "b")]
+    arguments = [*runs, "--out", str(tmp_path / "out"), "--json"]
+    parser = report.build_parser(arguments)
 
-    parsed = parser.parse_args(["a", "b", "--out", "x"])
+    status = report.run_parsed(parser, parser.parse_args(arguments))
 
-    assert (parsed.runs, parsed.out, parsed.archive) == ([Path("a"), Path("b")], Path("x"), None)
+    assert status == 0
+    assert [row["path"] for row in json.loads(capsys.readouterr().out)["runs"]] == runs
+
+
+@pytest.mark.parametrize("arguments", [["--out", "x"], ["a"]])
+def test_runs_and_out_are_required(arguments, capsys):
+    """Bad arguments end with status 2."""
+    with pytest.raises(SystemExit) as caught:
+        report.build_parser(arguments).parse_args(arguments)
+
+    assert caught.value.code == 2
+    assert "required" in capsys.readouterr().err
 
 
 def test_every_argument_is_documented():

@@ -98,6 +98,7 @@ def test_of_repeated_scores_the_last_row_counts(tmp_path):
         ({"time": "yesterday"}, "an ISO 8601 time"),
         ({"features": "../secret.npz"}, "a file beside this one"),
         ({"settings": []}, "a JSON object"),
+        ({"interval": [0.1]}, "two numbers from 0 to 1"),
     ],
 )
 def test_a_malformed_score_names_file_line_and_field(tmp_path, change, words):

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from report_records import knn_row, step_row, write_features, write_lines
+from report_records import knn_row, score_row, step_row, write_features, write_lines, write_run
 
 from ssl4eo.errors import SourceInvalid
 from ssl4eo.report.curves import curves_figure, smooth, untrained_level
@@ -22,8 +22,9 @@ from ssl4eo.report.projection import (
     read_features,
     subset,
 )
-from ssl4eo.report.records import Log, read_log
+from ssl4eo.report.records import Log, read_log, read_run
 from ssl4eo.report.style import DPI, png
+from ssl4eo.report.table import results_table
 from ssl4eo.report.teaser import place_words, stretch, teaser_figure, teaser_rows
 from ssl4eo.sample import Image, Location, Sample
 from ssl4eo.sensors import modality
@@ -185,6 +186,23 @@ def test_the_untrained_level_is_this_run_at_step_0(tmp_path):
     assert level is not None
     assert level.value == 0.4
     assert untrained_level(log, [], "other") is None
+
+
+def test_without_a_reading_at_step_0_the_untrained_scores_are_the_level(tmp_path):
+    """A log that calls its task `validation` is compared with the only scored task, and the label says so."""
+    write_lines(tmp_path / "log.jsonl", [knn_row(5, 0.6, "validation")])
+    log = read_log(tmp_path / "log.jsonl")
+
+    def rows(*tasks):
+        scores = [score_row(0.25 * (seed + 1), seed=seed, task=task) for task in tasks for seed in range(2)]
+        return results_table([read_run(write_run(tmp_path / "-".join(tasks), scores=scores))])
+
+    level = untrained_level(log, rows("scenes"), "validation")
+
+    assert level is not None
+    assert level.value == 0.375
+    assert "untrained, test part of scenes, 2 seeds" in level.label
+    assert untrained_level(log, rows("scenes", "eurosat"), "validation") is None
 
 
 def test_points_are_drawn_once_and_at_most_two_thousand():

@@ -32,8 +32,8 @@ def test_means_and_spreads_are_the_hand_worked_ones(tmp_path):
 
 def test_one_score_has_no_spread():
     """With n = 1 there is nothing to spread, and zero would claim certainty."""
-    assert Summary((0.4,), 1).spread is None
-    assert Summary((0.4, 0.4), 1).spread == 0.0
+    assert Summary((0.4,), (0,), 1).spread is None
+    assert Summary((0.4, 0.4), (0, 1), 1).spread == 0.0
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,7 @@ def test_one_score_has_no_spread():
         {"protocol": "linear"},
         {"metric": "f1"},
         {"part": "val"},
+        {"split_sha256": "another list of items"},
     ],
 )
 def test_scores_of_another_protocol_are_never_compared(tmp_path, change):
@@ -74,12 +75,36 @@ def test_seeds_of_pre_training_in_several_runs_share_a_row(tmp_path):
     runs = []
     for name, seed, epochs, value in (("a", 0, 2, 0.6), ("b", 1, 2, 0.8), ("c", 0, 9, 0.9)):
         config = {**config_json(), "config": {"seed": seed, "epochs": epochs}}
-        runs.append(write_run(tmp_path / name, config=config, scores=[score_row(value, pretrained=True)]))
+        runs.append(write_run(tmp_path / name, config=config, scores=[score_row(value, pretrained=True, seed=seed)]))
 
     rows = results_table([read_run(path) for path in runs])
 
     assert [row.pretrained.values for row in rows if row.pretrained] == [(0.6, 0.8), (0.9,)]
     assert [row.pretrained.num_checkpoints for row in rows if row.pretrained] == [2, 1]
+
+
+def test_runs_scored_in_a_folder_of_their_own_are_found_by_the_checkpoint(tmp_path):
+    """Scores of two runs of one recipe, named by run folder and by file, share a row."""
+    scores = []
+    for seed, name, value in ((0, "a", 0.6), (1, "b/backbone.safetensors", 0.8)):
+        run = write_run(tmp_path / name[0], config={**config_json(), "config": {"engine": {"seed": seed}}})
+        (run / "backbone.safetensors").touch()
+        scores.append(score_row(value, pretrained=True, seed=seed, checkpoint=str(tmp_path / name)))
+
+    (row,) = _table(tmp_path, scores)
+
+    assert row.experiment == "moco_v2.resnet18.s2l1c"
+    assert row.pretrained == Summary((0.6, 0.8), (0, 1), 2)
+
+
+def test_the_same_weights_scored_under_two_names_count_once(tmp_path):
+    """The checksum says that a run folder and its file are one network."""
+    first = score_row(0.6, pretrained=True, checkpoint="a", checkpoint_sha256="f00")
+    second = score_row(0.6, pretrained=True, checkpoint="a/backbone.safetensors", checkpoint_sha256="f00")
+
+    (row,) = _table(tmp_path, [first, second])
+
+    assert row.pretrained == Summary((0.6,), (0,), 1)
 
 
 def test_an_untrained_network_scored_in_two_runs_counts_once(tmp_path):
@@ -90,7 +115,7 @@ def test_an_untrained_network_scored_in_two_runs_counts_once(tmp_path):
 
     (row,) = results_table([read_run(first), read_run(second)])
 
-    assert row.untrained == Summary((0.6, 0.7), 1)
+    assert row.untrained == Summary((0.6, 0.7), (0, 1), 1)
 
 
 def test_untrained_networks_of_another_input_are_no_baseline(tmp_path):
@@ -103,7 +128,7 @@ def test_untrained_networks_of_another_input_are_no_baseline(tmp_path):
 
     (row,) = _table(tmp_path, scores, config=config_json())
 
-    assert row.untrained == Summary((0.5,), 1)
+    assert row.untrained == Summary((0.5,), (0,), 1)
 
 
 def test_inputs_that_cannot_be_told_apart_give_no_baseline_and_say_so(tmp_path):
@@ -122,9 +147,15 @@ def test_inputs_that_cannot_be_told_apart_give_no_baseline_and_say_so(tmp_path):
 
 def test_settings_that_differ_are_said(tmp_path):
     """A probe may choose its own regularization, but the reader must know."""
-    (row,) = _table(tmp_path, [score_row(0.5, settings={"k": 20}), score_row(0.7, pretrained=True, settings={"k": 5})])
+    (row,) = _table(
+        tmp_path,
+        [
+            score_row(0.5, settings={"k": 20, "tried": [1]}),
+            score_row(0.7, pretrained=True, settings={"k": 5, "tried": [2]}),
+        ],
+    )
 
-    assert any("k differs between scores" in note for note in row.notes)
+    assert row.notes == ("k differs between scores: 5, 20",)
 
 
 def _headline(tmp_path, before, after, **change):
@@ -147,7 +178,9 @@ def test_the_headline_says_numbers_spread_and_synthetic(tmp_path):
 
 def test_the_headline_weakens_what_is_weak(tmp_path):
     """One seed, a difference within the spread, and a loss are each said."""
-    assert "too few for a spread" in _headline(tmp_path / "a", (0.4,), (0.5,))
+    assert "1 seed, so no spread over seeds" in _headline(tmp_path / "a", (0.4,), (0.5,))
+    single = _headline(tmp_path / "d", (0.4,), (0.5,), interval=[0.35, 0.55])
+    assert "95 % interval over test items 35.0 to 55.0" in single
     assert "no larger than the spread" in _headline(tmp_path / "b", (0.2, 0.8), (0.3, 0.9))
     worse = _headline(tmp_path / "c", (0.8, 0.81), (0.3, 0.31), synthetic=False)
     assert "Pre-training lowered this score." in worse

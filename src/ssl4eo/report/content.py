@@ -183,7 +183,7 @@ def _config_lines(config: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("recipe", config["recipe"]),
         ("data", f"{data['title']} ({kind})"),
         ("items", f"{data['num_items']:,}"),
-        ("data path", data["path"]),
+        ("data path", data.get("path") or DASH),
         ("contract", _contract_words(data["contract"])),
         ("started", environment["started"]),
         ("commit", environment["commit"] or "unknown"),

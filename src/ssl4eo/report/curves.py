@@ -4,7 +4,7 @@
 The loss is drawn raw (faint) and smoothed by a centered moving mean over 1/25 of the points;
 the mean shortens at both ends, so that the first and last values are not pulled inwards.
 The untrained level in the k-NN panel is this run's own value at step 0 where it has one (the same
-protocol), otherwise the mean of the untrained k-NN scores of the same task.
+protocol), otherwise the mean of untrained k-NN scores, whose part and task the label names.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ssl4eo.report.records import Knn, Log
 from ssl4eo.report.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, empty, new_figure, note, styled
 from ssl4eo.report.table import Row
+from ssl4eo.report.wording import scores_words
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,21 @@ def smooth(values: NDArray[np.float64], half_width: int) -> NDArray[np.float64]:
 
 
 def untrained_level(log: Log, rows: Iterable[Row], task: str) -> Level | None:
-    """Find what an untrained network reaches on the k-NN task of a log, None if nobody measured it."""
+    """Find what an untrained network reaches on the k-NN task of a log, None if nobody measured it.
+
+    A log that names its task otherwise than the scores is compared with the only task that was scored.
+    """
     for point in log.knn:
         if point.step == 0 and point.task == task:
-            return Level(point.accuracy, "untrained (this run, step 0)")
-    for row in rows:
-        if row.protocol == "knn" and row.task == task and row.metric == "accuracy" and row.untrained is not None:
-            n = len(row.untrained.values)
-            return Level(row.untrained.mean, f"untrained ({row.part} part, n = {n})")
-    return None
+            return Level(point.accuracy, "untrained (this run, step 0):")
+    scored = [(r, r.untrained) for r in rows if r.protocol == "knn" and r.metric == "accuracy" and r.untrained]
+    named = [pair for pair in scored if pair[0].task == task]
+    if not named and len({(r.task, r.split, r.untrained) for r, _ in scored}) == 1:
+        named = scored
+    if not named:
+        return None
+    row, untrained = named[0]
+    return Level(untrained.mean, f"untrained, {row.part} part of {row.task}, {scores_words(untrained)}:")
 
 
 def curves_figure(log: Log, *, rows: Sequence[Row] = (), synthetic: bool) -> Figure:
@@ -129,7 +136,7 @@ def _knn_task(axes: Axes, points: Sequence[Knn], level: Level | None, color: str
         axes.axhline(100 * level.value, color=MUTED, linestyle=(0, (5, 4)), linewidth=1.2)
         axes.annotate(
             f"{level.label} {100 * level.value:.1f}", (1, 100 * level.value), (0, -4), color=MUTED, fontsize=8,
-            xycoords=axes.get_yaxis_transform(), textcoords="offset points", ha="right", va="top",
+            xycoords=axes.get_yaxis_transform(), textcoords="offset points", ha="right", va="top", parse_math=False,
         )  # fmt: skip
 
 

@@ -20,6 +20,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_fraction(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
 def _is_time(value: Any) -> bool:
     try:
         dt.datetime.fromisoformat(value)
@@ -37,7 +41,8 @@ KINDS: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         "true or false": lambda v: isinstance(v, bool),
         "a whole number from 0": lambda v: _is_number(v) and isinstance(v, int) and v >= 0,
         "a number": _is_number,
-        "a number from 0 to 1": lambda v: _is_number(v) and 0 <= v <= 1,
+        "a number from 0 to 1": _is_fraction,
+        "two numbers from 0 to 1": lambda v: isinstance(v, list) and len(v) == 2 and all(map(_is_fraction, v)),
         "an ISO 8601 time": _is_time,
     }
 )

@@ -27,7 +27,7 @@ def teaser_picture(
 ) -> Picture | None:
     """Draw one location of the archive, None without one."""
     if archive is None:
-        paths = [run.config["data"]["path"] for run in runs if run.config is not None]
+        paths = [run.config["data"].get("path") or "A.zarr" for run in runs if run.config is not None]
         hint = paths[0] if paths else "A.zarr"
         missing.append(f"No picture of the data: no archive was named (--archive {hint}).")
         return None

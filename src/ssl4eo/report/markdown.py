@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from ssl4eo.report.content import Report, RunRecord
 from ssl4eo.report.style import Picture
 from ssl4eo.report.table import Row, Summary
-from ssl4eo.report.wording import DASH, PLUS_MINUS, points, scores_words
+from ssl4eo.report.wording import DASH, PLUS_MINUS, interval_words, points, scores_words
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#~$])")
 
@@ -84,7 +84,8 @@ def _cell(summary: Summary | None) -> str:
     if summary is None:
         return f"{DASH} (not scored)"
     spread = DASH if summary.spread is None else points(100 * summary.spread, signed=False)
-    return f"{100 * summary.mean:.1f} {PLUS_MINUS} {spread} ({text(scores_words(summary))})"
+    words = ", ".join(part for part in (scores_words(summary), interval_words(summary)) if part)
+    return f"{100 * summary.mean:.1f} {PLUS_MINUS} {spread} ({text(words)})"
 
 
 def _record(record: RunRecord) -> list[str]:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from ssl4eo.report.content import Report, RunRecord
 from ssl4eo.report.style import Picture
 from ssl4eo.report.table import Row, Summary
-from ssl4eo.report.wording import DASH, PLUS_MINUS, points, scores_words
+from ssl4eo.report.wording import DASH, PLUS_MINUS, interval_words, points, scores_words
 
 _TEASER_LEAD = "What the network learns from: the same ground at every date, seen by radar and by light."
 _TABLE_LEAD = (
@@ -93,7 +93,7 @@ def _table(rows: Sequence[Row]) -> str:
         '<div class="card"><div class="scroll">'
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
         '<p class="key"><span class="dot before"></span>untrained <span class="dot after"></span>pre-trained; '
-        "whiskers: the spread</p></div>\n</section>"
+        "pale bar: one standard deviation to each side</p></div>\n</section>"
     )
 
 
@@ -118,7 +118,10 @@ def _cell(summary: Summary | None) -> str:
     if summary is None:
         return f"{DASH}<small>not scored</small>"
     spread = DASH if summary.spread is None else points(100 * summary.spread, signed=False)
-    return f"{100 * summary.mean:.1f} {PLUS_MINUS} {spread}<small>{escape(scores_words(summary))}</small>"
+    details = "".join(
+        f"<small>{escape(words)}</small>" for words in (scores_words(summary), interval_words(summary)) if words
+    )
+    return f"{100 * summary.mean:.1f} {PLUS_MINUS} {spread}{details}"
 
 
 def _dumbbell(row: Row) -> str:

@@ -89,6 +89,13 @@ class Score:
     time: dt.datetime
     features: Path | None
     """Archive of features, labels and classes; may be absent on disk."""
+    interval: tuple[float, float] | None = None
+    """95 % interval from resampling the test items, 0 to 1."""
+    checkpoint_sha256: str | None = None
+    split_sha256: str | None = None
+    """Of the list of items: equal only for the same items."""
+    trained_by: Mapping[str, Any] | None = None
+    """config.json of the run that made the checkpoint, None where it is not found."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ _ENVIRONMENT = {
     "started": "an ISO 8601 time",
 }
 _DATA = {
-    "path": "text",
+    "path": "text, or null",
     "title": "text",
     "synthetic": "true or false",
     "num_items": "a whole number from 0",
@@ -151,6 +158,9 @@ _SCORE = {
     "commit": "text, or null",
     "time": "an ISO 8601 time",
     "features": "the name of a file beside this one, or null",
+    "interval": "two numbers from 0 to 1, or null",
+    "checkpoint_sha256": "text, or null",
+    "split_sha256": "text, or null",
 }
 
 
@@ -232,8 +242,25 @@ def read_scores(path: Path) -> tuple[Score, ...]:
         values["features"] = None if row.get("features") is None else path.parent / row["features"]
         time = dt.datetime.fromisoformat(row["time"])
         values["time"] = time if time.tzinfo else time.replace(tzinfo=dt.UTC)
+        values["interval"] = None if values["interval"] is None else tuple(values["interval"])
+        values["trained_by"] = _find_config(row["checkpoint"], path.parent) if row["pretrained"] else None
         score = Score(**values)
         key = (score.task, score.split, score.part, score.protocol, score.metric, score.checkpoint, score.seed)
         scores.pop(key, None)
         scores[key] = score
     return tuple(scores.values())
+
+
+def _find_config(checkpoint: str, folder: Path) -> dict[str, Any] | None:
+    """Read the config.json of the run that made a checkpoint, given as a run folder or a file in one.
+
+    Relative names are looked up from here and from the folder of the scores; names that lead nowhere
+    (a catalog name, a run on another machine) give the config beside the scores, if there is one.
+    """
+    for base in (Path(), folder):
+        path = base / checkpoint
+        for place in (path, path.parent, path.parent.parent):
+            if path.exists() and (place / "config.json").is_file():
+                return read_config(place / "config.json")
+    beside = folder / "config.json"
+    return read_config(beside) if beside.is_file() else None

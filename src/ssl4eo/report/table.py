@@ -26,7 +26,12 @@ PROTOCOL_TITLES: Mapping[str, str] = {
     "segment": "segmentation",
     "change": "change detection",
 }
-_NOT_THE_EXPERIMENT = frozenset({"seed", "out", "run", "resume", "data", "device", "num_workers"})
+_NOT_THE_EXPERIMENT = frozenset(
+    {"seed", "accelerator", "devices", "num_workers", "log_every", "probe_every", "save_every"}
+)
+"""Options that repetitions of one experiment may differ in."""
+_WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth")
+_MAX_VALUES = 6
 _INPUT = re.compile(r"\.(s1grd|s2l1c|s2l2a|s2rgb)(?![A-Za-z0-9])")
 
 
@@ -36,7 +41,11 @@ class Summary:
 
     values: tuple[float, ...]
     """0 to 1, in order of checkpoint and seed."""
+    seeds: tuple[int, ...]
+    """Of each value."""
     num_checkpoints: int
+    interval: tuple[float, float] | None = None
+    """Of a single value: 95 % from resampling the test items, where it was recorded."""
 
     @property
     def mean(self) -> float:
@@ -90,37 +99,53 @@ class Labelled:
     run: Run
 
     @property
-    def identity(self) -> tuple[object, ...]:
-        """What must be counted once: an untrained network is its name and seed, wherever it was scored."""
+    def network(self) -> tuple[str, ...]:
+        """Equal for the same weights: an untrained network is its name (and seed), wherever it was scored."""
         s = self.score
-        in_run = str(self.run.path) if s.pretrained and self.run.config is not None else ""
-        return (s.task, s.split, s.part, s.protocol, s.metric, in_run, s.checkpoint, s.seed)
+        if not s.pretrained:
+            return (s.checkpoint,)
+        if s.checkpoint_sha256 is not None:
+            return ("sha256", s.checkpoint_sha256)
+        return ("" if s.trained_by is None else str(self.run.path), s.checkpoint)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What must be counted once."""
+        s = self.score
+        return (s.task, s.split, s.part, s.protocol, s.metric, self.network, s.seed)
 
     @property
     def protocol_key(self) -> tuple[Any, ...]:
         """Equal for scores that may be compared."""
         s = self.score
-        return (
-            s.task, s.split, s.part, s.protocol, s.metric, s.backbone, s.num_train, s.num_test, s.num_classes,
-        )  # fmt: skip
+        names = (s.task, s.split, s.part, s.protocol, s.metric, s.backbone, s.split_sha256 or "")
+        return (*names, s.num_train, s.num_test, s.num_classes)
 
     @property
     def experiment(self) -> tuple[str, str]:
         """Title and full identity of the pre-training."""
-        if self.run.config is None:
-            return self.score.checkpoint, self.score.checkpoint
-        config = {k: v for k, v in self.run.config["config"].items() if k not in _NOT_THE_EXPERIMENT}
-        stage = self.score.checkpoint.replace("\\", "/").rsplit("/", 1)[-1]
-        return self.run.config["recipe"], json.dumps([self.run.config["recipe"], config, stage], sort_keys=True)
+        s = self.score
+        if s.trained_by is None:
+            return s.checkpoint, s.checkpoint
+        last = s.checkpoint.replace("\\", "/").rsplit("/", 1)[-1]
+        stage = last if last.endswith(_WEIGHTS) else "backbone.safetensors"  # what a run folder stands for
+        what = [s.trained_by["recipe"], _without_seeds(s.trained_by["config"]), stage]
+        return s.trained_by["recipe"], json.dumps(what, sort_keys=True)
 
     @property
     def input(self) -> str | None:
         """Modality in a catalog or recipe name, None where the name does not tell."""
         names = [self.score.checkpoint]
-        if self.score.pretrained and self.run.config is not None:
-            names.append(self.run.config["recipe"])
+        if self.score.trained_by is not None:
+            names.append(self.score.trained_by["recipe"])
         found = [match[1] for name in names if (match := _INPUT.search(name.lower()))]
         return found[-1] if found else None
+
+
+def _without_seeds(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_seeds(v) for name, v in value.items() if name not in _NOT_THE_EXPERIMENT}
 
 
 def labelled_scores(runs: Iterable[Run]) -> tuple[Labelled, ...]:
@@ -197,17 +222,25 @@ def _row(pretrained: Sequence[Labelled], untrained: Sequence[Labelled], notes: t
 def _summary(entries: Sequence[Labelled]) -> Summary | None:
     if not entries:
         return None
-    ordered = sorted(entries, key=lambda e: (e.score.checkpoint, str(e.run.path), e.score.seed))
-    checkpoints = {(e.identity[5], e.score.checkpoint) for e in ordered}
-    return Summary(tuple(e.score.value for e in ordered), len(checkpoints))
+    ordered = sorted(entries, key=lambda e: (e.score.seed, e.score.checkpoint, str(e.run.path)))
+    return Summary(
+        values=tuple(e.score.value for e in ordered),
+        seeds=tuple(e.score.seed for e in ordered),
+        num_checkpoints=len({e.network for e in ordered}),
+        interval=ordered[0].score.interval if len(ordered) == 1 else None,
+    )
 
 
 def _settings_notes(entries: Sequence[Labelled]) -> tuple[str, ...]:
-    """Name settings that are not the same in all scores of a row, except seeds."""
+    """Name settings that are not the same in all scores of a row, except seeds and lists of readings."""
     names = sorted({name for e in entries for name in e.score.settings if name != "seed"})
     notes: list[str] = []
     for name in names:
-        values = list(dict.fromkeys(json.dumps(e.score.settings.get(name), sort_keys=True) for e in entries))
-        if len(values) > 1:
-            notes.append(f"{name} differs between scores: {', '.join(values)}")
+        values = [e.score.settings.get(name) for e in entries]
+        if any(isinstance(value, list | dict) for value in values):
+            continue
+        texts = list(dict.fromkeys(json.dumps(value) for value in values))
+        if len(texts) > 1:
+            more = ", ..." if len(texts) > _MAX_VALUES else ""
+            notes.append(f"{name} differs between scores: {', '.join(texts[:_MAX_VALUES])}{more}")
     return tuple(notes)

@@ -66,19 +66,33 @@ def headline(row: Row) -> str:
 
 def scores_words(summary: Summary) -> str:
     """Say how many scores stand behind a mean."""
-    n, checkpoints = len(summary.values), summary.num_checkpoints
-    if checkpoints > 1:
-        return f"{n} scores of {checkpoints} checkpoints"
-    return f"{n} seed{'s' if n != 1 else ''}"
+    n = len(summary.values)
+    if len(set(summary.seeds)) < n:
+        return f"{n} scores of {summary.num_checkpoints} checkpoints"
+    return "1 seed" if n == 1 else f"{n} seeds"
+
+
+def interval_words(summary: Summary) -> str:
+    """Say the interval of a single score, empty where there is none."""
+    if summary.interval is None:
+        return ""
+    low, high = (points(100 * v, signed=False) for v in summary.interval)
+    return f"95 % interval over test items {low} to {high}"
 
 
 def _spread_words(pretrained: Summary, untrained: Summary) -> str:
     first, second = scores_words(pretrained), scores_words(untrained)
-    counts = f"{first} each" if first == second else f"{first} and {second}"
-    if pretrained.spread is None or untrained.spread is None:
-        return f"{counts}: too few for a spread"
-    spreads = " and ".join(points(100 * s, signed=False) for s in (pretrained.spread, untrained.spread))
-    return f"means of {counts}, standard deviations {spreads}"
+    if first == second and pretrained.spread is not None and untrained.spread is not None:
+        spreads = " and ".join(points(100 * s, signed=False) for s in (pretrained.spread, untrained.spread))
+        return f"means of {first} each, standard deviations {spreads}"
+    return f"pre-trained: {_side_words(pretrained)}; untrained: {_side_words(untrained)}"
+
+
+def _side_words(summary: Summary) -> str:
+    if summary.spread is not None:
+        return f"mean of {scores_words(summary)}, standard deviation {points(100 * summary.spread, signed=False)}"
+    interval = interval_words(summary)
+    return f"{scores_words(summary)}, so no spread over seeds" + (f", {interval}" if interval else "")
 
 
 def _caveat(row: Row, difference: float) -> str:

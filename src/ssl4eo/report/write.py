@@ -113,6 +113,8 @@ def _summary_json(summary: Summary | None) -> dict[str, Any] | None:
         "mean": summary.mean,
         "sample_std": summary.spread,
         "values": list(summary.values),
+        "seeds": list(summary.seeds),
+        "interval": None if summary.interval is None else list(summary.interval),
         "num_checkpoints": summary.num_checkpoints,
     }
 
