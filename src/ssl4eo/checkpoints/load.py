@@ -7,9 +7,10 @@ other projects are not read here yet.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +63,9 @@ def load_backbone(name: str | Path, *, seed: int = 0, image_size: int | None = N
         CheckpointInvalid: not a backbone of ours, cut short, or with other keys or shapes than its architecture.
         UnknownName: no such untrained network.
     """
-    text = str(name)
-    if text.startswith("random."):
-        return untrained(text, seed=seed, image_size=image_size or 224).eval()
-    path = Path(name)
-    path = path / BACKBONE_FILE if path.is_dir() else path
-    if not path.is_file():
-        raise DataMissing(
-            f"no checkpoint {text!r}",
-            expected=f"random.<backbone>.<input>, a file, or a run folder with {BACKBONE_FILE}",
-            remedy="a run writes its backbone when it ends: continue it with --resume" if path.parent.is_dir() else "",
-            path=text,
-        )
+    path = checkpoint_file(name)
+    if path is None:
+        return untrained(str(name), seed=seed, image_size=image_size or 224).eval()
     header, weights = _read(path)
     try:
         backbone = Backbone(
@@ -89,18 +81,47 @@ def load_backbone(name: str | Path, *, seed: int = 0, image_size: int | None = N
     return backbone.eval()
 
 
+def checkpoint_file(name: str | Path) -> Path | None:
+    """Find the file that a checkpoint's name stands for; None for an untrained network.
+
+    Raises:
+        DataMissing: no such file.
+    """
+    text = str(name)
+    if text.startswith("random."):
+        return None
+    path = Path(name)
+    path = path / BACKBONE_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise DataMissing(
+            f"no checkpoint {text!r}",
+            expected=f"random.<backbone>.<input>, a file, or a run folder with {BACKBONE_FILE}",
+            remedy="a run writes its backbone when it ends: continue it with --resume" if path.parent.is_dir() else "",
+            path=text,
+        )
+    return path
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Read what `save_backbone` wrote beside the weights: format, arch, image_size, contract, training.
+
+    Raises:
+        CheckpointInvalid: not a backbone of ours, or cut short.
+    """
+    with _opened(path) as stream:
+        return _header(stream, path)
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    with _opened(path) as stream:
+        return _header(stream, path), {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 - no mapping
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Generator[Any]:
     try:
         with safetensors.safe_open(path, framework="pt") as stream:  # pyright: ignore[reportPrivateImportUsage] - its public name
-            text = (stream.metadata() or {}).get(_HEADER)
-            if text is None:
-                raise CheckpointInvalid(
-                    f"{path} is a safetensors file without our header",
-                    expected="a backbone written by ssl4eo",
-                    path=str(path),
-                )
-            header = json.loads(text)
-            weights = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 - no mapping
+            yield stream
     except (safetensors.SafetensorError, ValueError, OSError) as error:
         if isinstance(error, CheckpointInvalid):
             raise
@@ -110,9 +131,21 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             remedy="copy it again, or make it again by resuming its run",
             path=str(path),
         ) from error
-    if header.get("format") != FORMAT:
-        raise CheckpointInvalid(f"{path} has format {header.get('format')}", expected=str(FORMAT), path=str(path))
-    return header, weights
+
+
+def _header(stream: Any, path: Path) -> dict[str, Any]:
+    text = (stream.metadata() or {}).get(_HEADER)
+    if text is None:
+        raise CheckpointInvalid(
+            f"{path} is a safetensors file without our header",
+            expected="a backbone written by ssl4eo",
+            path=str(path),
+        )
+    header = json.loads(text)
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else text[:40]
+        raise CheckpointInvalid(f"{path} has format {found}", expected=str(FORMAT), path=str(path))
+    return header
 
 
 def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scene classes of the synthetic planet: an archive whose location table has a column `scene`.
+
+Split `reference`: a third of the locations of each class is held out by the hash of the id. Each location is
+seen at one date, also picked by the hash of its id, so that train and test hold all seasons alike and
+no location is in two parts. Reads the network's own modality; everything else is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl4eo.archive.reader import Archive, open_archive
+from ssl4eo.contract import Contract, plan_remap
+from ssl4eo.errors import ContractMismatch, SourceInvalid, unknown_name
+from ssl4eo.evaluation.tasks.task import LabelledPixels, Task, hash_order, hold_out, make_task
+from ssl4eo.loading.pixels import ArchivePixels
+
+NAME = "synthetic"
+SPLITS = ("reference",)
+COLUMN = "scene"
+TEST_SHARE = 1 / 3
+"""Share of the locations of each class in the test part."""
+
+
+def open_synthetic(root: Path, *, split: str, contract: Contract) -> Task:
+    """Read the scene labels of an archive and split its locations.
+
+    Args:
+        root: the archive.
+        split: `reference`.
+        contract: what the network is fed; decides the modality that is read.
+
+    Raises:
+        DataMissing, ArchiveInvalid: no readable archive at `root`.
+        SourceInvalid: no scene labels, or too few locations of a class.
+        UnknownName: no such split.
+        ContractMismatch: the archive does not have the network's modality.
+    """
+    if split not in SPLITS:
+        raise unknown_name(f"split of {NAME}", split, SPLITS)
+    archive = open_archive(root)
+    _require_modality(archive, contract)
+    classes, labels = _scenes(archive)
+    source = ArchivePixels(root, contract.modality)
+    plan_remap(source.contract, contract)
+    everything = LabelledPixels(
+        source,
+        items=np.arange(len(archive)),
+        seasons=(hash_order(archive.ids, salt="season") % np.uint64(archive.num_seasons)).astype(np.int64),
+        labels=labels,
+        ids=archive.ids,
+    )
+    test = hold_out(archive.ids, labels, share=TEST_SHARE, salt=f"{NAME}/{split}")
+    return make_task(NAME, split=split, classes=classes, everything=everything, test=test)
+
+
+def _require_modality(archive: Archive, contract: Contract) -> None:
+    if contract.modality in archive.modalities:
+        return
+    held = ", ".join(archive.modalities)
+    raise ContractMismatch(
+        f"{archive.path} holds {held}, the network wants {contract.modality}",
+        expected=f"an archive with {contract.modality}, or a network for {' or '.join(archive.modalities)}",
+        remedy=f"collect {contract.modality} too, or choose a network trained on one of {held}",
+        path=str(archive.path),
+    )
+
+
+def _scenes(archive: Archive) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Give the sorted class names and the class of each location (N,)."""
+    if COLUMN not in archive.columns:
+        raise SourceInvalid(
+            f"the location table of {archive.path} has the label columns {', '.join(archive.columns) or '(none)'}",
+            expected=f"a column {COLUMN!r}",
+            remedy="the task needs an archive of the synthetic planet: ssl4eo collect --source synthetic",
+            path=str(archive.path),
+        )
+    values = archive.labels(COLUMN)
+    unknown = [i for i, v in zip(archive.ids, values, strict=True) if not isinstance(v, str)]
+    if unknown:
+        raise SourceInvalid(
+            f"{len(unknown)} locations of {archive.path} have no {COLUMN} ({unknown[0]} is the first)",
+            expected="a class name for each location",
+            path=str(archive.path),
+        )
+    classes, labels = np.unique(values.astype(str), return_inverse=True)
+    return tuple(str(c) for c in classes), labels.astype(np.int64)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All tasks by name: one table, filled here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol
+
+from ssl4eo.contract import Contract
+from ssl4eo.errors import unknown_name
+from ssl4eo.evaluation.tasks import eurosat, synthetic
+from ssl4eo.evaluation.tasks.task import Task
+
+
+class Opener(Protocol):
+    """Opens a task for networks of one input contract."""
+
+    def __call__(self, root: Path, *, split: str, contract: Contract) -> Task:
+        """Split the data at `root`; refuse data that the contract cannot be fed from."""
+        ...
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """One task."""
+
+    title: str
+    splits: tuple[str, ...]
+    open: Opener
+
+
+TASKS: Mapping[str, TaskEntry] = MappingProxyType(
+    {
+        eurosat.NAME: TaskEntry(
+            "EuroSAT RGB, 10 classes of land use, folder of class folders", eurosat.SPLITS, eurosat.open_eurosat
+        ),
+        synthetic.NAME: TaskEntry(
+            "scene classes of the synthetic planet, an archive", synthetic.SPLITS, synthetic.open_synthetic
+        ),
+    }
+)
+
+
+def open_task(name: str, root: Path, *, contract: Contract, split: str = "reference") -> Task:
+    """Open a task by name.
+
+    Args:
+        name: one of TASKS.
+        root: where its data lie.
+        contract: what the network is fed.
+        split: a named split of the task.
+
+    Raises:
+        UnknownName: no such task or split.
+        DataMissing, SourceInvalid, ArchiveInvalid: data that are absent or not the task's.
+        ContractMismatch: the data cannot be fed to such a network.
+    """
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    return TASKS[name].open(root, split=split, contract=contract)
