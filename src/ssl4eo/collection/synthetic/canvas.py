@@ -137,13 +137,14 @@ class Canvas:
         flat = row * (8 * reach) + pu
         return row * 256 + column_of.take(flat), row_edge.take(pv) | column_edge.take(flat)
 
-    def cobbles(self, pitch: float) -> tuple[Index, Plane]:
-        """Cut the ground into irregular polygons about `pitch` wide: number, and distance to the nearest border."""
-        i, j = cells(self.u, self.v, pitch)
+    def cobbles(self, pitch: float, squeeze: float) -> tuple[Index, Plane]:
+        """Cut the ground into polygons, `pitch` wide and 1 / squeeze as long: number, distance to the next border."""
+        u = self.u * np.float32(squeeze)
+        i, j = cells(u, self.v, pitch)
         first_i, first_j = int(i.min()) - 1, int(j.min()) - 1
         wide, high = int(i.max()) - first_i + 2, int(j.max()) - first_j + 2
         seed_u, seed_v = ((self.chance.uniform(high, wide) * 0.8 + 0.1) * pitch for _ in range(2))
-        fu = self.u - (i - 4096).astype(np.float32) * np.float32(pitch)
+        fu = u - (i - 4096).astype(np.float32) * np.float32(pitch)
         fv = self.v - (j - 4096).astype(np.float32) * np.float32(pitch)
         flat = (j - first_j) * wide + (i - first_i)
         best = np.full(self.u.shape, np.float32(1e9))

@@ -120,10 +120,10 @@ MATERIALS = (
     Material("sand", 5, "sand", "pale soil", 0.3, 0.3, 0.06, -17.0, -26.0, 0.3),
     Material("rock", 5, "rock", "dry grass", 0.15, 0.2, 0.25, -10.5, -18.5, 1.0),
     Material("firn", 6, "snow", "rock", 0.04, 0.03, 0.04, -14.0, -21.5, 0.6),
-    Material("asphalt", 4, "asphalt", "grey roof", 0.2, 0.1, 0.3, -12.5, -20.5, 1.0),
-    Material("pale roofs", 4, "pale roof", "asphalt", 0.35, 0.1, 0.4, -4.5, -12.0, 2.6),
-    Material("red roofs", 4, "red roof", "asphalt", 0.35, 0.1, 0.35, -5.5, -13.0, 2.4),
-    Material("grey roofs", 4, "grey roof", "asphalt", 0.4, 0.1, 0.4, -5.0, -12.5, 2.6),
+    Material("asphalt", 4, "asphalt", "grey roof", 0.15, 0.1, 0.2, -13.5, -20.5, 1.0),
+    Material("pale roofs", 4, "pale roof", "asphalt", 0.35, 0.1, 0.25, -4.5, -12.0, 2.6),
+    Material("red roofs", 4, "red roof", "asphalt", 0.35, 0.1, 0.25, -5.5, -13.0, 2.4),
+    Material("grey roofs", 4, "grey roof", "asphalt", 0.4, 0.1, 0.25, -5.0, -12.5, 2.6),
     Material("gardens", 4, "grey roof", "broadleaf", 0.55, 0.12, 0.35, -8.0, -14.5, 1.8),
     Material("hedge", 2, "bare wood", "broadleaf", "leaves", 0.1, 0.15, -9.8, -15.8, 0.6),
     Material("track", 1, "pale soil", "dry grass", 0.35, 0.15, 0.1, -13.0, -21.0, 0.4),
@@ -133,7 +133,7 @@ NUMBER: Mapping[str, int] = MappingProxyType({m.name: _NUM_CROPS + i for i, m in
 COVER = np.array([1] * _NUM_CROPS + [m.cover for m in MATERIALS], np.uint8)
 LOW = np.array([0.09] * _NUM_CROPS + [m.low for m in MATERIALS], np.float32)
 HIGH = np.array([0.025] * _NUM_CROPS + [m.high for m in MATERIALS], np.float32)
-ROWS = np.array([0.05] * _NUM_CROPS + [0.0] * len(MATERIALS), np.float32)
+ROWS = np.array([0.035] * _NUM_CROPS + [0.0] * len(MATERIALS), np.float32)
 GLINT = np.array([0.35] * _NUM_CROPS + [m.glint for m in MATERIALS], np.float32)
 
 

@@ -48,6 +48,19 @@ def fractal(stream: Stream, size: int, *, cell: float, octaves: int, gain: float
     return out * np.float32(1 / math.sqrt(power))
 
 
+def ridges(stream: Stream, size: int, *, cell: float, octaves: int) -> Plane:
+    """Draw crests and side crests with straight flanks, about 0 to 1.6; sides are rougher near the crests."""
+    out = surface(stream, size, cell * 1.5) * np.float32(0.22) + np.float32(0.2)
+    weight = np.float32(1)
+    height = 0.55
+    for _ in range(octaves):
+        crest = 1 - np.abs(surface(stream, size, cell)) * np.float32(0.6)
+        out += crest * weight * np.float32(height)
+        weight = np.clip(crest * 0.6 + 0.4, 0.25, 1)
+        cell, height = cell / 1.9, height * 0.52
+    return out
+
+
 def grain(stream: Stream, size: int) -> Plane:
     """Draw noise that is nearly white: neighbours touch, nothing further does."""
     white = stream.uniform(size + 1, size + 1)

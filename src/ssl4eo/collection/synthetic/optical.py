@@ -55,8 +55,8 @@ class Sky:
     """Part of the pixel's light that comes from clouds, None for a clear image."""
     cirrus: Plane
     """Reflectance of high ice clouds x 10 000, about 5 when there are none."""
-    brightness: float
-    """Of clouds."""
+    brightness: Plane | None
+    """Of the clouds, relative to the spectrum `cloud`; None for a clear image."""
     haze: float
     """Aerosol, 0 for clean air to about 2."""
 
@@ -74,14 +74,14 @@ def sky(chance: Stream, ground: Ground, where: Place, visit: Visit, cloudy: floa
     gain = chance.number(0.75, 1.25)
     light = _hillshade(ground, east, south, height) * np.float32(gain)
     haze = chance.number() * chance.number() * 2.2
-    brightness = chance.number(0.75, 1.35)
     cirrus = _cirrus(chance, ground.size)
     share = chance.number()
-    share = 0.0 if share > 0.2 + 0.6 * cloudy else 0.04 + 0.4 * share * (0.4 + cloudy)
-    if share == 0.0:
-        return Sky(light, None, cirrus, brightness, haze)
-    cloud, shade = _clouds(chance, ground.size, share, east, south)
-    return Sky(light * (1 - shade * np.float32(0.6)), cloud, cirrus, brightness, haze)
+    if share > 0.15 + 0.5 * cloudy:
+        return Sky(light, None, cirrus, None, haze)
+    cloud, brightness, shade = _clouds(
+        chance, ground.size, 0.02 + 0.35 * chance.number() * chance.number(), east, south
+    )
+    return Sky(light * (1 - shade * np.float32(0.62)), cloud, cirrus, brightness, haze)
 
 
 def _hillshade(ground: Ground, east: float, south: float, height: float) -> Plane:
@@ -98,13 +98,17 @@ def _cirrus(chance: Stream, size: int) -> Plane:
     return veil * np.float32(90 * thick * thick) + np.float32(chance.number(3, 12))
 
 
-def _clouds(chance: Stream, size: int, share: float, east: float, south: float) -> tuple[Plane, Plane]:
+def _clouds(chance: Stream, size: int, share: float, east: float, south: float) -> tuple[Plane, Plane, Plane]:
+    """Draw clouds over `share` of the image: part of the pixel, brightness, and the part that lies in their shadow."""
     padded = fractal(chance, size + 2 * _PAD, cell=chance.number(28, 80), octaves=5, gain=0.52)
-    threshold = (0.5 - share) * 3.0
-    cover = np.clip((padded - threshold) * np.float32(chance.number(1.2, 2.6)), 0, 0.97)
+    above = padded - np.float32((0.5 - share) * 3.0)
+    cover = np.clip(above * np.float32(chance.number(0.8, 2.4)), 0, 0.97)
+    cover = cover * cover * (3 - 2 * cover)
+    inner = slice(_PAD, -_PAD)
+    bright = np.clip(above[inner, inner] * 0.5 + np.float32(chance.number(0.55, 0.85)), 0, 1.4)
     shift = chance.number(8, 30)
     dy, dx = (_PAD + int(shift * part) for part in (south, east))
-    return cover[_PAD:-_PAD, _PAD:-_PAD], cover[dy : dy + size, dx : dx + size]
+    return cover[inner, inner], bright, cover[dy : dy + size, dx : dx + size]
 
 
 def snow_cover(chance: Stream, ground: Ground, where: Place, visit: Visit) -> Plane | None:
@@ -145,38 +149,40 @@ def surface_reflectance(ground: Ground, colors: Palette, air: Sky, snow: Plane |
 
 def level_2a(surface_dn: Mapping[str, Plane], air: Sky, chance: Stream) -> dict[int, NDArray[np.uint16]]:
     """Give surface reflectance as a processor would: clouds stay, and an error of a few per cent."""
-    clouds = _at_all_resolutions(air.cloud)
+    clouds = _clouds_by_resolution(air)
     rest = chance.number(-0.12, 0.12) * air.haze
     planes: dict[str, Plane] = {}
     for k, band in enumerate(BANDS):
         plane = surface_dn[band] * np.float32(chance.number(0.97, 1.03)) + np.float32(rest * _AIR[band][1])
-        cloud = clouds.get(SENSOR_BANDS[band].resolution)
-        bright = np.float32(SPECTRA["cloud"][k] * air.brightness)
-        planes[band] = plane if cloud is None else plane + (bright - plane) * cloud
+        if clouds:
+            cover, bright = clouds[SENSOR_BANDS[band].resolution]
+            plane += (bright * np.float32(SPECTRA["cloud"][k]) - plane) * cover
+        planes[band] = plane
     return _pack("S2L2A", planes)
 
 
 def level_1c(surface_dn: Mapping[str, Plane], air: Sky) -> dict[int, NDArray[np.uint16]]:
     """Give what the sensor sees above the atmosphere."""
-    clouds = _at_all_resolutions(air.cloud)
+    clouds = _clouds_by_resolution(air)
     veil = {r: block_mean(air.cirrus, r // 10) for r in (10, 20, 60)}
     planes: dict[str, Plane] = {}
     for k, band in enumerate(BANDS):
         clean, hazy, through = _AIR[band]
         path, passed = clean + hazy * air.haze, through - 0.04 * air.haze * hazy / 400
         plane = surface_dn[band] * np.float32(passed) + np.float32(path)
-        cloud = clouds.get(SENSOR_BANDS[band].resolution)
-        if cloud is not None:
-            above = 0.55 if band == "B09" else 0.97
-            plane += (np.float32(SPECTRA["cloud"][k] * air.brightness * above + 0.4 * path) - plane) * cloud
+        if clouds:
+            cover, bright = clouds[SENSOR_BANDS[band].resolution]
+            above = SPECTRA["cloud"][k] * (0.55 if band == "B09" else 0.97)
+            plane += (bright * np.float32(above) + np.float32(0.4 * path) - plane) * cover
         planes[band] = plane + veil[SENSOR_BANDS[band].resolution]
-    over = clouds.get(60)
-    planes["B10"] = veil[60] if over is None else veil[60] + over * np.float32(25 * air.brightness)
+    planes["B10"] = veil[60] + clouds[60][0] * clouds[60][1] * 60 if clouds else veil[60]
     return _pack("S2L1C", planes)
 
 
-def _at_all_resolutions(plane: Plane | None) -> dict[int, Plane]:
-    return {} if plane is None else {r: block_mean(plane, r // 10) for r in (10, 20, 60)}
+def _clouds_by_resolution(air: Sky) -> dict[int, tuple[Plane, Plane]]:
+    if air.cloud is None or air.brightness is None:
+        return {}
+    return {r: (block_mean(air.cloud, r // 10), block_mean(air.brightness, r // 10)) for r in (10, 20, 60)}
 
 
 def _pack(name: str, planes: Mapping[str, Plane]) -> dict[int, NDArray[np.uint16]]:

@@ -64,7 +64,7 @@ def _table(chance: Stream, colors: Palette) -> NDArray[np.float32]:
     rows: list[tuple[float, float]] = []
     for i in range(len(CROPS) * STAGES):
         green, own = colors.green[i], chance.number(-1.0, 1.0)
-        rows.append((-13.2 + moist + own + 3.4 * green, -21.6 + moist + own + 5.6 * green))
+        rows.append((-13.9 + moist + own + 3.2 * green, -23.2 + moist + own + 5.8 * green))
     for i, material in enumerate(MATERIALS, start=len(CROPS) * STAGES):
         shift = wind if material.cover == 0 else 0.4 * moist + 1.2 * (colors.green[i] - 0.5) * (material.cover == 2)
         rows.append((material.vv + shift, material.vh + shift * 0.8))

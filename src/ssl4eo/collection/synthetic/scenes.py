@@ -17,13 +17,14 @@ import numpy as np
 from ssl4eo.collection.synthetic.canvas import Canvas, Mask
 from ssl4eo.collection.synthetic.chance import Index, Plane, Stream, cosine, sine
 from ssl4eo.collection.synthetic.materials import NUMBER
-from ssl4eo.collection.synthetic.noise import fractal, surface
+from ssl4eo.collection.synthetic.noise import fractal, ridges, surface
 
 
 def _block_fields(c: Canvas) -> None:
     wide = c.chance.number(24, 46)
     parcel, lanes = c.parcels((wide * 0.8, wide * 1.5), (wide * 0.7, wide * 1.9))
-    c.paint_fields(parcel)
+    turned = (c.hashed(parcel, 3) & 1).astype(bool)
+    c.paint_fields(parcel, along=np.where(turned, c.u, c.v))
     if c.chance.happens(0.6):
         c.paint(lanes, c.chance.choose(("hedge", "track")))
     _sprinkle(c)
@@ -76,9 +77,9 @@ def _city(c: Canvas) -> None:
     pitch = c.chance.number(7, 15)
     block, streets = c.parcels((pitch * 0.8, pitch * 1.2), (pitch * 0.9, pitch * 2))
     use = c.hashed(block, 1) & 15
-    roofs = _houses(c, block, pitch=c.chance.number(2.0, 3.5), share=c.chance.number(0.5, 0.8))
-    park = use == 0
-    c.material = np.where(built & ~park, roofs, c.material)
+    roofs = _houses(c, block, pitch=c.chance.number(2.0, 4.0), share=c.chance.number(0.55, 0.9))
+    c.material = np.where(built & (use != 0), roofs, c.material)
+    c.paint(built & (use == 1), c.chance.choose(("pale roofs", "grey roofs", "gardens")))
     c.paint(built & streets, "asphalt")
     _avenues(c, built)
     _sprinkle(c, wood=0.3)
@@ -123,7 +124,7 @@ def _lakes(c: Canvas) -> None:
     ragged = fractal(c.chance, c.size, cell=26, octaves=4)
     for _ in range(c.chance.integer(4, 11)):
         x, y = c.point(0.5)
-        radius, squeeze = c.chance.number(9, 34), c.chance.number(1, 2.2)
+        radius, squeeze = c.chance.number(12, 42), c.chance.number(1, 2.2)
         turn = c.chance.number()
         dx, dy = c.x - np.float32(x), c.y - np.float32(y)
         a, b = dx * cosine(turn) + dy * sine(turn), (dy * cosine(turn) - dx * sine(turn)) * squeeze
@@ -132,12 +133,11 @@ def _lakes(c: Canvas) -> None:
 
 
 def _mountains(c: Canvas) -> None:
-    rough = fractal(c.chance, c.size, cell=c.chance.number(50, 90), octaves=6, gain=0.5)
-    ridge = c.chance.number(320, 520) * (1.2 - np.abs(rough))
-    c.relief = c.relief * 2 + ridge
-    zone = c.relief * np.float32(1 / 400) + fractal(c.chance, c.size, cell=30, octaves=4) * 0.12
-    start = c.chance.number(-0.3, 0.35)
-    for height, name in ((0.0, c.wood), (0.35, c.open_ground), (0.55, "rock"), (0.9, "firn")):
+    crests = ridges(c.chance, c.size, cell=c.chance.number(60, 110), octaves=6)
+    c.relief = c.relief + crests * np.float32(c.chance.number(350, 560))
+    zone = crests + fractal(c.chance, c.size, cell=16, octaves=4, gain=0.7) * np.float32(0.13)
+    start = c.chance.number(0.05, 0.6)
+    for height, name in ((-0.35, c.wood), (0.1, c.open_ground), (0.35, "rock"), (0.72, "firn")):
         c.paint(zone > start + height, name)
     _sprinkle(c, wood=0, hamlet=0.1, pond=0.1)
 
@@ -169,10 +169,13 @@ def landscape(chance: Stream, scene: str, size: int) -> Canvas:
 
 
 def _countryside(c: Canvas, _: tuple[()] = ()) -> None:
-    parcel, border = c.cobbles(c.chance.number(15, 34))
-    c.paint_fields(parcel)
-    if c.chance.happens(0.7):
-        c.paint(border < 1.2, c.chance.choose(("hedge", "meadow", "track")))
+    parcel, border = c.cobbles(c.chance.number(13, 30), c.chance.number(0.45, 0.9))
+    if c.chance.happens(0.5):
+        parcel = parcel - (c.hashed(parcel, 17) & 1)  # some take the neighbor's number and crop
+        c.paint_fields(parcel)
+    else:
+        c.paint_fields(parcel)
+        c.paint(border < 1.0, c.chance.choose(("hedge", "meadow", "track")))
     c.paint(c.patches(50, c.chance.number(0.05, 0.25)), c.wood)
 
 
@@ -208,8 +211,9 @@ def _houses(c: Canvas, block: Index, *, pitch: float, share: float) -> Index:
     house = c.hashed(i, j)
     kinds = [NUMBER[name] for name in ("grey roofs", "red roofs", "pale roofs", "grey roofs")]
     between = NUMBER[c.chance.choose(("gardens", "asphalt", "gardens"))]
-    roof = np.array(kinds, np.intp).take((c.hashed(block, 13) + (house & 1)) & 3)
-    return np.where(house < 65536 * share, roof, between)
+    roof = np.array(kinds, np.intp).take((c.hashed(block, 13) + ((house & 7) == 0)) & 3)
+    dense = share * (0.7 + 0.04 * (c.hashed(block, 29) & 7).astype(np.float32))
+    return np.where(house < 65536 * dense, roof, between)
 
 
 def _settlement(c: Canvas, x: float, y: float, radius: float) -> None:
@@ -231,7 +235,7 @@ def _avenues(c: Canvas, built: Mask) -> None:
 
 def _meander(chance: Stream, size: int) -> tuple[list[tuple[float, float]], float]:
     """Walk a sine-generated curve (Langbein and Leopold 1966) through the patch: points and width [px]."""
-    width = chance.number(5, 13)
+    width = chance.number(5, 16)
     heading, swing = chance.number(), chance.number(0.12, 0.27)  # turns
     length = width * chance.number(9, 15)
     phase, wander = chance.number(), chance.number(0.01, 0.04)
