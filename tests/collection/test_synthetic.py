@@ -248,6 +248,8 @@ def test_the_atmosphere_adds_more_in_blue_than_in_short_wave_infrared(samples: l
     for sample in samples:
         for season in (s for s in range(4) if clear(sample, s)):
             above, below = sample.images["S2L1C"][season], sample.images["S2L2A"][season]
+            if np.median(below.band("B02")) > 1500:
+                continue  # snow: what the air swallows outweighs what it adds
             gain = {
                 b: np.median(above.band(b).astype(float)) - np.median(below.band(b)) for b in modality("S2L2A").bands
             }
