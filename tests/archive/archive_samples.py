@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small samples with every kind of metadata, and archives of them: helpers of the archive tests."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ssl4eo.archive.writer import ArchiveWriter
+from ssl4eo.grid import size_at
+from ssl4eo.sample import Image, Location, Provenance, Sample
+from ssl4eo.sensors import modality
+
+PROVENANCE = Provenance("tiny", synthetic=True, licence="CC0-1.0", details={"seed": 7})
+MODALITIES = ("S1GRD", "S2L1C")
+START = dt.datetime(2020, 1, 1, 10, 30, 5, tzinfo=dt.UTC)
+
+
+def make_image(name: str, rng: np.random.Generator, season: int, size: tuple[int, int], offset: int = 0) -> Image:
+    known = modality(name)
+    pixels = {}
+    for resolution, bands in known.groups.items():
+        shape = (len(bands), *(size_at(resolution, s) for s in size))
+        values = rng.integers(0, 10_000, shape)
+        pixels[resolution] = values.astype(known.dtype) if known.unit == "DN" else (values / -400).astype(known.dtype)
+    return Image(
+        name,
+        pixels,
+        time=START + dt.timedelta(days=91 * season, seconds=int(rng.integers(0, 3600))),
+        product=f"{name}_product_{season}",
+        crs="EPSG:32631" if season else "",
+        transform=(10.0, 0.0, 5e5 + season / 3, 0.0, -10.0, 4.2e6) if season else None,
+        baseline=301 if season else None,
+        offset=offset if known.unit == "DN" else 0,
+    )
+
+
+def make_sample(
+    number: int,
+    *,
+    modalities: Iterable[str] = MODALITIES,
+    num_seasons: int = 2,
+    size: tuple[int, int] = (12, 18),
+    masks: Iterable[str] = (),
+    offset: int = 0,
+) -> Sample:
+    rng = np.random.default_rng(number)
+    place = Location(f"{number:07d}", 10.5 + number / 100, 45.25) if number % 2 == 0 else Location(f"{number:07d}")
+    return Sample(
+        place,
+        {name: tuple(make_image(name, rng, s, size, offset) for s in range(num_seasons)) for name in modalities},
+        labels={"scene": f"kind {number % 3}", "height": number * 1.5, "count": number},
+        masks={name: rng.integers(0, 9, size).astype(np.uint8) for name in masks},
+    )
+
+
+def make_writer(path: Path, **changes: object) -> ArchiveWriter:
+    spec = {"modalities": MODALITIES, "num_seasons": 2, "shape": (12, 18), "provenance": PROVENANCE}
+    return ArchiveWriter(path, **{**spec, **changes})
+
+
+def write_archive(path: Path, samples: Iterable[Sample], **changes: object) -> Path:
+    with make_writer(path, **changes) as writer:
+        for sample in samples:
+            writer.append(sample)
+        writer.finish()
+    return path
+
+
+def flip(path: Path, position: int) -> None:
+    """Change one byte of a file."""
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0x40
+    path.write_bytes(data)
+
+
+def same_image(left: Image, right: Image) -> bool:
+    """Compare all fields and all pixels, exactly."""
+    fields = ("modality", "time", "product", "crs", "transform", "baseline", "offset")
+    same_pixels = all(
+        np.array_equal(left.pixels[r], right.pixels[r]) and left.pixels[r].dtype == right.pixels[r].dtype
+        for r in left.pixels
+    )
+    return same_pixels and all(getattr(left, f) == getattr(right, f) for f in fields)
