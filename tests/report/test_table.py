@@ -171,7 +171,7 @@ def test_the_headline_says_numbers_spread_and_synthetic(tmp_path):
     text = _headline(tmp_path, (0.4, 0.5, 0.6), (0.7, 0.8, 0.9))
 
     assert text == (
-        "k-NN on synthetic test data of scenes: 80.0 % pre-trained against 50.0 % untrained, +30.0 points "
+        "k-NN on the test part of scenes (synthetic data): 80.0 % pre-trained against 50.0 % untrained, +30.0 points "
         "(means of 3 seeds each, standard deviations 10.0 and 10.0)."
     )
 

@@ -129,7 +129,7 @@ def test_synthetic_is_said_wherever_something_synthetic_is_shown(tmp_path, archi
     assert len(captions) == 3
     assert all("Synthetic data." in caption for caption in captions)
     assert 'class="badge">Synthetic data' in page
-    assert "on synthetic test data" in page
+    assert "on the test part of scenes (synthetic data)" in page
     assert page.count('class="tag">synthetic') == 1
     assert "synthetic: no satellite saw these pixels" in page
 
@@ -167,7 +167,7 @@ def test_missing_parts_are_named(tmp_path):
 
     for text in (
         "No downstream scores are recorded yet",
-        "Run run keeps no scores.jsonl",
+        "Run run keeps no scores.jsonl, and no other run",
         "Run run has no log.jsonl: no curves",
         "No picture of the data",
         "No projection of features",
@@ -175,6 +175,20 @@ def test_missing_parts_are_named(tmp_path):
         assert text in words
         assert text in document
     assert not (tmp_path / "out/figures").exists()
+
+
+def test_a_run_scored_in_another_folder_misses_nothing(tmp_path):
+    """Pre-training and evaluation in two folders are one story."""
+    run = write_run(tmp_path / "run", config=config_json(), log=[step_row(0)])
+    (run / "backbone.safetensors").touch()
+    scores = write_run(
+        tmp_path / "scores", scores=[score_row(0.5), score_row(0.6, pretrained=True, checkpoint=str(run))]
+    )
+
+    write_report([run, scores], tmp_path / "out")
+
+    missing = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))["missing"]
+    assert not [line for line in missing if "jsonl" in line]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +234,7 @@ def test_markup_in_names_is_shown_as_it_is(tmp_path):
     assert evil in html.words
     assert "<script>" not in document.split("```")[0].replace("\\<script\\>", "")
     (row,) = [line for line in document.splitlines() if line.startswith("|") and "k-NN" in line]
-    assert len(re.findall(r"(?<!\\)\|", row)) == 8
+    assert len(re.findall(r"(?<!\\)\|", row)) == 9
 
 
 def test_an_earlier_report_is_replaced_and_foreign_files_stay(tmp_path):

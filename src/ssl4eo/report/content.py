@@ -137,10 +137,11 @@ def _plus_minus(spread: float | None, words: str) -> str:
 
 def _missing_scores(runs: Sequence[Run], rows: Sequence[Row]) -> list[str]:
     missing: list[str] = []
+    scored = [score.trained_by for run in runs for score in run.scores or ()]
     for run in runs:
-        if run.scores is None:
-            missing.append(f"Run {run.name} keeps no scores.jsonl: nothing was evaluated there.")
-        elif not run.scores:
+        if run.scores is None and (run.config is None or run.config not in scored):
+            missing.append(f"Run {run.name} keeps no scores.jsonl, and no other run given here scores its network.")
+        elif run.scores == ():
             missing.append(f"Run {run.name} keeps an empty scores.jsonl.")
     for row in rows:
         what = f"{row.task}, {row.protocol_title}, {row.backbone}"
@@ -175,20 +176,17 @@ def _record(run: Run) -> RunRecord:
 
 def _config_lines(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     data, environment = config["data"], config["environment"]
-    machine = environment["machine"]
-    if isinstance(machine, dict):
-        machine = ", ".join(f"{key} {value}" for key, value in machine.items())
     kind = "synthetic: no satellite saw these pixels" if data["synthetic"] else "not synthetic"
     return [
         ("recipe", config["recipe"]),
         ("data", f"{data['title']} ({kind})"),
         ("items", f"{data['num_items']:,}"),
-        ("data path", data.get("path") or DASH),
+        *([("data path", data["path"])] if data.get("path") else []),
         ("contract", _contract_words(data["contract"])),
         ("started", environment["started"]),
         ("commit", environment["commit"] or "unknown"),
         ("versions", f"ssl4eo {environment['ssl4eo']}, Python {environment['python']}, torch {environment['torch']}"),
-        ("machine", str(machine) if machine else DASH),
+        ("machine", _machine_words(environment["machine"])),
     ]
 
 
@@ -197,3 +195,11 @@ def _contract_words(contract: dict[str, Any]) -> str:
     if "modality" in contract:
         return str(Contract.from_json(contract))
     return "; ".join(f"{key}: {value}" for key, value in contract.items()) or DASH
+
+
+def _machine_words(machine: Any) -> str:
+    """Say a machine in one line; parts that are empty are left out."""
+    if not isinstance(machine, dict):
+        return str(machine or DASH)
+    parts = {key: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for key, v in machine.items() if v}
+    return ", ".join(f"{key} {words}" for key, words in parts.items()) or DASH

@@ -106,8 +106,9 @@ def curve_pictures(runs: Sequence[Run], rows: Sequence[Row], missing: list[str])
     names: set[str] = set()
     for run in runs:
         if run.log is None or not (run.log.steps or run.log.knn):
-            what = "no log.jsonl" if run.log is None else "an empty log.jsonl"
-            missing.append(f"Run {run.name} has {what}: no curves.")
+            if run.config is not None or not run.scores:  # a folder of scores alone never had a log
+                what = "no log.jsonl" if run.log is None else "an empty log.jsonl"
+                missing.append(f"Run {run.name} has {what}: no curves.")
             continue
         name = _file_stem(f"curves-{run.name}", names)
         figure = curves_figure(run.log, rows=rows, synthetic=run.synthetic)

@@ -54,8 +54,17 @@ def _pictures(title: str, pictures: Sequence[Picture]) -> list[str]:
 def _table(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return ["No scores are recorded: run `ssl4eo evaluate` and make this report again."]
-    head = ["task", "protocol", "backbone", "untrained [%]", "pre-trained [%]", "difference [points]", "data"]
-    lines = ["| " + " | ".join(head) + " |", "|---|---|---|---:|---:|---:|---|"]
+    head = [
+        "task",
+        "protocol",
+        "backbone",
+        "untrained [%]",
+        "pre-trained [%]",
+        "difference [points]",
+        "pre-training",
+        "data",
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|---|---|---|---:|---:|---:|---|---|"]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
     notes = [f"- {text(row.task)}, {text(row.protocol_title)}: {text(note)}" for row in rows for note in row.notes]
     explained = (
@@ -74,8 +83,9 @@ def _cells(row: Row) -> list[str]:
         text(f"{row.protocol_title}, {row.metric}"),
         text(row.backbone),
         _cell(row.untrained),
-        _cell(row.pretrained) + (f" {text(row.experiment)}" if row.experiment else ""),
+        _cell(row.pretrained),
         DASH if row.difference is None else points(row.difference),
+        text(row.experiment) or DASH,
         text(data),
     ]
 

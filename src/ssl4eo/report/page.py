@@ -17,7 +17,7 @@ from ssl4eo.report.style import Picture
 from ssl4eo.report.table import Row, Summary
 from ssl4eo.report.wording import DASH, PLUS_MINUS, interval_words, points, scores_words
 
-_TEASER_LEAD = "What the network learns from: the same ground at every date, seen by radar and by light."
+_TEASER_LEAD = "The same ground at every date, as the sensors and processing levels of the archive show it."
 _TABLE_LEAD = (
     "The same backbone, protocol and data on both sides; only the weights differ. "
     f"Mean {PLUS_MINUS} sample standard deviation over seeds, in percent; one seed has no spread. "

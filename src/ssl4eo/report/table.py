@@ -239,7 +239,7 @@ def _settings_notes(entries: Sequence[Labelled]) -> tuple[str, ...]:
         values = [e.score.settings.get(name) for e in entries]
         if any(isinstance(value, list | dict) for value in values):
             continue
-        texts = list(dict.fromkeys(json.dumps(value) for value in values))
+        texts = list(dict.fromkeys(f"{v:.3g}" if isinstance(v, float) else json.dumps(v) for v in values))
         if len(texts) > 1:
             more = ", ..." if len(texts) > _MAX_VALUES else ""
             notes.append(f"{name} differs between scores: {', '.join(texts[:_MAX_VALUES])}{more}")

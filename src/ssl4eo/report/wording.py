@@ -56,7 +56,7 @@ def headline(row: Row) -> str:
     assert row.difference is not None
     measure = row.protocol_title if row.metric == "accuracy" else f"{row.protocol_title} ({row.metric})"
     sentence = (
-        f"{measure} on {'synthetic ' if row.synthetic else ''}{row.part} data of {row.task}: "
+        f"{measure} on the {row.part} part of {row.task}{' (synthetic data)' if row.synthetic else ''}: "
         f"{percent(row.pretrained.mean)} pre-trained against {percent(row.untrained.mean)} untrained, "
         f"{points(row.difference)} points ({_spread_words(row.pretrained, row.untrained)})."
     )
