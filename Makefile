@@ -9,7 +9,7 @@ STAMP  := $(VENV)/installed
 .PHONY: demo test check lint format install clean
 
 demo: $(STAMP)
-	$(BIN)/ssl4eo demo --out demo --overwrite
+	$(BIN)/ssl4eo demo --out demo
 
 test: check
 	$(BIN)/python -m pytest -m "not slow"

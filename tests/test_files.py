@@ -40,6 +40,18 @@ def test_jsonl_round_trip_and_cut_last_line(tmp_path):
     assert [row["step"] for row in read_jsonl(path)] == [1, 2]
 
 
+def test_appending_after_a_crash_drops_the_cut_line(tmp_path):
+    """The next row starts on a line of its own."""
+    path = tmp_path / "log.jsonl"
+    append_jsonl(path, {"step": 1})
+    with path.open("a") as stream:
+        stream.write('{"step": 2, "lo')
+
+    append_jsonl(path, {"step": 2})
+
+    assert [row["step"] for row in read_jsonl(path)] == [1, 2]
+
+
 def test_jsonl_damage_in_the_middle_is_named(tmp_path):
     """A broken line that is not the last is an error with its number."""
     path = tmp_path / "log.jsonl"

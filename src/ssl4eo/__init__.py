@@ -32,7 +32,17 @@ _PUBLIC = {
     "open_archive": "ssl4eo.archive.reader",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "Archive",
+    "Contract",
+    "Image",
+    "Location",
+    "Sample",
+    "Season",
+    "__version__",
+    "load_backbone",
+    "open_archive",
+]
 
 
 def __getattr__(name: str) -> Any:

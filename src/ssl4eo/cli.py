@@ -29,13 +29,13 @@ class Verb:
     """Whether required arguments are given by position."""
 
     def module(self, name: str) -> Any:
-        """Import what does the work: `run`, or `build_parser` and `run_parsed` for a parser that depends on arguments."""
+        """Import what does the work: `run`, or `build_parser` and `run_parsed` where arguments decide the parser."""
         return import_module(f"ssl4eo.commands.{name}")
 
 
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
-        "demo": Verb("synthetic planet -> archive -> pre-train -> evaluate -> report, minutes on a CPU", positional=False),
+        "demo": Verb("synthetic planet -> archive -> pre-train -> evaluate -> report, on a CPU", positional=False),
         "collect": Verb("collect samples into a new archive (now: from the synthetic planet)", positional=False),
         "pack": Verb("convert a published layout into an archive", positional=True),
         "info": Verb("say what is in an archive", positional=True),
@@ -67,14 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("ssl4eo: interrupted; what was finished is kept (see --resume)", file=sys.stderr)  # noqa: T201 - the command line
         return 130
     except OSError as error:
-        if error.errno == errno.EPIPE:  # the reader of our output went away
-            sys.stderr.close()
-            return 1
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"the disk is full ({error}); free some space and run the same command again", 1)
-        if isinstance(error, (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError)):
-            return _fail(error, 1)
-        raise
+        return _fail(_foreseen(error), 1)
+
+
+def _foreseen(error: OSError) -> object:
+    """Give the message for what the system refuses; raise the rest again, it is a fault of ours."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error}); free some space and run the same command again"
+    if isinstance(error, (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError, BrokenPipeError)):
+        return error
+    raise error
 
 
 def _dispatch(arguments: list[str]) -> int:

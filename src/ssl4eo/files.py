@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ssl4eo.errors import Busy, DataMissing, SourceInvalid, TargetExists
 
@@ -49,10 +49,20 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one JSON object as a line, in a single write."""
+    """Append one JSON object as a line, in a single write; a line that a crash cut short is dropped first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+    with path.open("a+b") as stream:
+        _drop_cut_line(stream)
+        stream.write((json.dumps(dict(row), ensure_ascii=False) + "\n").encode())
+
+
+def _drop_cut_line(stream: BinaryIO) -> None:
+    """Cut a file back to its last newline."""
+    end = stream.seek(0, os.SEEK_END)
+    if end == 0 or (stream.seek(end - 1), stream.read(1))[1] == b"\n":
+        return
+    stream.seek(0)
+    stream.truncate(stream.read().rfind(b"\n") + 1)
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:

@@ -6,9 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from ssl4eo.commands.bar import progress_bar
 from ssl4eo.commands.pack import show
 from ssl4eo.packing import pack as pack_source
+from ssl4eo.progress import progress_bar
 
 
 def run(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.table import Table
 
-from ssl4eo.commands.bar import progress_bar
+from ssl4eo.progress import progress_bar
 from ssl4eo.errors import ConfigInvalid
 
 if TYPE_CHECKING:

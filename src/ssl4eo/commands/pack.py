@@ -11,9 +11,9 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
-from ssl4eo.commands.bar import progress_bar
 from ssl4eo.packing import PackReport, open_source
 from ssl4eo.packing import pack as pack_source
+from ssl4eo.progress import progress_bar
 
 
 def run(

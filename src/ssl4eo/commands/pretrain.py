@@ -14,8 +14,6 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from ssl4eo.errors import ConfigInvalid, DataMissing
-from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.recipes.table import recipe
 
@@ -71,14 +69,16 @@ def _plain(value: Any) -> Any:
 
 def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
     """Start or continue the run that the parsed arguments describe."""
+    from ssl4eo.pretraining.data import open_training_data
     from ssl4eo.pretraining.loop import pretrain
 
     config = resolve(parser, values)
-    source, probe = open_data(values.data, config, values.split)
-    result = pretrain(config, source, values.out, probe=probe, resume=values.resume, quiet=values.quiet)
+    precision = "32" if config.engine.precision == "32-true" else "bf16"
+    data = open_training_data(values.data, contract=config.contract, split=values.split, precision=precision)
+    result = pretrain(config, data.source, values.out, probe=data.probe, resume=values.resume, quiet=values.quiet)
     if values.json:
-        row = {"backbone": str(result.backbone), "steps": result.steps, "loss": result.last_loss, "alarms": result.alarms}
-        print(json.dumps(row))  # noqa: T201 - the result
+        row = {"backbone": str(result.backbone), "steps": result.steps, "loss": result.last_loss}
+        print(json.dumps(row | {"alarms": result.alarms}))  # noqa: T201 - the result
     else:
         print(f"{result.backbone}: {result.steps} steps, last loss {result.last_loss:.3f}")  # noqa: T201 - the result
         for alarm in result.alarms:
@@ -96,18 +96,3 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
     built = parser.instantiate_classes(values)
     parts = {f.name: built[f.name] for f in fields(base) if is_dataclass(getattr(base, f.name))}
     return PretrainConfig(recipe=base.recipe, modality=base.modality, backbone=base.backbone, **parts)
-
-
-def open_data(path: Path, config: PretrainConfig, split: str) -> tuple[PixelSource, Any]:
-    """Open an archive or a folder of pictures, and an online k-NN where the data has labels.
-
-    Raises:
-        DataMissing: nothing there.
-    """
-    from ssl4eo.pretraining.data import open_source
-
-    if not path.exists():
-        raise DataMissing(f"no data at {path}", expected="an archive or a folder of class folders", path=str(path))
-    if config.engine.batch_size < 2:
-        raise ConfigInvalid("a batch of one", expected="two or more")
-    return open_source(path, config, split)

@@ -27,7 +27,7 @@ def run(action: Literal["list", "show"], name: str | None = None, *, json: bool 
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
     if action == "list":
         if name is not None:
-            raise ConfigInvalid(f"recipes list {name}", expected="no name", remedy=f"did you mean: recipes show {name}?")
+            raise ConfigInvalid(f"recipes list {name}", expected="no name", remedy=f"did you mean recipes show {name}?")
         rows = [{"name": r.name, "modality": r.modality, "promise": r.promise} for r in RECIPES.values()]
         if json:
             print(jsonlib.dumps(rows, indent=2))  # noqa: T201 - the result

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ssl4eo.archive.verify import Fault, verify_archive
-from ssl4eo.commands.bar import progress_bar
+from ssl4eo.progress import progress_bar
 
 
 def run(path: Path, *, json: bool = False) -> int:

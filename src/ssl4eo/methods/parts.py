@@ -21,7 +21,7 @@ def update_average(average: nn.Module, online: nn.Module, *, momentum: float) ->
     """
     averages: list[Tensor] = [p.data for p in average.parameters()]
     onlines: list[Tensor] = [p.data for p in online.parameters()]
-    torch._foreach_lerp_(averages, onlines, 1.0 - momentum)  # pyright: ignore[reportPrivateImportUsage] - one fused pass
+    torch._foreach_lerp_(averages, onlines, 1.0 - momentum)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage] - one fused pass
 
 
 class KeyQueue(nn.Module):

@@ -21,14 +21,14 @@ from torch import Tensor
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.load import BACKBONE_FILE, save_backbone
-from ssl4eo.checkpoints.training_state import TrainingState, save_state
+from ssl4eo.checkpoints.training_state import save_state
 from ssl4eo.environment import environment
 from ssl4eo.errors import TrainingDiverged
 from ssl4eo.loading.batches import Batch, ViewDataset, make_loader
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
-from ssl4eo.methods.moco_v2 import MoCoV2
 from ssl4eo.methods.method import Method, StepOutput
+from ssl4eo.methods.moco_v2 import MoCoV2
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.pretraining.run_folder import RunFolder
 from ssl4eo.training.journal import Journal
@@ -105,14 +105,14 @@ def pretrain(
         monitor = CollapseMonitor()
         with Journal(out, first_step=step, num_steps=num_steps, batch_size=engine.batch_size, quiet=quiet) as journal:
             module.train()
-            output: StepOutput | None = None
+            last_loss = math.nan
             # --- the loop
             for batch in batches:
                 factor = config.schedule.factor(step, num_steps=num_steps, steps_per_epoch=order.steps_per_epoch)
                 for group in optimizer.param_groups:
                     group["lr"] = config.optimizer.lr * factor
                 views = prepare(fabric, adapter, batch, channels_last=engine.channels_last)
-                output = module(views, step / num_steps)
+                output: StepOutput = module(views, step / num_steps)
                 fabric.backward(output.loss)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
@@ -123,13 +123,13 @@ def pretrain(
                 ended = step % order.steps_per_epoch == 0
                 # --- watch it
                 if step % engine.log_every == 0 or ended:
-                    loss = float(output.loss.detach())
-                    if not math.isfinite(loss):
-                        journal.row("diverged", step, epoch, index=batch.index.tolist(), loss=str(loss))
-                        raise _diverged(step, loss, out)
+                    last_loss = float(output.loss.detach())
+                    if not math.isfinite(last_loss):
+                        journal.row("diverged", step, epoch, index=batch.index.tolist(), loss=str(last_loss))
+                        raise _diverged(step, last_loss, out)
                     health = monitor.check()
                     metrics = {name: float(value) for name, value in output.metrics.items()}
-                    journal.step(step, epoch, loss, lr=optimizer.param_groups[0]["lr"], health=health, **metrics)
+                    journal.step(step, epoch, last_loss, lr=optimizer.param_groups[0]["lr"], health=health, **metrics)
                 # --- judge it, keep it
                 last = step == num_steps
                 if probe and engine.probe_every and ended and (round(epoch) % engine.probe_every == 0 or last):
@@ -141,7 +141,6 @@ def pretrain(
         path = out / BACKBONE_FILE
         if fabric.is_global_zero:
             save_backbone(method.backbone, path, training=training_record(config, step))
-        last_loss = float(output.loss.detach()) if output is not None else math.nan
         return Result(path, step, last_loss, tuple(journal.alarms))
 
 
@@ -181,6 +180,3 @@ def _diverged(step: int, loss: float, out: Path) -> TrainingDiverged:
         remedy=f"lower optimizer.lr or use engine.precision 32-true; the items of the batch are in {out / 'log.jsonl'}",
         step=step,
     )
-
-
-__all__ = ["Probe", "Result", "TrainingState", "build_method", "prepare", "pretrain", "training_record"]

@@ -12,7 +12,7 @@ import datetime as dt
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -38,7 +38,7 @@ class RunFolder:
         self._data = data_record(source)
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> RunFolder:
+    def __enter__(self) -> Self:
         """Lock the folder and write config.json.
 
         Raises:
@@ -53,7 +53,9 @@ class RunFolder:
                 path=str(self._path),
             )
         if not exists and self._path.exists() and any(self._path.iterdir()) and not self._only_lock():
-            raise TargetExists(f"{self._path} holds other files", expected="a new or empty folder", path=str(self._path))
+            raise TargetExists(
+                f"{self._path} holds other files", expected="a new or empty folder", path=str(self._path)
+            )
         self._stack.enter_context(exclusive(self._path / ".lock"))
         try:
             self._require_same() if exists else self._write_config()
@@ -62,7 +64,9 @@ class RunFolder:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Let the folder go."""
         self._stack.close()
 
@@ -133,11 +137,9 @@ def _require_equal(
     config: dict[str, Any], wanted: dict[str, Any], data: dict[str, Any], wanted_data: dict[str, Any], path: Path
 ) -> None:
     """Raise CheckpointInvalid unless a stored run is the one that is asked for."""
-    old, new = flatten(config), flatten(wanted)
-    names = [n for n in old.keys() | new.keys() if n not in FREE_ON_RESUME and old.get(n) != new.get(n)]
-    rows = [f"{n} {old.get(n)!r}, now {new.get(n)!r}" for n in sorted(names)]
-    old, new = flatten(data), flatten(wanted_data)
-    rows += [f"data {n} {old.get(n)!r}, now {new.get(n)!r}" for n in sorted(old.keys() | new.keys()) if old.get(n) != new.get(n)]
+    old, new = flatten({**config, "data": data}), flatten({**wanted, "data": wanted_data})
+    names = sorted(n for n in old.keys() | new.keys() if n not in FREE_ON_RESUME and old.get(n) != new.get(n))
+    rows = [f"{n} {old.get(n)!r}, now {new.get(n)!r}" for n in names]
     if rows:
         raise CheckpointInvalid(
             f"the run in {path} is another one: {'; '.join(rows)}",

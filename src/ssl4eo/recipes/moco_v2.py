@@ -10,9 +10,7 @@ from ssl4eo.training.schedule import ScheduleConfig
 from ssl4eo.views.compose import PairConfig, ViewConfig
 from ssl4eo.views.photometric import PhotometricConfig
 
-PUBLISHED_PHOTOMETRIC = PhotometricConfig(
-    jitter_probability=0.8, brightness=0.4, contrast=0.4, gray_probability=0.2
-)
+PUBLISHED_PHOTOMETRIC = PhotometricConfig(jitter_probability=0.8, brightness=0.4, contrast=0.4, gray_probability=0.2)
 
 
 def published_view(size: int = 224) -> ViewConfig:

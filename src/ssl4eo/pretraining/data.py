@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which pixels a run trains on, and what it is judged by in passing.
+
+Data with labels and a named split lend only their training part: the test part is never trained on, and
+the online reading uses the validation part. Data without labels are used whole.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ssl4eo.archive.reader import open_archive
+from ssl4eo.contract import Contract
+from ssl4eo.errors import ContractMismatch, DataMissing
+from ssl4eo.evaluation.features import Precision
+from ssl4eo.evaluation.online import OnlineKnn
+from ssl4eo.evaluation.tasks import eurosat, synthetic
+from ssl4eo.evaluation.tasks.table import open_task
+from ssl4eo.evaluation.tasks.task import Task
+from ssl4eo.loading.folder import FolderPixels, ImageFolder
+from ssl4eo.loading.pixels import ArchivePixels, PixelSource
+
+log = logging.getLogger(__name__)
+
+WHOLE = "none"
+"""Name of the split that trains on everything."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Pixels to train on, and a judge where there are labels."""
+
+    source: PixelSource
+    probe: OnlineKnn | None
+
+
+def open_training_data(
+    path: Path, *, contract: Contract, split: str = "reference", precision: Precision = "32"
+) -> TrainingData:
+    """Open an archive or a folder of pictures for training.
+
+    Args:
+        path: of the data.
+        contract: what the network is fed; decides the modality that is read.
+        split: whose training and validation parts are trained on where the data have labels; `none` trains on all.
+        precision: of the online reading.
+
+    Raises:
+        DataMissing: nothing there.
+        ArchiveInvalid, SourceInvalid: data that cannot be read.
+        ContractMismatch: an archive without the modality, or pictures for a network of other bands.
+        UnknownName: no such split.
+    """
+    if not path.exists():
+        raise DataMissing(f"no data at {path}", expected="an archive or a folder of class folders", path=str(path))
+    is_archive = (path / "zarr.json").is_file() or path.suffix == ".zarr"
+    return (_archive if is_archive else _folder)(path, contract, split, precision)
+
+
+def _archive(path: Path, contract: Contract, split: str, precision: Precision) -> TrainingData:
+    archive = open_archive(path)
+    if contract.modality not in archive.modalities:
+        raise ContractMismatch(
+            f"{path} holds {', '.join(archive.modalities)}",
+            expected=contract.modality,
+            remedy="choose a recipe for one of these",
+            path=str(path),
+        )
+    if synthetic.COLUMN not in archive.columns or split == WHOLE:
+        return TrainingData(ArchivePixels(path, contract.modality), None)
+    task = open_task(synthetic.NAME, path, contract=contract, split=split)
+    return TrainingData(ArchivePixels(path, contract.modality, indices=_learnable(task)), _judge(task, precision))
+
+
+def _folder(path: Path, contract: Contract, split: str, precision: Precision) -> TrainingData:
+    folder = ImageFolder.scan(path)
+    train = folder.split(split)["train"]
+    probe = None
+    if split != WHOLE and folder.classes == eurosat.CLASSES:
+        task = open_task(eurosat.NAME, path, contract=contract, split=split)
+        assert np.array_equal(_learnable(task), train), "the task and the folder split alike"
+        probe = _judge(task, precision)
+    source = FolderPixels(folder, indices=train)
+    source.load()
+    return TrainingData(source, probe)
+
+
+def _learnable(task: Task) -> np.ndarray:
+    """Give the positions that are not held out for the test."""
+    return np.sort(np.concatenate([task.positions["train"], task.positions["validation"]]))
+
+
+def _judge(task: Task, precision: Precision) -> OnlineKnn | None:
+    from ssl4eo.evaluation.protocols.knn import NUM_NEIGHBORS
+
+    if len(task.positions["train"]) < NUM_NEIGHBORS:
+        log.warning("%d labelled items are too few for k-NN while training", len(task.positions["train"]))
+        return None
+    return OnlineKnn(task, precision=precision)

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: learns, watches, survives SIGKILL with bit-identical weights, refuses other runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssl4eo.checkpoints.load import load_backbone
+from ssl4eo.checkpoints.training_state import load_latest
+from ssl4eo.contract import stored
+from ssl4eo.errors import Busy, CheckpointInvalid, ConfigInvalid, ContractMismatch, TargetExists, TrainingDiverged
+from ssl4eo.files import exclusive, read_jsonl
+from ssl4eo.methods.moco_v2 import MoCoV2Config
+from ssl4eo.pretraining.loop import pretrain
+from ssl4eo.recipes.table import recipe
+
+HERE = Path(__file__)
+
+
+class Noise:
+    """Random pictures with two dates; kills its own process when it is asked for the n-th time, if told to."""
+
+    title, synthetic, num_seasons = "noise", True, 2
+    contract = stored("S2RGB")
+
+    def __init__(self, count=16, die_at=None):
+        """Draw the pictures."""
+        self.count, self.die_at, self.asked = count, die_at, 0
+        self.images = np.random.default_rng(0).integers(0, 256, (count, 2, 3, 32, 32)).astype(np.uint8)
+
+    def __len__(self):
+        """Count them."""
+        return self.count
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Give one, or die."""
+        self.asked += 1
+        if self.asked == self.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {10: self.images[index, season]}
+
+
+def config(epochs=3, **engine):
+    """Make a run of 4 steps an epoch on 32 px views."""
+    base = recipe("moco_v2.resnet18.s2rgb.tiny").config()
+    view = dataclasses.replace(base.views.view, size=32)
+    options = {"epochs": epochs, "batch_size": 4, "log_every": 1} | engine
+    return dataclasses.replace(
+        base,
+        method=MoCoV2Config(dim=16, queue_size=16, momentum=0.9, temperature=0.2),
+        views=dataclasses.replace(base.views, view=view),
+        engine=dataclasses.replace(base.engine, **options),
+    )
+
+
+def weights(run):
+    """Read the weights that a run left."""
+    return load_backbone(run).state_dict()
+
+
+def assert_equal(first, second):
+    """Compare bit by bit."""
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_killed_run_resumes_to_bit_identical_weights(tmp_path, precision):
+    """SIGKILL in the middle of the second epoch; --resume ends where the undisturbed run ended, bit by bit."""
+    whole = pretrain(config(precision=precision), Noise(), tmp_path / "whole", quiet=True)
+    # Views of two seasons cost 4 to 8 reads a step: read 45 falls into epoch 2 of 3.
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
+        "from test_loop import Noise, config, pretrain\n"
+        f"pretrain(config(precision={precision!r}), Noise(die_at=45), Path(sys.argv[1]), quiet=True)"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "killed"), str(HERE.parent)], capture_output=True, check=False
+    )
+
+    state = load_latest(tmp_path / "killed")
+    result = pretrain(config(precision=precision), Noise(), tmp_path / "killed", resume=True, quiet=True)
+
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert state is not None
+    assert state.step == 4
+    steps = [row["step"] for row in read_jsonl(tmp_path / "killed" / "log.jsonl") if row["kind"] == "step"]
+    assert max(steps[: steps.index(5, 5)]) in (5, 6, 7)  # it died inside the epoch, and step 5 was done again
+    assert result.steps == whole.steps == 12
+    assert_equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+
+
+def test_workers_and_logging_do_not_touch_the_weights(tmp_path):
+    """Options that a resumed run may change leave the result alone."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "a", quiet=True)
+    pretrain(config(epochs=1, num_workers=1, log_every=3), Noise(), tmp_path / "b", quiet=True)
+
+    assert_equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_run_leaves_a_record(tmp_path):
+    """Config, data, versions, log and a backbone with its contract."""
+    calls = []
+    pretrain(config(epochs=2), Noise(), tmp_path / "run", probe=lambda b: calls.append(b) or 0.5, quiet=True)
+
+    stored_config = json.loads((tmp_path / "run" / "config.json").read_text())
+    rows = list(read_jsonl(tmp_path / "run" / "log.jsonl"))
+    assert stored_config["config"]["optimizer"]["lr"] == 0.06
+    assert stored_config["data"]["synthetic"] is True
+    assert stored_config["environment"]["torch"] == torch.__version__.split("+")[0]
+    assert [r["step"] for r in rows if r["kind"] == "step"] == list(range(1, 9))
+    assert [r["accuracy"] for r in rows if r["kind"] == "knn"] == [0.5, 0.5]
+    assert len(calls) == 2
+    assert load_backbone(tmp_path / "run").contract == config().contract
+
+
+def test_existing_run_is_not_overwritten(tmp_path):
+    """Without --resume a run's folder is refused and stays as it is."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+    before = weights(tmp_path / "run")
+
+    with pytest.raises(TargetExists, match="--resume"):
+        pretrain(config(epochs=1, seed=1), Noise(), tmp_path / "run", quiet=True)
+
+    assert_equal(weights(tmp_path / "run"), before)
+
+
+def test_folder_with_other_files_is_refused(tmp_path):
+    """A run does not mix with what somebody keeps."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+
+    with pytest.raises(TargetExists, match="other files"):
+        pretrain(config(), Noise(), tmp_path, quiet=True)
+
+
+def test_checkpoint_of_another_recipe_is_refused(tmp_path):
+    """Resuming with another option or other data names what differs."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+    other = dataclasses.replace(config(epochs=1), optimizer=dataclasses.replace(config().optimizer, lr=1.0))
+
+    with pytest.raises(CheckpointInvalid, match=r"optimizer\.lr 0\.06, now 1\.0"):
+        pretrain(other, Noise(), tmp_path / "run", resume=True, quiet=True)
+    with pytest.raises(CheckpointInvalid, match=r"data\.num_items 16, now 20"):
+        pretrain(config(epochs=1), Noise(20), tmp_path / "run", resume=True, quiet=True)
+
+
+def test_damaged_latest_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
+    """A flipped byte is noticed, told, and the run before it is used."""
+    pretrain(config(epochs=2), Noise(), tmp_path / "run", quiet=True)
+    latest = tmp_path / "run" / "checkpoints" / "step-00000008.pt"
+    content = bytearray(latest.read_bytes())
+    content[len(content) // 2] ^= 1
+    latest.write_bytes(content)
+
+    state = load_latest(tmp_path / "run")
+
+    assert state is not None
+    assert state.step == 4
+    assert "step-00000008.pt cannot be used" in caplog.text
+
+
+def test_all_checkpoints_damaged_is_an_error(tmp_path):
+    """Nothing is silently started anew."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+    for path in (tmp_path / "run" / "checkpoints").glob("*.pt"):
+        path.write_bytes(path.read_bytes()[:1000])
+
+    with pytest.raises(CheckpointInvalid, match="none of the 1"):
+        pretrain(config(epochs=1), Noise(), tmp_path / "run", resume=True, quiet=True)
+
+
+def test_finished_run_resumed_stays_as_it_is(tmp_path):
+    """Nothing is left to do, and nothing changes."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+    before = weights(tmp_path / "run")
+
+    result = pretrain(config(epochs=1), Noise(), tmp_path / "run", resume=True, quiet=True)
+
+    assert result.steps == 4
+    assert_equal(weights(tmp_path / "run"), before)
+
+
+def test_second_writer_is_refused(tmp_path):
+    """One process trains in a folder."""
+    with exclusive(tmp_path / "run" / ".lock"), pytest.raises(Busy):
+        pretrain(config(), Noise(), tmp_path / "run", quiet=True)
+
+
+def test_infinite_loss_stops_the_run_and_names_the_batch(tmp_path):
+    """A diverged run says which samples it saw, and how to go on."""
+    wild = dataclasses.replace(config(), optimizer=dataclasses.replace(config().optimizer, lr=1e30))
+
+    with pytest.raises(TrainingDiverged, match=r"lower optimizer\.lr"):
+        pretrain(wild, Noise(), tmp_path / "run", quiet=True)
+
+    last = list(read_jsonl(tmp_path / "run" / "log.jsonl"))[-1]
+    assert last["kind"] == "diverged"
+    assert len(last["index"]) == 4
+
+
+def test_collapse_raises_the_alarm_while_the_loss_still_falls(tmp_path, monkeypatch):
+    """A network that maps all to one point is told, however well its loss does."""
+    from ssl4eo.methods.moco_v2 import MoCoV2
+    from ssl4eo.methods.method import StepOutput
+
+    falling = iter(range(100, 0, -1))
+
+    def collapsed(self, views, progress):
+        x = self.head(self.backbone(views[0]))
+        loss = 0.0 * x.sum() + next(falling)
+        return StepOutput(loss, torch.ones(4, 16) + 0.001 * x.detach().float(), {})
+
+    monkeypatch.setattr(MoCoV2, "forward", collapsed)
+
+    result = pretrain(config(epochs=2), Noise(), tmp_path / "run", quiet=True)
+
+    rows = list(read_jsonl(tmp_path / "run" / "log.jsonl"))
+    losses = [r["loss"] for r in rows if r["kind"] == "step"]
+    assert losses == sorted(losses, reverse=True)
+    assert len(result.alarms) == 1
+    assert [r["message"] for r in rows if r["kind"] == "alarm"] == list(result.alarms)
+
+
+def test_mismatched_data_is_refused_before_anything_is_written(tmp_path):
+    """RGB pictures do not train a 13-band network."""
+    thirteen = dataclasses.replace(
+        recipe("moco_v2.resnet18.s2l1c.tiny").config(), engine=config().engine, method=config().method
+    )
+
+    with pytest.raises(ContractMismatch):
+        pretrain(thirteen, Noise(), tmp_path / "run", quiet=True)
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_queue_and_batch_must_fit(tmp_path):
+    """A queue that is no multiple of the batch is refused with the config."""
+    with pytest.raises(ConfigInvalid, match="queue_size"):
+        config(batch_size=5)
+
+
+def test_channels_last_gives_the_same_first_loss(tmp_path):
+    """Memory layout changes speed, not numbers: the first loss agrees to float32 rounding through 18 layers."""
+    losses = []
+    for layout in (True, False):
+        out = tmp_path / str(layout)
+        pretrain(config(epochs=1, precision="32-true", channels_last=layout), Noise(), out, quiet=True)
+        losses.append(next(r["loss"] for r in read_jsonl(out / "log.jsonl") if r["kind"] == "step"))
+
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
