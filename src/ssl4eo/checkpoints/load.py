@@ -74,7 +74,7 @@ def load_backbone(name: str | Path, *, seed: int = 0, image_size: int | None = N
             image_size=int(header["image_size"]),
             seed=0,
         )
-    except (KeyError, TypeError, Ssl4eoError) as error:
+    except (KeyError, TypeError, ValueError, Ssl4eoError) as error:
         raise CheckpointInvalid(f"{path} has an unreadable header ({error})", path=str(path)) from error
     check_state(backbone.net.state_dict(), weights, path)
     backbone.net.load_state_dict(weights, strict=True)

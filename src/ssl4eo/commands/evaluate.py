@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.table import Table
 
-from ssl4eo.progress import progress_bar
 from ssl4eo.errors import ConfigInvalid
+from ssl4eo.progress import progress_bar
 
 if TYPE_CHECKING:
     from ssl4eo.evaluation.run import Score

@@ -21,7 +21,7 @@ from torch import Tensor
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.load import checkpoint_file, file_sha256, load_backbone, read_header
 from ssl4eo.environment import commit, now, versions
-from ssl4eo.errors import ConfigInvalid, SampleInvalid, WriteFailed, unknown_name
+from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, SampleInvalid, WriteFailed, unknown_name
 from ssl4eo.evaluation.features import Precision, extract
 from ssl4eo.evaluation.metrics import Accuracy, measure_accuracy
 from ssl4eo.evaluation.protocols.knn import knn
@@ -120,8 +120,19 @@ def load_network(checkpoint: str, *, seed: int = 0, image_size: int | None = Non
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
     if path is None:
         return Network(checkpoint, backbone, None, seed)
-    training = read_header(path).get("training", {})
-    return Network(checkpoint, backbone, file_sha256(path), int(training.get("seed", seed)))
+    return Network(checkpoint, backbone, file_sha256(path), _seed_of(path, otherwise=seed))
+
+
+def _seed_of(path: Path, *, otherwise: int) -> int:
+    training = read_header(path).get("training") or {}
+    seed = training.get("seed", otherwise) if isinstance(training, dict) else None
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise CheckpointInvalid(
+            f"{path} has the training record {str(training)[:80]}",
+            expected="an object whose seed, if there is one, is a whole number",
+            path=str(path),
+        )
+    return seed
 
 
 def evaluate(
