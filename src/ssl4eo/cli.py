@@ -25,8 +25,6 @@ class Verb:
     """One line of `ssl4eo --help`."""
 
     title: str
-    positional: bool
-    """Whether required arguments are given by position."""
 
     def module(self, name: str) -> Any:
         """Import what does the work: `run`, or `build_parser` and `run_parsed` where arguments decide the parser."""
@@ -35,15 +33,15 @@ class Verb:
 
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
-        "demo": Verb("synthetic planet -> archive -> pre-train -> evaluate -> report, on a CPU", positional=False),
-        "collect": Verb("collect samples into a new archive (now: from the synthetic planet)", positional=False),
-        "pack": Verb("convert a published layout into an archive", positional=True),
-        "info": Verb("say what is in an archive", positional=True),
-        "verify": Verb("check every byte of an archive", positional=True),
-        "pretrain": Verb("pre-train a network by a recipe", positional=False),
-        "recipes": Verb("list recipes, or show one in full", positional=True),
-        "evaluate": Verb("judge a network on a task by k-NN and a linear probe", positional=False),
-        "report": Verb("make tables, figures and a page from recorded results", positional=True),
+        "demo": Verb("synthetic planet -> archive -> pre-train -> evaluate -> report, on a CPU"),
+        "collect": Verb("collect samples into a new archive (now: from the synthetic planet)"),
+        "pack": Verb("convert a published layout into an archive"),
+        "info": Verb("say what is in an archive"),
+        "verify": Verb("check every byte of an archive"),
+        "pretrain": Verb("pre-train a network by a recipe"),
+        "recipes": Verb("list recipes, or show one in full"),
+        "evaluate": Verb("judge a network on a task by k-NN and a linear probe"),
+        "report": Verb("make tables, figures and a page from recorded results"),
     }
 )
 
@@ -89,26 +87,14 @@ def _dispatch(arguments: list[str]) -> int:
     name = arguments[0]
     if name not in VERBS:
         raise unknown_name("command", name, VERBS)
-    verb = VERBS[name]
-    module = verb.module(name)
+    module = VERBS[name].module(name)
     if hasattr(module, "build_parser"):
         parser = module.build_parser(arguments[1:])
         return int(module.run_parsed(parser, parser.parse_args(arguments[1:])) or 0)
-    parser = plain_parser(name, module.run, positional=verb.positional)
-    values = parser.instantiate_classes(parser.parse_args(arguments[1:])).as_dict()
-    for internal in ("config", "print_config"):
-        values.pop(internal, None)
-    return int(module.run(**values) or 0)
+    from ssl4eo.commands.parsing import call, function_parser
 
-
-def plain_parser(name: str, function: Any, *, positional: bool) -> Any:
-    """Make the parser of a function from its signature and docstring."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(prog=f"ssl4eo {name}", description=VERBS[name].title)
-    parser.add_argument("--config", action="config", help="YAML file with values of these options")
-    parser.add_function_arguments(function, as_positional=positional, as_group=False)
-    return parser
+    parser = function_parser(name, module.run)
+    return call(module.run, parser.instantiate(parser.parse_args(arguments[1:])).as_dict())
 
 
 def _overview() -> str:

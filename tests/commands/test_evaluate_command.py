@@ -56,7 +56,7 @@ def test_both_protocols_run_without_being_asked(
 
 def test_json_on_stdout_is_what_is_recorded(planet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Programs read stdout alone: nothing else may stand there."""
-    status = main(_arguments(planet, tmp_path, "--protocol", '["knn"]', "--json", "true"))
+    status = main(_arguments(planet, tmp_path, "--protocol", "knn", "--json"))
 
     assert status == 0
     assert json.loads(capsys.readouterr().out) == list(read_jsonl(tmp_path / "scores.jsonl"))

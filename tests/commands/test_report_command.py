@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ssl4eo.cli import main
 from ssl4eo.commands import report
 
 
@@ -48,9 +49,8 @@ def test_several_runs_are_given_by_position(tmp_path, capsys):
     """RUN... is one or more folders, before or after the options; --json is a switch."""
     runs = [str(_log(tmp_path / name)) for name in ("a", "b")]
     arguments = [*runs, "--out", str(tmp_path / "out"), "--json"]
-    parser = report.build_parser(arguments)
 
-    status = report.run_parsed(parser, parser.parse_args(arguments))
+    status = main(["report", *arguments])
 
     assert status == 0
     assert [row["path"] for row in json.loads(capsys.readouterr().out)["runs"]] == runs
@@ -60,7 +60,7 @@ def test_several_runs_are_given_by_position(tmp_path, capsys):
 def test_runs_and_out_are_required(arguments, capsys):
     """Bad arguments end with status 2."""
     with pytest.raises(SystemExit) as caught:
-        report.build_parser(arguments).parse_args(arguments)
+        main(["report", *arguments])
 
     assert caught.value.code == 2
     assert "required" in capsys.readouterr().err

@@ -93,6 +93,6 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
         ConfigInvalid: a value or a combination that cannot work.
     """
     base = recipe(values.recipe).config()
-    built = parser.instantiate_classes(values)
+    built = parser.instantiate(values)
     parts = {f.name: built[f.name] for f in fields(base) if is_dataclass(getattr(base, f.name))}
     return PretrainConfig(recipe=base.recipe, modality=base.modality, backbone=base.backbone, **parts)

@@ -4,10 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-
-from jsonargparse import ArgumentParser, Namespace
 
 from ssl4eo.report.write import write_report
 
@@ -37,29 +34,3 @@ def run(
     page = write_report(runs, out, archive=archive, location=location, title=title)
     sys.stdout.write(page.with_name("results.json").read_text(encoding="utf-8") if json else f"{page}\n")
     return 0
-
-
-def build_parser(arguments: Sequence[str]) -> ArgumentParser:
-    """Make the parser: one or more run folders by position, everything else from the signature of `run`."""
-    del arguments  # the options do not depend on them
-    parser = ArgumentParser(prog="ssl4eo report", description="Make tables, figures and a page from recorded results.")
-    parser.add_argument("--config", action="config", help="YAML file with values of these options")
-    parser.add_argument(
-        "runs", nargs="+", type=Path, help="run folders, each with any of config.json, log.jsonl and scores.jsonl"
-    )
-    parser.add_function_arguments(run, as_group=False, skip={"runs", "json"})
-    parser.add_argument("--json", action="store_true", help="print results.json instead of the path of the page")
-    return parser
-
-
-def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
-    """Make the report that the parsed arguments describe."""
-    del parser
-    return run(
-        values.runs,
-        out=values.out,
-        archive=values.archive,
-        location=values.location,
-        title=values.title,
-        json=values.json,
-    )

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: help, exit statuses, clear messages, and no torch where none is needed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ssl4eo.cli import VERBS, main
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_overview_lists_every_command(capsys, arguments):
+    """No argument and --help say what there is."""
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in VERBS)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_command_has_help_with_its_options(capsys, name):
+    """`ssl4eo NAME --help` ends well and describes the command."""
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+
+    out = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"ssl4eo {name}" in out
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_unknown_option_is_status_2(capsys, name):
+    """A typing error in an option is a usage error, told on stderr."""
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--no-such-option", "1"])
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err
+
+
+def test_unknown_command_suggests_the_nearest(capsys):
+    """A typing error in the command is status 2 with a suggestion."""
+    assert main(["pretain"]) == 2
+    assert "did you mean pretrain?" in capsys.readouterr().err
+
+
+def test_unknown_recipe_is_status_2(capsys):
+    """The parser of pretrain needs to know the recipe."""
+    assert main(["pretrain", "--recipe", "moco_v2.resnet18.s2l1d", "--data", "x", "--out", "y"]) == 2
+    assert "did you mean moco_v2.resnet18.s2l1c?" in capsys.readouterr().err
+
+
+def test_missing_data_is_status_1_without_a_traceback(capsys, tmp_path):
+    """A failure is one message with found, expected, remedy."""
+    status = main(
+        [
+            "pretrain",
+            "--recipe",
+            "moco_v2.resnet18.s2rgb.tiny",
+            "--data",
+            str(tmp_path / "no"),
+            "--out",
+            str(tmp_path / "r"),
+        ]
+    )
+
+    assert status == 1
+    assert "no data at" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_impossible_combination_is_status_2(capsys, tmp_path):
+    """A batch that the queue cannot hold whole is refused before anything is read."""
+    status = main(
+        ["pretrain", "--recipe", "moco_v2.resnet18.s2rgb.tiny", "--data", str(tmp_path), "--out", str(tmp_path / "r")]
+        + ["--engine.batch_size", "100"]
+    )
+
+    assert status == 2
+    assert "queue_size" in capsys.readouterr().err
+
+
+def test_override_by_dotted_name_and_config_file_agree(tmp_path, capsys):
+    """--print_config shows the resolved options; a file with them gives the same."""
+    from ssl4eo.commands.pretrain import build_parser, resolve
+
+    common = ["--recipe", "moco_v2.resnet18.s2rgb.tiny", "--data", "d", "--out", "o"]
+    changed = [*common, "--optimizer.lr", "0.5", "--views.view.photometric.brightness", "0.1"]
+    parser = build_parser(changed)
+    config = resolve(parser, parser.parse_args(changed))
+    with pytest.raises(SystemExit):
+        build_parser(changed).parse_args([*changed, "--print_config"])
+    (tmp_path / "c.yaml").write_text(capsys.readouterr().out)
+    from_file = ["--config", str(tmp_path / "c.yaml")]
+    parser = build_parser(from_file)
+
+    assert config.optimizer.lr == 0.5
+    assert config.views.view.photometric.brightness == 0.1
+    assert config.views.view.photometric.contrast == 0.4
+    assert resolve(parser, parser.parse_args(from_file)) == config
+
+
+def test_recipes_are_listed_and_shown(capsys):
+    """Every recipe can be shown in full, as text and as JSON."""
+    assert main(["recipes", "list", "--json"]) == 0
+    names = [row["name"] for row in json.loads(capsys.readouterr().out)]
+    for name in names:
+        assert main(["recipes", "show", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["config"]["recipe"] == name
+    assert main(["recipes", "show", names[0]]) == 0
+    assert "method.temperature = 0.2" in capsys.readouterr().out
+    assert main(["recipes", "list"]) == 0
+    assert names[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["list", "x"], ["show", "x"]])
+def test_recipes_with_the_wrong_arguments_is_status_2(arguments):
+    """A name is needed for show, and only there."""
+    assert main(["recipes", *arguments]) == 2
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), PermissionError(13, "denied")])
+def test_what_the_system_refuses_is_told_without_a_traceback(monkeypatch, capsys, error):
+    """A full disk and a missing right are failures with a message."""
+    module = importlib.import_module("ssl4eo.commands.info")
+
+    def refuse(path: str) -> int:
+        raise error
+
+    monkeypatch.setattr(module, "run", refuse)
+
+    assert main(["info", "x"]) == 1
+    assert capsys.readouterr().err.startswith("ssl4eo: ")
+
+
+def test_interruption_is_status_130(monkeypatch, capsys):
+    """Ctrl-C is told in one line."""
+    module = importlib.import_module("ssl4eo.commands.info")
+
+    def interrupt(path: str) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "run", interrupt)
+
+    assert main(["info", "x"]) == 130
+    assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import ssl4eo; ssl4eo.Contract",
+        "import ssl4eo; ssl4eo.open_archive",
+        "from ssl4eo.cli import main; main(['--help'])",
+        "import ssl4eo.collection.synthetic, ssl4eo.packing, ssl4eo.report.write",
+    ],
+)
+def test_no_torch_where_none_is_needed(code):
+    """The vocabulary, the archive, help and report answer without torch."""
+    program = f"{code}\nimport sys; sys.exit('torch' in sys.modules)"
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
