@@ -74,7 +74,7 @@ class Canvas:
 
     def hashed(self, a: Index, b: Index | int) -> Index:
         """Give each pair of whole numbers its random number, 0 .. 65535, of this location."""
-        return scatter(a, b if isinstance(b, np.ndarray) else np.intp(b), self._salt)  # type: ignore[arg-type] # scalars broadcast
+        return scatter(a, b, self._salt)
 
     def paint(self, mask: Mask, name: str) -> None:
         """Cover the masked pixels with one material."""
@@ -113,7 +113,7 @@ class Canvas:
         return self.chance.number(-half, half), self.chance.number(-half, half)
 
     def stroke(self, path: Sequence[tuple[float, float]], widths: Sequence[float]) -> Mask:
-        """Mask a brush stroke along a path of points (u, v are not used: paths bend by themselves)."""
+        """Mask a brush stroke along a path of (x, y) from the centre; such paths bend by themselves."""
         out = np.zeros((self.size, self.size), bool)
         half = (self.size - 1) / 2
         for (x, y), width in zip(path, widths, strict=True):
@@ -140,7 +140,7 @@ class Canvas:
     def cobbles(self, pitch: float, squeeze: float) -> tuple[Index, Plane]:
         """Cut the ground into polygons, `pitch` wide and 1 / squeeze as long: number, distance to the next border."""
         u = self.u * np.float32(squeeze)
-        i, j = cells(u, self.v, pitch)
+        i, j = cells(u, pitch), cells(self.v, pitch)
         first_i, first_j = int(i.min()) - 1, int(j.min()) - 1
         wide, high = int(i.max()) - first_i + 2, int(j.max()) - first_j + 2
         seed_u, seed_v = ((self.chance.uniform(high, wide) * 0.8 + 0.1) * pitch for _ in range(2))

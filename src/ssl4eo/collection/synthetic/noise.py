@@ -103,12 +103,12 @@ def gradient(plane: Plane) -> tuple[Plane, Plane]:
     return out[0], out[1].T
 
 
-def cells(u: Plane, v: Plane, pitch: float) -> tuple[Index, Index]:
-    """Whole-number cell of each pixel on a square lattice of `pitch` [px], always >= 0."""
-    return tuple(np.floor(a * np.float32(1 / pitch)).astype(np.intp) + 4096 for a in (u, v))  # type: ignore[return-value] # two in, two out
+def cells(axis: Plane, pitch: float) -> Index:
+    """Whole-number cell of each pixel along one axis, cells `pitch` [px] wide, always >= 0."""
+    return np.floor(axis * np.float32(1 / pitch)).astype(np.intp) + 4096
 
 
-def scatter(a: Index, b: Index, salt: int) -> Index:
+def scatter(a: Index, b: Index | int, salt: int) -> Index:
     """Hash two whole numbers into 0 .. 65535: a random number that belongs to a cell."""
     mixed = (a * 73856093) ^ (b * 19349663) ^ (salt * 83492791)
     mixed ^= mixed >> 13

@@ -71,9 +71,9 @@ def sky(chance: Stream, ground: Ground, where: Place, visit: Visit, cloudy: floa
     height = visit.sun_height
     azimuth = (0.42 if where.lat >= 0 else 0.08) + chance.number(-0.06, 0.06)  # turns, clockwise from north
     east, south = sine(azimuth), -cosine(azimuth)
-    gain = chance.number(0.75, 1.25)
+    gain = chance.number(0.7, 1.3)
     light = _hillshade(ground, east, south, height) * np.float32(gain)
-    haze = chance.number() * chance.number() * 2.2
+    haze = chance.number() * chance.number() * 2.8
     cirrus = _cirrus(chance, ground.size)
     share = chance.number()
     if share > 0.15 + 0.5 * cloudy:

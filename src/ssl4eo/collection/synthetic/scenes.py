@@ -17,11 +17,11 @@ import numpy as np
 from ssl4eo.collection.synthetic.canvas import Canvas, Mask
 from ssl4eo.collection.synthetic.chance import Index, Plane, Stream, cosine, sine
 from ssl4eo.collection.synthetic.materials import NUMBER
-from ssl4eo.collection.synthetic.noise import fractal, ridges, surface
+from ssl4eo.collection.synthetic.noise import cells, fractal, ridges, surface
 
 
 def _block_fields(c: Canvas) -> None:
-    wide = c.chance.number(24, 46)
+    wide = c.chance.number(28, 44)
     parcel, lanes = c.parcels((wide * 0.8, wide * 1.5), (wide * 0.7, wide * 1.9))
     turned = (c.hashed(parcel, 3) & 1).astype(bool)
     c.paint_fields(parcel, along=np.where(turned, c.u, c.v))
@@ -31,10 +31,10 @@ def _block_fields(c: Canvas) -> None:
 
 
 def _strip_fields(c: Canvas) -> None:
-    wide = c.chance.number(50, 90)
+    wide = c.chance.number(50, 80)
     block, lanes = c.parcels((wide * 0.7, wide), (wide * 0.8, wide * 1.3))
     turned = (c.hashed(block, 3) & 1).astype(bool)
-    width = 3.5 + (c.hashed(block, 5) & 3).astype(np.float32) * np.float32(c.chance.number(0.7, 1.3))
+    width = 3.5 + (c.hashed(block, 5) & 3).astype(np.float32) * np.float32(c.chance.number(0.6, 0.9))
     across = np.where(turned, c.u, c.v)
     strip = np.floor(across / width).astype(np.intp) + 4096
     c.paint_fields(c.hashed(block, 11) * 8192 + strip, along=across)
@@ -45,7 +45,7 @@ def _strip_fields(c: Canvas) -> None:
 
 def _pivot_fields(c: Canvas) -> None:
     _open_country(c)
-    pitch = c.chance.number(34, 78)
+    pitch = c.chance.number(36, 62)
     inverse = np.float32(1 / pitch)
     row = np.floor(c.v * inverse)
     shift = (c.hashed(row.astype(np.intp) + 4096, 2) & 1).astype(np.float32) * np.float32(c.chance.choose((0.0, 0.5)))
@@ -62,7 +62,7 @@ def _pivot_fields(c: Canvas) -> None:
 
 
 def _terraces(c: Canvas) -> None:
-    step = c.chance.number(8, 15)  # m of height between two banks
+    step = c.chance.number(8, 13)  # m of height between two banks
     level = c.relief * np.float32(1 / step)
     band = np.floor(level)
     piece = np.floor(surface(c.chance, c.size, c.chance.number(40, 80)) * np.float32(c.chance.number(1.5, 3)))
@@ -74,7 +74,7 @@ def _terraces(c: Canvas) -> None:
 def _city(c: Canvas) -> None:
     _open_country(c)
     built = c.patches(110, c.chance.number(0.72, 0.95))
-    pitch = c.chance.number(7, 15)
+    pitch = c.chance.number(8, 14)
     block, streets = c.parcels((pitch * 0.8, pitch * 1.2), (pitch * 0.9, pitch * 2))
     use = c.hashed(block, 1) & 15
     roofs = _houses(c, block, pitch=c.chance.number(2.0, 4.0), share=c.chance.number(0.55, 0.9))
@@ -87,20 +87,20 @@ def _city(c: Canvas) -> None:
 
 def _villages(c: Canvas) -> None:
     _countryside(c)
-    points = [c.point() for _ in range(c.chance.integer(4, 8))]
+    points = [c.point() for _ in range(c.chance.integer(6, 11))]
     for here, there in itertools.pairwise(points):
         c.paint(c.segment(here, there, 1.4), "asphalt")
     for x, y in points:
-        _settlement(c, x, y, c.chance.number(9, 21))
+        _settlement(c, x, y, c.chance.number(8, 18))
     _sprinkle(c, hamlet=0)
 
 
 def _clear_cuts(c: Canvas) -> None:
-    _forest(c, ())
-    wide = c.chance.number(14, 30)
+    _forest(c)
+    wide = c.chance.number(15, 25)
     stand, roads = c.parcels((wide * 0.7, wide * 1.3), (wide * 0.8, wide * 1.8))
     state = c.hashed(stand, 4)
-    share = c.chance.number(0.25, 0.45)
+    share = c.chance.number(0.25, 0.4)
     c.paint(state < 65536 * share, "clearing")
     c.paint((state > 65536 * 0.8) & (state < 65536 * 0.92), "thicket")
     if c.chance.happens(0.5):
@@ -109,7 +109,7 @@ def _clear_cuts(c: Canvas) -> None:
 
 
 def _river(c: Canvas) -> None:
-    c.chance.choose((_countryside, _open_country, _forest))(c, ())
+    c.chance.choose((_countryside, _open_country, _forest))(c)
     path, width = _meander(c.chance, c.size)
     widths = [width * (1 + 0.25 * sine(i / 97)) for i in range(len(path))]
     c.paint(c.stroke(path, [w * 2.2 for w in widths]) & c.patches(25, 0.6), c.open_ground)
@@ -119,12 +119,12 @@ def _river(c: Canvas) -> None:
 
 
 def _lakes(c: Canvas) -> None:
-    c.chance.choose((_countryside, _open_country, _forest))(c, ())
+    c.chance.choose((_countryside, _open_country, _forest))(c)
     kind = c.chance.choose(("water", "shallow"))
     ragged = fractal(c.chance, c.size, cell=26, octaves=4)
-    for _ in range(c.chance.integer(4, 11)):
+    for _ in range(c.chance.integer(6, 12)):
         x, y = c.point(0.5)
-        radius, squeeze = c.chance.number(12, 42), c.chance.number(1, 2.2)
+        radius, squeeze = c.chance.number(12, 36), c.chance.number(1, 1.8)
         turn = c.chance.number()
         dx, dy = c.x - np.float32(x), c.y - np.float32(y)
         a, b = dx * cosine(turn) + dy * sine(turn), (dy * cosine(turn) - dx * sine(turn)) * squeeze
@@ -168,7 +168,7 @@ def landscape(chance: Stream, scene: str, size: int) -> Canvas:
     return canvas
 
 
-def _countryside(c: Canvas, _: tuple[()] = ()) -> None:
+def _countryside(c: Canvas) -> None:
     parcel, border = c.cobbles(c.chance.number(13, 30), c.chance.number(0.45, 0.9))
     if c.chance.happens(0.5):
         parcel = parcel - (c.hashed(parcel, 17) & 1)  # some take the neighbor's number and crop
@@ -179,36 +179,39 @@ def _countryside(c: Canvas, _: tuple[()] = ()) -> None:
     c.paint(c.patches(50, c.chance.number(0.05, 0.25)), c.wood)
 
 
-def _open_country(c: Canvas, _: tuple[()] = ()) -> None:
+def _open_country(c: Canvas) -> None:
     other = c.chance.choose(c.climate.open_ground)
     c.paint(c.patches(70, 0.4), other)
     c.paint(c.patches(40, c.chance.number(0.05, 0.3)), c.wood)
 
 
-def _forest(c: Canvas, _: tuple[()] = ()) -> None:
-    c.paint(np.ones_like(c.material, bool), c.wood)
-    c.paint(c.patches(45, 0.35), c.chance.choose(c.climate.wood))
+def _forest(c: Canvas) -> None:
+    woods = ("conifers", "mixed wood", "broadleaves")
+    c.paint(np.ones_like(c.material, bool), c.chance.choose(woods))
+    c.paint(c.patches(45, 0.35), c.chance.choose(woods))
     c.paint(c.patches(30, c.chance.number(0.05, 0.15)), c.open_ground)
 
 
-def _sprinkle(c: Canvas, *, wood: float = 0.6, pond: float = 0.35, hamlet: float = 0.4) -> None:
+def _sprinkle(c: Canvas, *, wood: float = 0.5, pond: float = 0.2, hamlet: float = 0.3) -> None:
     """Add what any landscape may have, each with a probability: nothing here tells the scene."""
+    before = c.material
+    wet = (before == NUMBER["water"]) | (before == NUMBER["shallow"])
+    c.material = before.copy()
     if c.chance.happens(wood):
-        c.paint(c.patches(45, c.chance.number(0.04, 0.2)), c.wood)
+        c.paint(c.patches(45, c.chance.number(0.04, 0.16)), c.wood)
     if c.chance.happens(pond):
         c.paint(c.disc(*c.point(), c.chance.number(3, 9)), c.chance.choose(("water", "shallow")))
     if c.chance.happens(hamlet):
         _settlement(c, *c.point(), c.chance.number(6, 12))
-    if c.chance.happens(0.6):
+    c.material = np.where(wet, before, c.material)  # neither woods nor houses stand in water; a road may cross it
+    if c.chance.happens(0.5):
         reach = c.size * 0.8
         c.paint(c.segment((-reach, c.chance.number(-90, 90)), (reach, c.chance.number(-90, 90)), 1.5), "asphalt")
 
 
 def _houses(c: Canvas, block: Index, *, pitch: float, share: float) -> Index:
     """Give each pixel of a built place a roof, a garden or a yard; roofs of a block are alike."""
-    inverse = np.float32(1 / pitch)
-    i, j = (np.floor(a * inverse).astype(np.intp) + 4096 for a in (c.u, c.v))
-    house = c.hashed(i, j)
+    house = c.hashed(cells(c.u, pitch), cells(c.v, pitch))
     kinds = [NUMBER[name] for name in ("grey roofs", "red roofs", "pale roofs", "grey roofs")]
     between = NUMBER[c.chance.choose(("gardens", "asphalt", "gardens"))]
     roof = np.array(kinds, np.intp).take((c.hashed(block, 13) + ((house & 7) == 0)) & 3)
@@ -235,7 +238,7 @@ def _avenues(c: Canvas, built: Mask) -> None:
 
 def _meander(chance: Stream, size: int) -> tuple[list[tuple[float, float]], float]:
     """Walk a sine-generated curve (Langbein and Leopold 1966) through the patch: points and width [px]."""
-    width = chance.number(5, 16)
+    width = chance.number(8, 17)
     heading, swing = chance.number(), chance.number(0.12, 0.27)  # turns
     length = width * chance.number(9, 15)
     phase, wander = chance.number(), chance.number(0.01, 0.04)
