@@ -12,6 +12,8 @@ import pytest
 
 from ssl4eo.cli import VERBS, main
 
+TINY = "moco_v2.resnet18.s2rgb.tiny"
+
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
 def test_overview_lists_every_command(capsys, arguments):
@@ -60,7 +62,7 @@ def test_missing_data_is_status_1_without_a_traceback(capsys, tmp_path):
         [
             "pretrain",
             "--recipe",
-            "moco_v2.resnet18.s2rgb.tiny",
+            TINY,
             "--data",
             str(tmp_path / "no"),
             "--out",
@@ -75,10 +77,8 @@ def test_missing_data_is_status_1_without_a_traceback(capsys, tmp_path):
 
 def test_impossible_combination_is_status_2(capsys, tmp_path):
     """A batch that the queue cannot hold whole is refused before anything is read."""
-    status = main(
-        ["pretrain", "--recipe", "moco_v2.resnet18.s2rgb.tiny", "--data", str(tmp_path), "--out", str(tmp_path / "r")]
-        + ["--engine.batch_size", "100"]
-    )
+    data, out = str(tmp_path), str(tmp_path / "r")
+    status = main(["pretrain", "--recipe", TINY, "--data", data, "--out", out, "--engine.batch_size", "100"])
 
     assert status == 2
     assert "queue_size" in capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_override_by_dotted_name_and_config_file_agree(tmp_path, capsys):
     """--print_config shows the resolved options; a file with them gives the same."""
     from ssl4eo.commands.pretrain import build_parser, resolve
 
-    common = ["--recipe", "moco_v2.resnet18.s2rgb.tiny", "--data", "d", "--out", "o"]
+    common = ["--recipe", TINY, "--data", "d", "--out", "o"]
     changed = [*common, "--optimizer.lr", "0.5", "--views.view.photometric.brightness", "0.1"]
     parser = build_parser(changed)
     config = resolve(parser, parser.parse_args(changed))

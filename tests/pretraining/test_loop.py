@@ -211,8 +211,8 @@ def test_infinite_loss_stops_the_run_and_names_the_batch(tmp_path):
 
 def test_collapse_raises_the_alarm_while_the_loss_still_falls(tmp_path, monkeypatch):
     """A network that maps all to one point is told, however well its loss does."""
-    from ssl4eo.methods.moco_v2 import MoCoV2
     from ssl4eo.methods.method import StepOutput
+    from ssl4eo.methods.moco_v2 import MoCoV2
 
     falling = iter(range(100, 0, -1))
 

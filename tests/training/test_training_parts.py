@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ def test_cosine_by_hand():
 def test_warmup_rises_linearly_to_the_peak():
     """Two epochs of ten steps: equal rises, then the cosine from 1."""
     rows = factors(ScheduleConfig(warmup_epochs=2, final_fraction=0.1))
-    rises = [b - a for a, b in zip(rows[:20], rows[1:21], strict=True)]
+    rises = [b - a for a, b in pairwise(rows[:21])]
 
     assert rows[0] == pytest.approx(1 / 21)
     assert rows[20] == 1

@@ -59,8 +59,9 @@ def test_resize_equals_torch_antialiased(num_in, size):
 
     ours = resample(image, matrix, matrix)
 
-    theirs = F.interpolate(torch.from_numpy(image.astype(np.float64))[None], (size, size), mode="bilinear", antialias=True)[0].numpy()
-    np.testing.assert_allclose(ours, theirs, atol=2e-6)
+    exact = torch.from_numpy(image.astype(np.float64))[None]
+    theirs = F.interpolate(exact, (size, size), mode="bilinear", antialias=True)[0]
+    np.testing.assert_allclose(ours, theirs.numpy(), atol=2e-6)
 
 
 def test_enlarging_equals_opencv():
