@@ -27,10 +27,10 @@ from ssl4eo.sensors import modality
 
 _AIR: Mapping[str, tuple[float, float, float]] = MappingProxyType(
     {  # path of clean air [DN], path added by a unit of haze [DN], part of the light that comes through
-        "B01": (1150, 420, 0.74),
-        "B02": (800, 390, 0.80),
-        "B03": (430, 320, 0.86),
-        "B04": (240, 270, 0.90),
+        "B01": (900, 390, 0.74),
+        "B02": (560, 350, 0.80),
+        "B03": (290, 300, 0.86),
+        "B04": (180, 250, 0.90),
         "B05": (190, 250, 0.91),
         "B06": (140, 220, 0.91),
         "B07": (120, 200, 0.92),
