@@ -38,6 +38,8 @@ class DemoConfig:
     """Locations of the planet; a third is held out for the test."""
     epochs: int = 24
     """Passes over the training locations."""
+    batch_size: int = 64
+    """Locations a step."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Networks: each seed is pre-trained once and left untrained once."""
     planet_seed: int = 0
@@ -46,7 +48,9 @@ class DemoConfig:
     def training(self, seed: int) -> PretrainConfig:
         """Build the recipe of one network."""
         base = recipe("moco_v2.resnet18.s2l1c.tiny").config()
-        engine = dataclasses.replace(base.engine, epochs=self.epochs, seed=seed, probe_every=2, save_every=4)
+        engine = dataclasses.replace(
+            base.engine, epochs=self.epochs, batch_size=self.batch_size, seed=seed, probe_every=2, save_every=4
+        )
         return dataclasses.replace(base, engine=engine)
 
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from ssl4eo.errors import SampleInvalid
 from ssl4eo.evaluation.protocols import linear as module
-from ssl4eo.evaluation.protocols.linear import PATH, Standardizer, choose_strength, linear
+from ssl4eo.evaluation.protocols.linear import PATH, Axes, choose_strength, fit_weights, linear
 from ssl4eo.evaluation.protocols.protocol import Supervision
 
 
@@ -47,27 +49,30 @@ def test_choice_of_strength_is_the_best_on_validation_and_the_strongest_of_equal
     assert prediction.settings["C"] == PATH[accuracies.index(max(accuracies))]
 
 
+def _noisy(num: int, *, noise: float, dimensions: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Items of which one dimension tells the class, as far as the noise lets it."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(num, dimensions))
+    labels = (values[:, 0] + noise * rng.normal(size=num) > 0).astype(np.int64)
+    return torch.from_numpy(values), torch.from_numpy(labels)
+
+
 def test_strength_is_chosen_on_validation_not_on_train() -> None:
-    """Where memorizing random training labels hurts validation, the choice is strong; on train it would be weak."""
-    rng = np.random.default_rng(0)
-    train = rng.normal(size=(60, 100))
-    labels = (train[:, 0] + 1.5 * rng.normal(size=60) > 0).astype(np.int64)
-    validation = rng.normal(size=(400, 100))
-    wanted = (validation[:, 0] > 0).astype(np.int64)
+    """Where memorizing noisy labels hurts validation, the choice is strong; on train it would be weak."""
+    train, labels = _noisy(150, noise=1.5, dimensions=100, seed=0)
+    validation, wanted = _noisy(400, noise=0.0, dimensions=100, seed=1)
 
     honest = choose_strength(train, labels, validation, wanted)
     fooled = choose_strength(train, labels, train, labels)
 
-    assert max(fooled.accuracies) == 1.0  # more dimensions than items: anything can be memorized
+    assert max(fooled.accuracies) == 1.0  # almost as many dimensions as items: anything can be memorized
     assert honest.accuracies[PATH.index(fooled.c)] < max(honest.accuracies)
     assert honest.c < fooled.c
 
 
 def test_choice_follows_the_validation_labels() -> None:
     """Other validation labels give another choice: validation is what decides."""
-    rng = np.random.default_rng(0)
-    train = rng.normal(size=(80, 60))
-    labels = (train[:, 0] + rng.normal(size=80) > 0).astype(np.int64)
+    train, labels = _noisy(80, noise=1.0, dimensions=60, seed=0)
 
     memorized = choose_strength(train, labels, train, labels)
     contrary = choose_strength(train, labels, train, 1 - labels)
@@ -96,7 +101,7 @@ def test_order_of_training_items_changes_nothing() -> None:
 
     assert first.settings == second.settings
     assert torch.equal(first.labels, second.labels)
-    np.testing.assert_allclose(first.scores.numpy(), second.scores.numpy(), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(first.scores.numpy(), second.scores.numpy(), rtol=0, atol=1e-6)
 
 
 def test_scale_and_offset_of_features_change_nothing() -> None:
@@ -114,20 +119,37 @@ def test_scale_and_offset_of_features_change_nothing() -> None:
     np.testing.assert_allclose(first.scores.numpy(), second.scores.numpy(), rtol=1e-3, atol=1e-5)
 
 
-def test_probe_is_at_the_optimum_of_its_loss() -> None:
-    """The gradient of |w|^2 / 2 + C * cross-entropy, written here in NumPy, vanishes at the fitted weights."""
-    features, labels = (v.numpy() for v in _blobs(90, seed=0, spread=0.6))
-    x = Standardizer.fit(features.astype(np.float64))(features)
-    model, c = module._model(), 0.5
+@pytest.mark.parametrize("c", [PATH[0], 0.5, 30.0])
+@pytest.mark.parametrize("num_classes", [3, 5])
+def test_probabilities_equal_scikit_learn(num_classes: int, c: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same loss, another program, without our turn and scaling of the axes."""
+    monkeypatch.setattr(module, "TOLERANCE", 1e-8)
+    features, labels = _blobs(90, seed=0, spread=0.8, num_classes=num_classes)
+    mixed = features.double() @ torch.from_numpy(np.random.default_rng(1).normal(size=(5, 5)) * [1, 1, 1, 1, 0.01])
+    axes = Axes.fit(mixed)
 
-    assert module._fit(model, c, x, labels)
+    weights = fit_weights(axes(mixed), labels, axes.variance, c=c)
 
-    logits = x @ model.coef_.T + model.intercept_
-    share = np.exp(logits - logits.max(1, keepdims=True))
-    error = share / share.sum(1, keepdims=True) - np.eye(3)[labels]
-    gradient = model.coef_ / (c * 90) + error.T @ x / 90
-    assert np.abs(gradient).max() < 2 * module.TOLERANCE
-    assert np.abs(error.mean(0)).max() < 2 * module.TOLERANCE
+    standard = StandardScaler().fit_transform(mixed.numpy())
+    expected = LogisticRegression(C=c, tol=1e-8, max_iter=10_000).fit(standard, labels.numpy()).predict_proba(standard)
+    assert weights.converged
+    # Both stop at a gradient of 1e-8 of the mean loss; the weakest curvature, 1 / (C N), magnifies it to 3e-5.
+    np.testing.assert_allclose(weights.logits(axes(mixed)).softmax(1).numpy(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_start_does_not_decide_the_optimum() -> None:
+    """The loss is convex: from the weights of another strength the path comes to the same place."""
+    features, labels = _blobs(90, seed=0, spread=0.6)
+    axes = Axes.fit(features.double())
+    turned = axes(features.double())
+
+    cold = fit_weights(turned, labels, axes.variance, c=1.0)
+    warm = fit_weights(turned, labels, axes.variance, c=1.0, start=fit_weights(turned, labels, axes.variance, c=100.0))
+
+    # Where the gradient is below TOLERANCE in scaled axes, shares are right to about as much.
+    torch.testing.assert_close(
+        cold.logits(turned).softmax(1), warm.logits(turned).softmax(1), rtol=0, atol=10 * module.TOLERANCE
+    )
 
 
 def test_final_fit_uses_train_and_validation() -> None:
@@ -143,24 +165,40 @@ def test_final_fit_uses_train_and_validation() -> None:
     assert prediction.settings["fitted_on"] == "train and validation"
 
 
-def test_standardizer_gives_mean_zero_and_deviation_one() -> None:
-    """Measured with NumPy on the features it was fitted to."""
-    features = np.random.default_rng(0).normal(3, [1, 100, 1e-3], size=(50, 3))
+def test_axes_are_centred_uncorrelated_and_of_the_told_variance() -> None:
+    """Measured on the features they were fitted to; lengths of standardized features are kept."""
+    rng = np.random.default_rng(0)
+    features = torch.from_numpy(rng.normal(3, [1, 100, 1e-3], size=(50, 3)) @ [[1, 1, 0], [0, 1, 0], [0, 0, 1]])
+    axes = Axes.fit(features)
 
-    out = Standardizer.fit(features)(features)
+    turned = axes(features)
 
-    np.testing.assert_allclose(out.mean(0), 0, atol=1e-10)
-    np.testing.assert_allclose(out.std(0), 1, rtol=1e-10)
+    standard = (features - features.mean(0)) / features.std(0, correction=0)
+    torch.testing.assert_close(turned.mean(0), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-10)
+    torch.testing.assert_close(turned.T @ turned / 50, torch.diag(axes.variance), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(turned.norm(dim=1), standard.norm(dim=1), rtol=1e-10, atol=1e-10)
 
 
 def test_constant_dimension_is_only_centred() -> None:
     """A dead feature becomes 0, not NaN or noise blown up."""
-    features = np.column_stack([np.full(20, 0.1), np.arange(20.0)])
+    features = torch.stack([torch.full((20,), 0.1), torch.arange(20.0)], dim=1).double()
+    axes = Axes.fit(features)
 
-    out = Standardizer.fit(features)(features)
+    turned = axes(features)
 
-    np.testing.assert_allclose(out[:, 0], 0, atol=1e-12)
-    assert np.isfinite(out).all()
+    assert torch.isfinite(turned).all()
+    torch.testing.assert_close(turned.norm(dim=1), ((features[:, 1] - 9.5) / features[:, 1].std(correction=0)).abs())
+
+
+def test_more_dimensions_than_items_are_no_trouble() -> None:
+    """Axes without variance are held at zero by the penalty alone."""
+    train, labels = _noisy(20, noise=0.0, dimensions=50, seed=0)
+    axes = Axes.fit(train)
+
+    weights = fit_weights(axes(train), labels, axes.variance, c=1.0)
+
+    assert weights.converged
+    assert weights.matrix[axes.variance < 1e-10].abs().max() < 1e-6
 
 
 def test_fit_that_did_not_converge_is_logged_and_recorded(
@@ -172,7 +210,8 @@ def test_fit_that_did_not_converge_is_logged_and_recorded(
     with caplog.at_level(logging.WARNING):
         prediction = linear(_seen(spread=0.6), _blobs(10, seed=2)[0])
 
-    assert "did not converge in 2 iterations" in caplog.text
+    assert "the linear probe with C = " in caplog.text
+    assert "stopped at a gradient of" in caplog.text
     assert prediction.settings["unconverged"]
 
 

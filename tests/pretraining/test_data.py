@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which pixels a run trains on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from ssl4eo.collection.synthetic import SyntheticPlanet
+from ssl4eo.contract import network_input
+from ssl4eo.errors import ContractMismatch, DataMissing, UnknownName
+from ssl4eo.evaluation.tasks.eurosat import CLASSES
+from ssl4eo.evaluation.tasks.table import open_task
+from ssl4eo.packing import pack
+from ssl4eo.pretraining.data import open_training_data
+
+L1C = network_input("S2L1C")
+RGB = network_input("S2RGB")
+
+
+@pytest.fixture(scope="module")
+def planet(tmp_path_factory):
+    """Pack 60 small synthetic locations with S2L1C."""
+    path = tmp_path_factory.mktemp("planet") / "a.zarr"
+    pack(SyntheticPlanet(60, size=24, modalities=("S2L1C",)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Write ten class folders of ten pictures."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name in CLASSES:
+        (root / name).mkdir()
+        for i in range(10):
+            pixels = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+            PillowImage.fromarray(pixels).save(root / name / f"{name}_{i}.png")
+    return root
+
+
+def test_test_locations_are_never_trained_on(planet):
+    """The items of a run are the task's training and validation parts."""
+    task = open_task("synthetic", planet, contract=L1C)
+
+    data = open_training_data(planet, contract=L1C)
+
+    kept = {int(i) for i in data.source._indices}
+    assert kept == {*task.positions["train"].tolist(), *task.positions["validation"].tolist()}
+    assert not kept & set(task.positions["test"].tolist())
+    assert data.probe is not None
+
+
+def test_split_none_trains_on_everything(planet):
+    """Without a split there is no held-out part and no online reading."""
+    data = open_training_data(planet, contract=L1C, split="none")
+
+    assert len(data.source) == 60
+    assert data.probe is None
+
+
+def test_folder_lends_its_training_part(pictures):
+    """80 of 100 pictures, none of them of the test part."""
+    task = open_task("eurosat", pictures, contract=RGB)
+
+    data = open_training_data(pictures, contract=RGB)
+
+    assert len(data.source) == 80
+    assert not set(data.source.indices.tolist()) & set(task.positions["test"].tolist())
+    assert data.probe is not None
+
+
+def test_archive_without_the_modality_is_refused(planet):
+    """The message names what the archive holds."""
+    with pytest.raises(ContractMismatch, match="S2L1C"):
+        open_training_data(planet, contract=network_input("S1GRD"))
+
+
+def test_nothing_there_and_unknown_split_are_refused(tmp_path, planet):
+    """A typing error in path or split is told."""
+    with pytest.raises(DataMissing):
+        open_training_data(tmp_path / "no.zarr", contract=L1C)
+    with pytest.raises(UnknownName):
+        open_training_data(planet, contract=L1C, split="refrence")
