@@ -7,6 +7,7 @@ import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -166,3 +167,46 @@ def test_no_torch_where_none_is_needed(code):
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stderr
+
+
+def test_signature_becomes_the_command_line():
+    """Positions, switches, lists, defaults and dashes follow from a function."""
+    from ssl4eo.commands.parsing import call, function_parser
+
+    seen = {}
+
+    def command(
+        runs: list[Path],
+        *,
+        num_items: int = 3,
+        bands: tuple[str, ...] = ("a", "b"),
+        json: bool = False,
+    ) -> int:
+        """Do it.
+
+        Args:
+            runs: folders
+            num_items: how many
+            bands: which
+            json: print JSON
+        """
+        seen.update(runs=runs, num_items=num_items, bands=bands, json=json)
+        return 7
+
+    def run(*arguments: str) -> dict:
+        parser = function_parser("demo", command)
+        assert call(command, parser.instantiate(parser.parse_args(list(arguments))).as_dict()) == 7
+        return dict(seen)
+
+    assert run("x") == {"runs": [Path("x")], "num_items": 3, "bands": ("a", "b"), "json": False}
+    assert run("x", "y", "--num-items", "5", "--bands", "c", "--json")["bands"] == ("c",)
+    assert seen["num_items"] == 5
+    assert seen["json"] is True
+
+
+def test_collect_works_with_its_defaults(tmp_path):
+    """Every default of a command passes its own parser."""
+    out = tmp_path / "a.zarr"
+
+    assert main(["collect", "--out", str(out), "--num-locations", "2", "--size", "24"]) == 0
+    assert main(["info", str(out)]) == 0

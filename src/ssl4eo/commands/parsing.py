@@ -33,7 +33,8 @@ def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, text: 
     required = parameter.default is inspect.Parameter.empty
     options: dict[str, Any] = {"help": text}
     if not required:
-        options["default"] = parameter.default
+        default = parameter.default
+        options["default"] = list(default) if isinstance(default, tuple) else default  # jsonargparse checks in place
     if hint is bool:
         parser.add_argument(*_spellings(parameter.name), action="store_true", help=text)
         return
