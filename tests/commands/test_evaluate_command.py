@@ -11,10 +11,6 @@ from ssl4eo.commands.evaluate import run
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.files import read_jsonl
 
-pytestmark = pytest.mark.filterwarnings(
-    "default::DeprecationWarning"  # cli.py calls a parser method under its old name; drop this when it does not
-)
-
 
 @pytest.fixture(scope="module")
 def planet(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linear probe: multinomial logistic regression on frozen features, its strength chosen on validation.
 
-scikit-learn's L-BFGS on features standardized by the training part, over a path of ten inverse strengths C,
-each started from the one before. The C with the highest validation accuracy wins, of equals the
-strongest regularization; then the probe is fitted once more on train and validation together,
-as the k-NN bank is. A deterministic optimum stands where the reference trained a layer by SGD for 100
-epochs with a learning rate picked on the reported part.
+L-BFGS on features standardized by the training part, over a path of ten inverse strengths C, each started from
+the one before. The C with the highest validation accuracy wins, of equals the strongest
+regularization; then the probe is fitted once more on train and validation together, as the k-NN bank is. A
+deterministic optimum stands where the reference trained a layer by SGD for 100 epochs with a learning rate
+picked on the reported part.
+Features of networks are so correlated that plain L-BFGS (scikit-learn's too) needs hundreds of iterations, so it
+runs here in the principal axes, each scaled by its curvature: the same optimum in fewer steps.
 Price: float64 copies of the features in memory.
+Letters: N items, D dimensions, K classes.
 """
 
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssl4eo.errors import SampleInvalid
 from ssl4eo.evaluation.protocols.protocol import Prediction, Supervision
@@ -30,31 +29,50 @@ log = logging.getLogger(__name__)
 
 PATH: tuple[float, ...] = tuple(float(c) for c in np.logspace(-4, 4, 10))
 """Inverse strengths C, strongest regularization first: the loss is |w|^2 / 2 + C * sum of cross-entropies."""
-MAX_ITERATIONS = 1000
+MAX_ITERATIONS = 500
 TOLERANCE = 1e-4
-"""Largest entry of the gradient of the mean loss at which a fit counts as done."""
-
-Matrix = NDArray[np.float64]
-Labels = NDArray[np.int64]
+"""Largest entry of the gradient, in scaled axes, of the mean loss at which a fit counts as done."""
 
 
 @dataclass(frozen=True, eq=False)
-class Standardizer:
-    """Brings features to mean 0 and standard deviation 1, as measured on training features."""
+class Axes:
+    """Standardizes features and turns them into the principal axes of the training features."""
 
-    mean: Matrix
-    scale: Matrix
+    mean: Tensor
+    scale: Tensor
+    turn: Tensor
+    """(D, D) orthogonal: penalty and optimum are the same in both."""
+    variance: Tensor
+    """(D,) of the standardized training features along each axis."""
 
     @classmethod
-    def fit(cls, features: Matrix) -> Standardizer:
-        """Measure (N, D); a dimension that is constant is only centred."""
-        std = features.std(axis=0)
-        constant = std <= 1e-12 * np.abs(features).max(axis=0, initial=0.0)
-        return cls(features.mean(axis=0), np.where(constant, 1.0, std))
+    def fit(cls, features: Tensor) -> Axes:
+        """Measure (N, D) float64; a dimension that is constant is only centred."""
+        mean, std = features.mean(dim=0), features.std(dim=0, correction=0)
+        constant = std <= 1e-12 * features.abs().amax(dim=0)
+        scale = torch.where(constant, 1.0, std)
+        standard = (features - mean) / scale
+        variance, turn = torch.linalg.eigh(standard.T @ standard / len(standard))
+        return cls(mean, scale, turn, variance.clamp_min(0.0))
 
-    def __call__(self, features: Matrix) -> Matrix:
-        """Standardize (N, D)."""
-        return (features - self.mean) / self.scale
+    def __call__(self, features: Tensor) -> Tensor:
+        """Standardize and turn (N, D)."""
+        return (features - self.mean) / self.scale @ self.turn
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A linear map in the principal axes."""
+
+    matrix: Tensor
+    """(D, K)."""
+    bias: Tensor
+    """(K,), not regularized."""
+    converged: bool
+
+    def logits(self, turned: Tensor) -> Tensor:
+        """Give (N, K) of turned features (N, D)."""
+        return turned @ self.matrix + self.bias
 
 
 @dataclass(frozen=True)
@@ -74,72 +92,105 @@ def linear(seen: Supervision, test: Tensor) -> Prediction:
     Raises:
         SampleInvalid: fewer than two classes in the training part, or features that are not finite.
     """
-    train, validation, wanted = (_matrix(f) for f in (seen.train, seen.validation, test))
-    labels, validation_labels = (_labels(v) for v in (seen.train_labels, seen.validation_labels))
-    choice = choose_strength(train, labels, validation, validation_labels)
-    everything = np.concatenate([train, validation])
-    standardize = Standardizer.fit(everything)
-    model = _model()
-    converged = _fit(model, choice.c, standardize(everything), np.concatenate([labels, validation_labels]))
-    shares = np.zeros((len(wanted), seen.num_classes))
-    if len(wanted):
-        shares[:, model.classes_] = model.predict_proba(standardize(wanted))
+    train, validation, wanted = (_double(f) for f in (seen.train, seen.validation, test))
+    choice = choose_strength(train, seen.train_labels, validation, seen.validation_labels)
+    everything, labels = torch.cat([train, validation]), torch.cat([seen.train_labels, seen.validation_labels])
+    axes, (known, targets) = Axes.fit(everything), labels.unique(return_inverse=True)
+    weights = fit_weights(axes(everything), targets, axes.variance, c=choice.c)
+    scores = torch.zeros(len(wanted), seen.num_classes, dtype=torch.float64)
+    scores[:, known] = weights.logits(axes(wanted)).softmax(dim=1)
     settings = {
         "C": choice.c,
         "path": list(PATH),
         "validation_accuracy": list(choice.accuracies),
         "unconverged": list(choice.unconverged),
-        "converged": converged,
+        "converged": weights.converged,
         "fitted_on": "train and validation",
         "standardized": True,
     }
-    return Prediction(torch.from_numpy(shares.argmax(axis=1)), torch.from_numpy(shares), settings)
+    return Prediction(scores.argmax(dim=1), scores, settings)
 
 
-def choose_strength(train: Matrix, labels: Labels, validation: Matrix, validation_labels: Labels) -> Choice:
+def choose_strength(train: Tensor, labels: Tensor, validation: Tensor, validation_labels: Tensor) -> Choice:
     """Fit the path on train and take the C with the best validation accuracy, of equals the smallest.
 
     Args:
-        train: (N, D) not standardized.
+        train: (N, D) float64, not standardized.
         labels: (N,).
-        validation: (V, D) not standardized.
+        validation: (V, D) float64, not standardized.
         validation_labels: (V,).
+
+    Raises:
+        SampleInvalid: fewer than two classes in `labels`.
     """
-    if len(np.unique(labels)) < 2:
-        raise SampleInvalid(f"training labels of {len(np.unique(labels))} classes", expected="2 or more")
-    standardize = Standardizer.fit(train)
-    train, validation = standardize(train), standardize(validation)
-    model, accuracies, unconverged = _model(), [], []
+    known, targets = labels.unique(return_inverse=True)
+    if len(known) < 2:
+        raise SampleInvalid(f"training labels of {len(known)} classes", expected="2 or more")
+    axes = Axes.fit(train)
+    train, validation = axes(train), axes(validation)
+    weights, accuracies, unconverged = None, [], []
     for c in PATH:
-        if not _fit(model, c, train, labels):
+        weights = fit_weights(train, targets, axes.variance, c=c, start=weights)
+        if not weights.converged:
             unconverged.append(c)
-        accuracies.append(float((model.predict(validation) == validation_labels).mean()))
+        right = known[weights.logits(validation).argmax(dim=1)] == validation_labels
+        accuracies.append(float(right.double().mean()))
     return Choice(PATH[int(np.argmax(accuracies))], tuple(accuracies), tuple(unconverged))
 
 
-def _model() -> Any:
-    return LogisticRegression(tol=TOLERANCE, max_iter=MAX_ITERATIONS, warm_start=True)
+def fit_weights(
+    turned: Tensor, targets: Tensor, variance: Tensor, *, c: float, start: Weights | None = None
+) -> Weights:
+    """Minimize the mean cross-entropy + |w|^2 / (2 C N), which is the loss of PATH divided by C N.
+
+    An axis of variance v has the curvature v / K + 1 / (C N) at w = 0; in units of its root all are alike.
+
+    Args:
+        turned: (N, D) float64, in principal axes, of mean 0.
+        targets: (N,) int64, each of 0 to K - 1 at least once.
+        variance: (D,) along each axis.
+        c: inverse strength.
+        start: weights to begin with, None for zeros.
+    """
+    num_classes, penalty = int(targets.max()) + 1, 1 / (c * len(turned))
+    unit = (variance / num_classes + penalty).rsqrt()[:, None]  # (D, 1)
+    bias_unit = num_classes**0.5
+    if start is None:
+        zero = torch.zeros(len(variance) + 1, num_classes, dtype=turned.dtype)
+        matrix, bias = zero[:-1], zero[-1]
+    else:
+        matrix, bias = start.matrix / unit, start.bias / bias_unit
+    scaled = turned * unit.T  # (N, D)
+    matrix, bias = (v.detach().clone().requires_grad_() for v in (matrix, bias))
+    optimizer = torch.optim.LBFGS(
+        [matrix, bias],
+        max_iter=MAX_ITERATIONS,
+        max_eval=2 * MAX_ITERATIONS,
+        tolerance_grad=TOLERANCE,
+        tolerance_change=0.0,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        entropy = F.cross_entropy(scaled @ matrix + bias_unit * bias, targets)
+        value = entropy + penalty / 2 * (unit * matrix).square().sum()
+        value.backward()
+        return value.detach()
+
+    with torch.enable_grad():
+        optimizer.step(loss)  # pyright: ignore[reportArgumentType] - annotated for floats, documented for tensors
+        loss()
+    steepest = max(float(v.grad.abs().max()) for v in (matrix, bias) if v.grad is not None)
+    converged = steepest <= TOLERANCE
+    if not converged:
+        log.warning("the linear probe with C = %.3g stopped at a gradient of %.1e (%.0e)", c, steepest, TOLERANCE)
+    return Weights(unit * matrix.detach(), bias_unit * bias.detach(), converged)
 
 
-def _fit(model: Any, c: float, features: Matrix, labels: Labels) -> bool:
-    """Fit in place; say whether it converged, and log where it did not."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        model.set_params(C=c).fit(features, labels)
-    stopped = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
-    for other in (w for w in caught if w not in stopped):
-        warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
-    if stopped:
-        log.warning("the linear probe with C = %.3g did not converge in %d iterations", c, MAX_ITERATIONS)
-    return not stopped
-
-
-def _matrix(features: Tensor) -> Matrix:
-    values = features.detach().cpu().double().numpy()
-    if not np.isfinite(values).all():
+def _double(features: Tensor) -> Tensor:
+    values = features.detach().cpu().double()
+    if not torch.isfinite(values).all():
         raise SampleInvalid("features hold NaN or infinity", expected="finite features")
     return values
-
-
-def _labels(labels: Tensor) -> Labels:
-    return labels.cpu().numpy()
