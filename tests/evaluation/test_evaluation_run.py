@@ -162,6 +162,21 @@ def test_networks_do_not_overwrite_each_others_features(
     assert all((tmp_path / str(name)).is_file() for name in names)
 
 
+def test_commit_is_that_of_the_start(
+    pattern_task: Callable[..., Task], network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit made while the features are computed is not blamed for the score."""
+    commits = ["before"]
+    monkeypatch.setattr(module, "commit", lambda: commits[-1])
+
+    (score,) = evaluate(
+        network, pattern_task(60), ["knn"], out=tmp_path, progress=lambda _done, _total: commits.append("after")
+    )
+
+    assert commits[-1] == "after"
+    assert score.commit == "before"
+
+
 def test_progress_counts_all_parts_as_one(pattern_task: Callable[..., Task], network: Network, tmp_path: Path) -> None:
     """The bar runs once from nothing to everything."""
     told: list[tuple[int, int]] = []

@@ -168,6 +168,7 @@ def evaluate(
         SampleInvalid: features that are not finite.
     """
     _check(protocols)
+    code = commit()  # before the work: a checkout may move on meanwhile
     parts: dict[Part, LabelledPixels] = {name: task.part(name) for name in PARTS}
     features = _extract_all(network.backbone, parts, batch_size=batch_size, precision=precision, progress=progress)
     seen = Supervision(
@@ -191,7 +192,7 @@ def evaluate(
         measured = measure_accuracy(
             parts["test"].labels, prediction.labels.numpy(), num_classes=task.num_classes, seed=BOOTSTRAP_SEED
         )
-        score = _score(network, task, name, prediction, measured, common=common, features=kept)
+        score = _score(network, task, name, prediction, measured, common=common, features=kept, code=code)
         append_jsonl(out / SCORES, score.to_json())
         scores.append(score)
     return scores
@@ -238,6 +239,7 @@ def _score(
     *,
     common: Mapping[str, Any],
     features: str | None,
+    code: str | None,
 ) -> Score:
     return Score(
         task=task.name,
@@ -261,7 +263,7 @@ def _score(
         synthetic=task.synthetic,
         settings={**prediction.settings, **common},
         split_sha256=task.split_sha256,
-        commit=commit(),
+        commit=code,
         versions=versions(),
         time=now(),
         features=features,
