@@ -116,7 +116,7 @@ def test_run_leaves_a_record(tmp_path):
 
     stored_config = json.loads((tmp_path / "run" / "config.json").read_text())
     rows = list(read_jsonl(tmp_path / "run" / "log.jsonl"))
-    assert stored_config["config"]["optimizer"]["lr"] == 0.06
+    assert stored_config["config"]["optimizer"]["lr"] == 0.001
     assert stored_config["data"]["synthetic"] is True
     assert stored_config["environment"]["torch"] == torch.__version__.split("+")[0]
     assert [r["step"] for r in rows if r["kind"] == "step"] == list(range(1, 9))
@@ -149,7 +149,7 @@ def test_checkpoint_of_another_recipe_is_refused(tmp_path):
     pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
     other = dataclasses.replace(config(epochs=1), optimizer=dataclasses.replace(config().optimizer, lr=1.0))
 
-    with pytest.raises(CheckpointInvalid, match=r"optimizer\.lr 0\.06, now 1\.0"):
+    with pytest.raises(CheckpointInvalid, match=r"optimizer\.lr 0\.001, now 1\.0"):
         pretrain(other, Noise(), tmp_path / "run", resume=True, quiet=True)
     with pytest.raises(CheckpointInvalid, match=r"data\.num_items 16, now 20"):
         pretrain(config(epochs=1), Noise(20), tmp_path / "run", resume=True, quiet=True)
