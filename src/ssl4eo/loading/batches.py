@@ -8,11 +8,13 @@ device. A batch is asked for and made in one call.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -71,7 +73,8 @@ class ViewDataset(Dataset[Batch]):
         """Make one batch in one call."""
         views: list[list[np.ndarray]] = [[] for _ in self._views]
         rows: list[list[np.ndarray]] = [[] for _ in self._views]
-        seasons = [self._add(item, views, rows) for item in items]
+        with _thread_pools().limit(limits=1, user_api="blas"):
+            seasons = [self._add(item, views, rows) for item in items]
         return Batch(
             tuple(torch.from_numpy(np.stack(v)) for v in views),
             tuple(torch.from_numpy(np.stack(r)) for r in rows),
@@ -96,6 +99,12 @@ class ViewDataset(Dataset[Batch]):
             rows[number].append(config.photometric.draw(view_rng, self._num_bands))
             views[number].append(self._render(pixels[season], config.size, geometry))
         return seasons
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    """Find this process's BLAS: its threads would spin against those of the training step, at many times the cost."""
+    return ThreadpoolController()
 
 
 def _identity(batch: Batch) -> Batch:
