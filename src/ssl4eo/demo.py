@@ -36,22 +36,29 @@ class DemoConfig:
 
     num_locations: int = 480
     """Locations of the planet; a third is held out for the test."""
-    epochs: int = 24
+    epochs: int = 32
     """Passes over the training locations."""
     batch_size: int = 64
     """Locations a step."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1)
     """Networks: each seed is pre-trained once and left untrained once."""
-    planet_seed: int = 0
-    """Of the planet."""
+    planet_seed: int = 1
+    """Of the planet; options were chosen on the planet of seed 0."""
 
     def training(self, seed: int) -> PretrainConfig:
         """Build the recipe of one network."""
         base = recipe("moco_v2.resnet18.s2l1c.tiny").config()
         engine = dataclasses.replace(
-            base.engine, epochs=self.epochs, batch_size=self.batch_size, seed=seed, probe_every=2, save_every=4
+            base.engine,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=seed,
+            probe_every=4,
+            save_every=8,
+            num_workers=1,
         )
-        return dataclasses.replace(base, engine=engine)
+        views = dataclasses.replace(base.views, pairing="distinct")
+        return dataclasses.replace(base, engine=engine, views=views)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def config(epochs=3, **engine):
     """Make a run of 4 steps an epoch on 32 px views."""
     base = recipe("moco_v2.resnet18.s2rgb.tiny").config()
     view = dataclasses.replace(base.views.view, size=32)
-    options = {"epochs": epochs, "batch_size": 4, "log_every": 1} | engine
+    options = {"epochs": epochs, "batch_size": 4, "log_every": 1, "save_every": 1, "probe_every": 1} | engine
     return dataclasses.replace(
         base,
         method=MoCoV2Config(dim=16, queue_size=16, momentum=0.9, temperature=0.2),
@@ -120,8 +120,9 @@ def test_run_leaves_a_record(tmp_path):
     assert stored_config["data"]["synthetic"] is True
     assert stored_config["environment"]["torch"] == torch.__version__.split("+")[0]
     assert [r["step"] for r in rows if r["kind"] == "step"] == list(range(1, 9))
-    assert [r["accuracy"] for r in rows if r["kind"] == "knn"] == [0.5, 0.5]
-    assert len(calls) == 2
+    assert [r["accuracy"] for r in rows if r["kind"] == "knn"] == [0.5, 0.5, 0.5]
+    assert [r["step"] for r in rows if r["kind"] == "knn"] == [0, 4, 8]
+    assert len(calls) == 3
     assert load_backbone(tmp_path / "run").contract == config().contract
 
 

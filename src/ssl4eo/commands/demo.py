@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 
-def run(*, out: Path, num_locations: int = 480, epochs: int = 24, num_seeds: int = 3) -> int:
+def run(*, out: Path, num_locations: int = 480, epochs: int = 32, num_seeds: int = 2) -> int:
     """Make a synthetic planet, pre-train on it, judge the networks on held-out locations, write a report.
 
     Run again after an interruption and it goes on; run again when it is done and it only writes the report.

@@ -8,8 +8,6 @@ of processes). Lightning Fabric supplies devices, precision and processes; nothi
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,6 @@ from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.load import BACKBONE_FILE, save_backbone
 from ssl4eo.checkpoints.training_state import save_state
 from ssl4eo.environment import environment
-from ssl4eo.errors import TrainingDiverged
 from ssl4eo.loading.batches import Batch, ViewDataset, make_loader
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
@@ -31,13 +28,10 @@ from ssl4eo.methods.method import Method, StepOutput
 from ssl4eo.methods.moco_v2 import MoCoV2
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.pretraining.run_folder import RunFolder
+from ssl4eo.pretraining.watch import Probe, Watch
 from ssl4eo.training.journal import Journal
-from ssl4eo.training.monitor import CollapseMonitor
 from ssl4eo.training.optimizer import make_optimizer
 from ssl4eo.views.photometric import apply_photometric
-
-Probe = Callable[[Backbone], float]
-"""Judges a backbone in passing: accuracy, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -102,46 +96,33 @@ def pretrain(
             num_workers=engine.num_workers,
             pin=fabric.device.type == "cuda",
         )
-        monitor = CollapseMonitor()
         with Journal(out, first_step=step, num_steps=num_steps, batch_size=engine.batch_size, quiet=quiet) as journal:
+            watch = Watch(engine, order.steps_per_epoch, num_steps, journal, probe)
+            watch.start(step, method)
             module.train()
-            last_loss = math.nan
             # --- the loop
             for batch in batches:
-                factor = config.schedule.factor(step, num_steps=num_steps, steps_per_epoch=order.steps_per_epoch)
+                lr = config.optimizer.lr * config.schedule.factor(
+                    step, num_steps=num_steps, steps_per_epoch=order.steps_per_epoch
+                )
                 for group in optimizer.param_groups:
-                    group["lr"] = config.optimizer.lr * factor
+                    group["lr"] = lr
                 views = prepare(fabric, adapter, batch, channels_last=engine.channels_last)
                 output: StepOutput = module(views, step / num_steps)
                 fabric.backward(output.loss)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 method.after_step()
-                monitor.add(output.embedding)
                 step += 1
-                epoch = step / order.steps_per_epoch
-                ended = step % order.steps_per_epoch == 0
-                # --- watch it
-                if step % engine.log_every == 0 or ended:
-                    last_loss = float(output.loss.detach())
-                    if not math.isfinite(last_loss):
-                        journal.row("diverged", step, epoch, index=batch.index.tolist(), loss=str(last_loss))
-                        raise _diverged(step, last_loss, out)
-                    health = monitor.check()
-                    metrics = {name: float(value) for name, value in output.metrics.items()}
-                    journal.step(step, epoch, last_loss, lr=optimizer.param_groups[0]["lr"], health=health, **metrics)
-                # --- judge it, keep it
-                last = step == num_steps
-                if probe and engine.probe_every and ended and (round(epoch) % engine.probe_every == 0 or last):
-                    journal.probe(step, epoch, probe(method.backbone))
-                if ended and (round(epoch) % engine.save_every == 0 or last) and fabric.is_global_zero:
+                # --- watch it, keep it
+                watch.step(step, output, batch, lr=lr, method=method)
+                if watch.saves(step) and fabric.is_global_zero:
                     save_state(out, run.state(step, method, optimizer))
-                journal.advance(step)
         # --- leave the backbone
         path = out / BACKBONE_FILE
         if fabric.is_global_zero:
             save_backbone(method.backbone, path, training=training_record(config, step))
-        return Result(path, step, last_loss, tuple(journal.alarms))
+        return Result(path, step, watch.last_loss, tuple(journal.alarms))
 
 
 def build_method(config: PretrainConfig) -> Method:
@@ -171,12 +152,3 @@ def training_record(config: PretrainConfig, steps: int) -> dict[str, Any]:
         "epochs": config.engine.epochs,
         "commit": environment().get("commit"),
     }
-
-
-def _diverged(step: int, loss: float, out: Path) -> TrainingDiverged:
-    return TrainingDiverged(
-        f"the loss is {loss} at step {step}",
-        expected="a finite number",
-        remedy=f"lower optimizer.lr or use engine.precision 32-true; the items of the batch are in {out / 'log.jsonl'}",
-        step=step,
-    )
