@@ -10,6 +10,7 @@ Works on NumPy arrays; backbones/adapter.py applies the same `Remap` to tensors.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -224,8 +225,7 @@ class Remap:
             ContractMismatch: the array has another number of bands than the source contract.
         """
         check_bands(values.shape, self.source)
-        if self.steps:
-            log.info("%s -> %s: %s", self.source.modality, self.target.modality, ", ".join(self.steps))
+        announce(self)
         picked = [
             np.zeros_like(values[..., 0, :, :], dtype=np.float64)
             if i is None
@@ -237,6 +237,13 @@ class Remap:
         if self.affine.clip is not None:
             out = out.clip(*self.affine.clip)
         return out.astype(np.float32)
+
+
+@functools.cache
+def announce(remap: Remap) -> None:
+    """Log what a conversion does, once in a process."""
+    if remap.steps:
+        log.info("input %s -> %s: %s", remap.source.modality, remap.target.modality, ", ".join(remap.steps))
 
 
 def check_bands(shape: Sequence[int], contract: Contract) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssl4eo.contract import Contract, check_bands, log, plan_remap
+from ssl4eo.contract import Contract, announce, check_bands, plan_remap
 
 
 class Adapter(nn.Module):
@@ -27,8 +27,7 @@ class Adapter(nn.Module):
         for name, values in (("gain", self.remap.affine.gain), ("bias", self.remap.affine.bias)):
             column = torch.tensor(values, dtype=torch.float32)[:, None, None]  # (C, 1, 1)
             self.register_buffer(name, column, persistent=False)
-        if self.remap.steps:
-            log.info("%s -> network: %s", source.modality, ", ".join(self.remap.steps))
+        announce(self.remap)
 
     def forward(self, values: Tensor) -> Tensor:
         """Convert (B, C, H, W) of any dtype to float32 (B, C', H, W).
