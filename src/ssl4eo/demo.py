@@ -46,7 +46,11 @@ class DemoConfig:
     """Of the planet; options were chosen on the planet of seed 0."""
 
     def training(self, seed: int) -> PretrainConfig:
-        """Build the recipe of one network."""
+        """Build the recipe of one network.
+
+        With a few hundred locations a long queue would hold older keys of the very images that are compared, as
+        negatives: the loss then rises. So the queue is short, and the key network quick enough for it.
+        """
         base = recipe("moco_v2.resnet18.s2l1c.tiny").config()
         engine = dataclasses.replace(
             base.engine,
@@ -58,7 +62,8 @@ class DemoConfig:
             num_workers=1,
         )
         views = dataclasses.replace(base.views, pairing="distinct")
-        return dataclasses.replace(base, engine=engine, views=views)
+        method = dataclasses.replace(base.method, queue_size=4 * self.batch_size, momentum=0.9)
+        return dataclasses.replace(base, engine=engine, views=views, method=method)
 
 
 @dataclass(frozen=True)

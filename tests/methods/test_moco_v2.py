@@ -202,6 +202,12 @@ def test_queue_that_is_no_multiple_of_the_batch_is_refused_with_a_number():
     CONFIG.check_batch(16)
 
 
+def test_queue_as_long_as_the_data_is_warned_of():
+    """Such a queue holds the compared images themselves as negatives."""
+    assert CONFIG.warn_of_data(33) is None
+    assert "queue_size 32" in (CONFIG.warn_of_data(32) or "")
+
+
 def test_untrained_network_depends_on_the_seed_alone():
     """Two builds with one seed are equal, whatever the global generator did."""
     contract = network_input("S2RGB")

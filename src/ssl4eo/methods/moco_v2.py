@@ -66,6 +66,15 @@ class MoCoV2Config:
                 remedy=f"for instance --method.queue_size {lower}",
             )
 
+    def warn_of_data(self, num_items: int) -> str | None:
+        """Say what is wrong with a queue as long as the data, None if it is shorter."""
+        if self.queue_size < num_items:
+            return None
+        return (
+            f"method.queue_size {self.queue_size} is not shorter than the data ({num_items} items): it holds older "
+            "keys of every image as its negatives, and the loss will rise; a quarter of the data is a good length"
+        )
+
     def initial_loss(self) -> float:
         """Loss of an untrained network, ln(K + 1): every key is equally likely."""
         return math.log(self.queue_size + 1)

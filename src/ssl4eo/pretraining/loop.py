@@ -8,6 +8,7 @@ of processes). Lightning Fabric supplies devices, precision and processes; nothi
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from ssl4eo.pretraining.watch import Probe, Watch
 from ssl4eo.training.journal import Journal
 from ssl4eo.training.optimizer import make_optimizer
 from ssl4eo.views.photometric import apply_photometric
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ def pretrain(
     engine = config.engine
     order = Order(len(source), engine.batch_size, engine.seed)
     num_steps = engine.epochs * order.steps_per_epoch
+    if warning := config.method.warn_of_data(len(source)):
+        log.warning(warning)
     adapter = Adapter(source.contract, config.contract)
     with RunFolder(out, config, source, resume=resume) as run:
         # --- who does it
