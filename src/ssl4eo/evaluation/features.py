@@ -21,6 +21,7 @@ from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import SampleInvalid
 from ssl4eo.evaluation.tasks.task import LabelledPixels
 from ssl4eo.views.compose import PLAIN, Renderer
+from ssl4eo.views.resample import one_blas_thread
 
 Precision = Literal["32", "bf16"]
 """32: float32 throughout; bf16: autocast, about 3 digits."""
@@ -80,14 +81,15 @@ def _batches(part: LabelledPixels, size: int, batch_size: int) -> Iterator[tuple
     render = Renderer(part.source.contract)
     for start in range(0, len(part), batch_size):
         stop = min(start + batch_size, len(part))
-        views = [
-            render(
-                part.source.pixels(int(part.items[i]), int(part.seasons[i]), resolutions=render.resolutions),
-                size,
-                PLAIN,
-            )
-            for i in range(start, stop)
-        ]
+        with one_blas_thread():
+            views = [
+                render(
+                    part.source.pixels(int(part.items[i]), int(part.seasons[i]), resolutions=render.resolutions),
+                    size,
+                    PLAIN,
+                )
+                for i in range(start, stop)
+            ]
         yield start, torch.from_numpy(np.stack(views))
 
 

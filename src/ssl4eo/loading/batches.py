@@ -8,13 +8,11 @@ device. A batch is asked for and made in one call.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -22,6 +20,7 @@ from ssl4eo.contract import Contract
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Item, ResumableBatches
 from ssl4eo.views.compose import Renderer, ViewConfig, draw_geometry
+from ssl4eo.views.resample import one_blas_thread
 from ssl4eo.views.rng import sample_rng
 from ssl4eo.views.seasonal import Pairing, draw_seasons
 
@@ -73,7 +72,7 @@ class ViewDataset(Dataset[Batch]):
         """Make one batch in one call."""
         views: list[list[np.ndarray]] = [[] for _ in self._views]
         rows: list[list[np.ndarray]] = [[] for _ in self._views]
-        with _thread_pools().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             seasons = [self._add(item, views, rows) for item in items]
         return Batch(
             tuple(torch.from_numpy(np.stack(v)) for v in views),
@@ -99,12 +98,6 @@ class ViewDataset(Dataset[Batch]):
             rows[number].append(config.photometric.draw(view_rng, self._num_bands))
             views[number].append(self._render(pixels[season], config.size, geometry))
         return seasons
-
-
-@functools.cache
-def _thread_pools() -> ThreadpoolController:
-    """Find this process's BLAS: its threads would spin against those of the training step, at many times the cost."""
-    return ThreadpoolController()
 
 
 def _identity(batch: Batch) -> Batch:

@@ -15,9 +15,12 @@ Letters: S output size, N input size [px] of an axis; one matrix is (S, N).
 from __future__ import annotations
 
 import functools
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 Matrix = NDArray[np.float32]
 
@@ -85,6 +88,20 @@ def resample(pixels: NDArray[np.generic], rows: Matrix, columns: Matrix) -> NDAr
     y, x = _extent(rows), _extent(columns)
     part = pixels[:, y, x].astype(np.float32)  # (C, h, w)
     return np.matmul(np.matmul(rows[:, y], part), columns[:, x].T)
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep NumPy's BLAS to one thread for the length of a block in which views are made.
+
+    Its threads would spin against those of the training step: on two cores that took training from 120 to 8 images a
+    second. Entering takes microseconds; the libraries of the process are looked up once.
+    """
+    return _thread_pools().limit(limits=1, user_api="blas")
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _extent(matrix: Matrix) -> slice:
