@@ -210,3 +210,18 @@ def test_collect_works_with_its_defaults(tmp_path):
 
     assert main(["collect", "--out", str(out), "--num-locations", "2", "--size", "24"]) == 0
     assert main(["info", str(out)]) == 0
+
+
+@pytest.mark.parametrize("text", ["recipe: [", "\x00", "just words", "recipe: nobody"])
+def test_nonsense_in_a_config_file_is_status_2(tmp_path, capsys, text):
+    """A config that is no YAML, no mapping, or names no recipe is a usage error."""
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+
+    try:
+        status = main(["pretrain", "--config", str(path), "--data", "x", "--out", "y"])
+    except SystemExit as ended:
+        status = ended.code
+
+    assert status == 2
+    assert capsys.readouterr().err

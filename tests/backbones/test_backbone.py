@@ -7,7 +7,7 @@ import torch
 
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import ARCHITECTURES, Backbone, untrained
-from ssl4eo.contract import Contract, network_input, plan_remap, stored
+from ssl4eo.contract import Contract, announce, network_input, plan_remap, stored
 from ssl4eo.errors import ConfigInvalid, ContractMismatch, UnknownName
 from ssl4eo.sample import Image
 
@@ -134,6 +134,7 @@ def test_embed_refuses_what_it_cannot_convert(
 
 def test_embed_of_level_2_logs_what_it_does(network: Backbone, caplog: pytest.LogCaptureFixture) -> None:
     """L2A values in an L1C network are converted, and said to be."""
+    announce.cache_clear()
     with caplog.at_level(logging.INFO):
         network.embed(_values(bands=12), stored("S2L2A"))
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,10 +8,13 @@ import torch
 from torch import nn
 
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import Contract, network_input, stored
 from ssl4eo.errors import ContractMismatch, SampleInvalid
 from ssl4eo.evaluation.features import evaluating, extract
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task
+from ssl4eo.loading.pixels import ArchivePixels
+from ssl4eo.packing import pack
 
 
 def _network(modality: str = "S2RGB", *, seed: int = 0) -> Backbone:
@@ -29,6 +33,19 @@ def test_features_are_those_of_embed(pattern_task: Callable[..., Task], rgb_netw
     assert features.shape == (len(part), 512)
     # `embed` resizes scaled values, `extract` resizes 8-bit values and rounds them: half a level of 255 at most.
     torch.testing.assert_close(features, expected, rtol=2e-2, atol=2e-2)
+
+
+def test_features_of_a_native_image_are_exactly_those_of_embed(tmp_path: Path) -> None:
+    """An Image from an archive goes the same way as in evaluation, from native resolution."""
+    pack(SyntheticPlanet(2, size=48, modalities=("S2L1C",)), tmp_path / "a.zarr")
+    source, network = ArchivePixels(tmp_path / "a.zarr", "S2L1C"), _network("S2L1C")
+    one = np.array([1])
+    part = LabelledPixels(source, items=one, seasons=np.array([2]), labels=np.array([0]), ids=("0000001",))
+
+    features = extract(network, part)
+
+    expected = network.embed(source.archive.read("S2L1C", location=1, season=2))
+    torch.testing.assert_close(features[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_batch_size_changes_nothing(pattern_task: Callable[..., Task], rgb_network: Backbone) -> None:

@@ -26,6 +26,7 @@ from ssl4eo.contract import Contract, network_input
 from ssl4eo.errors import ConfigInvalid, ContractMismatch, UnknownName, unknown_name
 from ssl4eo.sample import Image
 from ssl4eo.sensors import MODALITIES
+from ssl4eo.views.compose import PLAIN, Renderer
 
 log = logging.getLogger(__name__)
 
@@ -95,14 +96,15 @@ class Backbone(nn.Module):
         evaluation mode and leaves the mode as it was.
 
         Args:
-            images: an Image, or an array or tensor of any dtype.
+            images: an Image, rendered from native resolution as evaluation does, or an array or tensor of any dtype.
             contract: what the values mean; an Image knows, an array must be told.
 
         Raises:
             ContractMismatch: no contract was given, or it cannot be converted into this network's.
         """
         if isinstance(images, Image):
-            return self.embed(images.to_grid(10)[None], images.contract)[0]
+            view = Renderer(images.contract)(images.pixels, self.image_size, PLAIN)
+            return self.embed(view[None], images.contract)[0]
         if contract is None:
             raise ContractMismatch(
                 f"an array of shape {tuple(images.shape)} without a contract",

@@ -70,7 +70,7 @@ def load_latest(run: Path) -> TrainingState | None:
         path = folder / row["file"]
         try:
             return _load(path, row["sha256"])
-        except (OSError, RuntimeError, pickle.UnpicklingError, CheckpointInvalid) as error:
+        except (OSError, RuntimeError, TypeError, pickle.UnpicklingError, CheckpointInvalid) as error:
             log.warning("checkpoint %s cannot be used (%s); trying the one before", path, error)
     if rows:
         raise CheckpointInvalid(

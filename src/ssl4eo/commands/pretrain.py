@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from ssl4eo.errors import ConfigInvalid
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.recipes.table import recipe
 
@@ -56,9 +57,19 @@ def _named_recipe(arguments: Sequence[str]) -> str | None:
     early.add_argument("--config")
     known, _ = early.parse_known_args(list(arguments))
     if known.recipe is None and known.config is not None and Path(known.config).is_file():
-        values = yaml.safe_load(Path(known.config).read_text(encoding="utf-8"))
-        return values.get("recipe") if isinstance(values, dict) else None
+        return _recipe_in(Path(known.config))
     return known.recipe
+
+
+def _recipe_in(path: Path) -> str | None:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(
+            f"{path} is no YAML ({' '.join(str(error).split())})",
+            expected="options as `ssl4eo pretrain ... --print_config` writes them",
+        ) from error
+    return values.get("recipe") if isinstance(values, dict) else None
 
 
 def _plain(value: Any) -> Any:
