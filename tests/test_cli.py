@@ -101,7 +101,7 @@ def test_override_by_dotted_name_and_config_file_agree(tmp_path, capsys):
 
     assert config.optimizer.lr == 0.5
     assert config.views.view.photometric.brightness == 0.1
-    assert config.views.view.photometric.contrast == 0.4
+    assert config.views.view.photometric.contrast == 0.2
     assert resolve(parser, parser.parse_args(from_file)) == config
 
 
@@ -225,3 +225,13 @@ def test_nonsense_in_a_config_file_is_status_2(tmp_path, capsys, text):
 
     assert status == 2
     assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["info", "a.zarr"], ["pretrain", "--data", "x", "--out", "y"]])
+def test_binary_config_is_status_2(tmp_path, capsys, command):
+    """A config that is no text at all is told without a traceback."""
+    path = tmp_path / "c.yaml"
+    path.write_bytes(bytes(range(128, 256)))
+
+    assert main([*command, "--config", str(path)]) == 2
+    assert "expected" in capsys.readouterr().err

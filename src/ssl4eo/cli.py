@@ -69,12 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _foreseen(error: OSError) -> object:
-    """Give the message for what the system refuses; raise the rest again, it is a fault of ours."""
+    """Give the message for what the system refuses; what it did not number is a fault of ours and raised again."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({error}); free some space and run the same command again"
-    if isinstance(error, (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError, BrokenPipeError)):
-        return error
-    raise error
+    if error.errno is None:
+        raise error
+    return error
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -88,13 +88,13 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in VERBS:
         raise unknown_name("command", name, VERBS)
     module = VERBS[name].module(name)
+    from ssl4eo.commands.parsing import call, function_parser, parse
+
     if hasattr(module, "build_parser"):
         parser = module.build_parser(arguments[1:])
-        return int(module.run_parsed(parser, parser.parse_args(arguments[1:])) or 0)
-    from ssl4eo.commands.parsing import call, function_parser
-
+        return int(module.run_parsed(parser, parse(parser, arguments[1:])) or 0)
     parser = function_parser(name, module.run)
-    return call(module.run, parser.instantiate(parser.parse_args(arguments[1:])).as_dict())
+    return call(module.run, parser.instantiate(parse(parser, arguments[1:])).as_dict())
 
 
 def _overview() -> str:

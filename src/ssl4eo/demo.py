@@ -103,7 +103,10 @@ def _require_same(out: Path, config: DemoConfig) -> None:
     if not path.exists():
         write_json(path, settings)
         return
-    found = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointInvalid(f"{path} is not JSON", remedy="choose another --out", path=str(path)) from error
     if found != settings:
         raise CheckpointInvalid(
             f"{out} holds a demo with {found}", expected=str(settings), remedy="choose another --out", path=str(out)

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ssl4eo.errors import Busy, DataMissing, SourceInvalid, TargetExists
+from ssl4eo.errors import Busy, DataMissing, SourceInvalid, TargetExists, WriteFailed
 
 
 @contextlib.contextmanager
@@ -35,6 +35,29 @@ def atomic_path(path: Path) -> Generator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def whole_or_told(path: Path, kinds: tuple[type[Exception], ...] = ()) -> Generator[Path]:
+    """Do as `atomic_path`, and tell a failed write with a remedy.
+
+    Args:
+        path: final name.
+        kinds: what a library raises in place of OSError when it cannot write.
+
+    Raises:
+        WriteFailed: the disk is full or refuses; what stood under `path` stays.
+    """
+    try:
+        with atomic_path(path) as partial:
+            yield partial
+    except (OSError, *kinds) as error:
+        raise WriteFailed(
+            f"{path} cannot be written ({' '.join(str(error).split())[:200]})",
+            expected="room on the disk and the right to write there",
+            remedy="free some space or choose another place, and run the same command again (a run: with --resume)",
+            path=str(path),
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

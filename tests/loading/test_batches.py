@@ -18,7 +18,7 @@ from ssl4eo.sensors import modality
 class Pixels:
     """A small source in memory whose values tell item and season."""
 
-    title, synthetic, num_seasons = "test", True, 4
+    title, synthetic, num_seasons, identity = "test", True, 4, "0"
     contract = stored("S2L1C")
     broken: int | None = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,9 +17,17 @@ import pytest
 import torch
 
 from ssl4eo.checkpoints.load import load_backbone
-from ssl4eo.checkpoints.training_state import load_latest
+from ssl4eo.checkpoints.training_state import load_latest, save_state
 from ssl4eo.contract import stored
-from ssl4eo.errors import Busy, CheckpointInvalid, ConfigInvalid, ContractMismatch, TargetExists, TrainingDiverged
+from ssl4eo.errors import (
+    Busy,
+    CheckpointInvalid,
+    ConfigInvalid,
+    ContractMismatch,
+    TargetExists,
+    TrainingDiverged,
+    WriteFailed,
+)
 from ssl4eo.files import exclusive, read_jsonl
 from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.pretraining.loop import pretrain
@@ -33,9 +42,9 @@ class Noise:
     title, synthetic, num_seasons = "noise", True, 2
     contract = stored("S2RGB")
 
-    def __init__(self, count=16, die_at=None):
+    def __init__(self, count=16, die_at=None, identity="a"):
         """Draw the pictures."""
-        self.count, self.die_at, self.asked = count, die_at, 0
+        self.count, self.die_at, self.asked, self.identity = count, die_at, 0, identity
         self.images = np.random.default_rng(0).integers(0, 256, (count, 2, 3, 32, 32)).astype(np.uint8)
 
     def __len__(self):
@@ -75,15 +84,22 @@ def assert_equal(first, second):
         assert torch.equal(value, second[name]), name
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
-def test_killed_run_resumes_to_bit_identical_weights(tmp_path, precision):
-    """SIGKILL in the middle of the second epoch; --resume ends where the undisturbed run ended, bit by bit."""
+@pytest.mark.parametrize(
+    ("precision", "save_minutes", "kept"),
+    [("bf16-mixed", 10.0, {4}), ("32-true", 10.0, {4}), ("bf16-mixed", 0.0, {5, 6, 7})],
+)
+def test_killed_run_resumes_to_bit_identical_weights(tmp_path, precision, save_minutes, kept):
+    """SIGKILL in the middle of the second epoch; --resume ends where the undisturbed run ended, bit by bit.
+
+    With a checkpoint at each step it goes on at the very next sample, inside the epoch.
+    """
     whole = pretrain(config(precision=precision), Noise(), tmp_path / "whole", quiet=True)
     # Views of two seasons cost 4 to 8 reads a step: read 45 falls into epoch 2 of 3.
     code = (
         "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
         "from test_loop import Noise, config, pretrain\n"
-        f"pretrain(config(precision={precision!r}), Noise(die_at=45), Path(sys.argv[1]), quiet=True)"
+        f"options = config(precision={precision!r}, save_minutes={save_minutes})\n"
+        "pretrain(options, Noise(die_at=45), Path(sys.argv[1]), quiet=True)"
     )
     killed = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "killed"), str(HERE.parent)], capture_output=True, check=False
@@ -94,9 +110,10 @@ def test_killed_run_resumes_to_bit_identical_weights(tmp_path, precision):
 
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert state is not None
-    assert state.step == 4
-    steps = [row["step"] for row in read_jsonl(tmp_path / "killed" / "log.jsonl") if row["kind"] == "step"]
-    assert max(steps[: steps.index(5, 5)]) in (5, 6, 7)  # it died inside the epoch, and step 5 was done again
+    assert state.step in kept
+    rows = list(read_jsonl(tmp_path / "killed" / "log.jsonl"))
+    done_before = max(r["step"] for r in rows[: [r["kind"] for r in rows].index("resume")])
+    assert done_before in (5, 6, 7)  # it died inside the second epoch
     assert result.steps == whole.steps == 12
     assert_equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
 
@@ -154,6 +171,8 @@ def test_checkpoint_of_another_recipe_is_refused(tmp_path):
         pretrain(other, Noise(), tmp_path / "run", resume=True, quiet=True)
     with pytest.raises(CheckpointInvalid, match=r"data\.num_items 16, now 20"):
         pretrain(config(epochs=1), Noise(20), tmp_path / "run", resume=True, quiet=True)
+    with pytest.raises(CheckpointInvalid, match=r"data\.identity 'a', now 'b'"):
+        pretrain(config(epochs=1), Noise(identity="b"), tmp_path / "run", resume=True, quiet=True)
 
 
 def test_damaged_latest_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
@@ -189,7 +208,66 @@ def test_finished_run_resumed_stays_as_it_is(tmp_path):
     result = pretrain(config(epochs=1), Noise(), tmp_path / "run", resume=True, quiet=True)
 
     assert result.steps == 4
+    assert math.isfinite(result.last_loss)
     assert_equal(weights(tmp_path / "run"), before)
+
+
+def test_start_that_failed_can_be_corrected(tmp_path):
+    """A folder in which no step was done is no run: the corrected command starts in it."""
+    with pytest.raises(ZeroDivisionError):
+        pretrain(config(), Noise(), tmp_path / "run", probe=lambda _: 1 / 0, quiet=True)
+
+    result = pretrain(config(epochs=1, seed=7), Noise(), tmp_path / "run", quiet=True)
+
+    assert result.steps == 4
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["engine"]["seed"] == 7
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 1 vs 2")])
+def test_full_disk_is_told_and_the_last_checkpoint_stays(tmp_path, monkeypatch, failure):
+    """Torch hides a full disk in a RuntimeError; either way the remedy is said and the run can go on."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+    before = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    state = load_latest(tmp_path / "run")
+
+    def fail(values, path):
+        Path(path).write_bytes(b"half")
+        raise failure
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(WriteFailed, match="free some space"):
+        save_state(tmp_path / "run", dataclasses.replace(state, step=99))
+
+    assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == before
+
+
+def test_backbone_has_the_rights_of_other_files(tmp_path):
+    """Colleagues can read what a run leaves."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+
+    modes = {(tmp_path / "run" / name).stat().st_mode for name in ("config.json", "backbone.safetensors")}
+
+    assert len(modes) == 1
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [{"seed": 2**32}, {"devices": 2}, {"save_minutes": -1.0}, {"epochs": 0}, {"batch_size": 1}, {"log_every": 0}],
+)
+def test_impossible_engine_is_refused(engine):
+    """Each number has its range."""
+    with pytest.raises(ConfigInvalid):
+        config(**engine)
+
+
+@pytest.mark.parametrize("accelerator", ["tpu9", "gpu"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_accelerator_that_is_not_there_is_refused_before_anything_is_written(tmp_path, accelerator):
+    """The message names the option and the remedy."""
+    with pytest.raises(ConfigInvalid, match="accelerator"):
+        pretrain(config(accelerator=accelerator), Noise(), tmp_path / "run", quiet=True)
+
+    assert not (tmp_path / "run").exists()
 
 
 def test_second_writer_is_refused(tmp_path):

@@ -10,12 +10,10 @@ from ssl4eo.errors import DataMissing, SourceInvalid
 from ssl4eo.report.records import read_config, read_log, read_run, read_scores
 
 
-def test_a_folder_without_records_is_a_run_of_nothing(tmp_path):
-    """Absent files are None, not an error: a report says that they are missing."""
-    run = read_run(write_run(tmp_path / "empty"))
-
-    assert (run.config, run.log, run.scores, run.recipe, run.synthetic) == (None, None, None, None, False)
-    assert run.name == "empty"
+def test_a_folder_without_any_record_is_refused(tmp_path):
+    """An archive or a mistyped folder is no run."""
+    with pytest.raises(DataMissing, match="no record of a run"):
+        read_run(write_run(tmp_path / "empty"))
 
 
 def test_a_folder_that_is_absent_is_an_error(tmp_path):

@@ -22,7 +22,7 @@ from torch import Tensor
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.contract import Contract
 from ssl4eo.errors import CheckpointInvalid, DataMissing, Ssl4eoError
-from ssl4eo.files import atomic_path
+from ssl4eo.files import whole_or_told
 
 FORMAT = 1
 BACKBONE_FILE = "backbone.safetensors"
@@ -46,8 +46,11 @@ def save_backbone(backbone: Backbone, path: Path, *, training: Mapping[str, Any]
     }
     # Strides are not kept in the file: weights are made contiguous whatever the memory format was.
     weights = {name: value.detach().cpu().contiguous() for name, value in backbone.net.state_dict().items()}
-    with atomic_path(path) as partial:
+    with whole_or_told(path, (safetensors.SafetensorError,)) as partial:
+        partial.touch()  # safetensors would make a file that only its owner may read
+        mode = partial.stat().st_mode
         save_file(weights, partial, metadata={_HEADER: json.dumps(header)})
+        partial.chmod(mode)
 
 
 def load_backbone(name: str | Path, *, seed: int = 0, image_size: int | None = None) -> Backbone:
@@ -65,7 +68,7 @@ def load_backbone(name: str | Path, *, seed: int = 0, image_size: int | None = N
     """
     path = checkpoint_file(name)
     if path is None:
-        return untrained(str(name), seed=seed, image_size=image_size or 224).eval()
+        return untrained(str(name), seed=seed, image_size=224 if image_size is None else image_size).eval()
     header, weights = _read(path)
     try:
         backbone = Backbone(
@@ -93,10 +96,11 @@ def checkpoint_file(name: str | Path) -> Path | None:
     path = Path(name)
     path = path / BACKBONE_FILE if path.is_dir() else path
     if not path.is_file():
+        unfinished = (path.parent / "config.json").is_file()
         raise DataMissing(
             f"no checkpoint {text!r}",
             expected=f"random.<backbone>.<input>, a file, or a run folder with {BACKBONE_FILE}",
-            remedy="a run writes its backbone when it ends: continue it with --resume" if path.parent.is_dir() else "",
+            remedy="a run writes its backbone when it ends: continue it with --resume" if unfinished else "",
             path=text,
         )
     return path

@@ -19,7 +19,7 @@ import torch
 
 from ssl4eo.checkpoints.load import file_sha256
 from ssl4eo.errors import CheckpointInvalid
-from ssl4eo.files import atomic_path, write_json
+from ssl4eo.files import whole_or_told, write_json
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def save_state(run: Path, state: TrainingState) -> None:
     """Write a checkpoint atomically, list it, and drop those before the last two."""
     folder = run / FOLDER
     path = folder / f"step-{state.step:08d}.pt"
-    with atomic_path(path) as partial:
+    with whole_or_told(path, (RuntimeError,)) as partial:
         torch.save(vars(state), partial)
     rows = [row for row in _index(folder) if row["file"] != path.name]
     rows = [*rows, {"file": path.name, "step": state.step, "sha256": file_sha256(path)}][-NUM_KEPT:]
@@ -87,9 +87,12 @@ def _index(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointInvalid(f"{path} is not JSON", remedy="restore it, or start the run anew") from error
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return [{"file": str(r["file"]), "step": int(r["step"]), "sha256": str(r["sha256"])} for r in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointInvalid(
+            f"{path} is no list of checkpoints", expected="file, step and sha256 of each", remedy="start the run anew"
+        ) from error
 
 
 def _load(path: Path, sha256: str) -> TrainingState:

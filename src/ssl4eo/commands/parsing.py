@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import docstring_parser
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
+
+from ssl4eo.errors import ConfigInvalid
 
 
 def function_parser(name: str, function: Callable[..., int]) -> ArgumentParser:
@@ -65,6 +67,21 @@ def _element(hint: Any) -> Any:
 def _is_union(hint: Any) -> bool:
     origin = typing.get_origin(hint)
     return origin is typing.Union or (origin is not None and origin.__name__ == "UnionType")
+
+
+def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """Parse a command line.
+
+    Raises:
+        ConfigInvalid: a config file that is not text.
+    """
+    try:
+        return parser.parse_args(list(arguments))
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(
+            f"a config file is not UTF-8 text ({error.reason} at byte {error.start})",
+            expected="YAML with values of the options, as --print_config writes it",
+        ) from error
 
 
 def call(function: Callable[..., int], values: dict[str, Any]) -> int:

@@ -8,6 +8,7 @@ when they fit, else at each read. The named split `reference` is EuroSAT's custo
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,6 +135,13 @@ class FolderPixels:
     def title(self) -> str:
         """Name of the folder."""
         return f"pictures in {self.folder.root.name}"
+
+    @property
+    def identity(self) -> str:
+        """Hash of names and sizes of the chosen pictures."""
+        rows = ((self.folder.paths[i], self.folder.paths[i].stat().st_size) for i in self.indices.tolist())
+        text = "\n".join(f"{path.relative_to(self.folder.root).as_posix()} {size}" for path, size in rows)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def labels(self) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ It knows nothing of views.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl4eo.archive.layout import CHECKSUMS
+from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import Contract
 
 
@@ -33,6 +36,11 @@ class PixelSource(Protocol):
     @property
     def contract(self) -> Contract:
         """What the values mean."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Hash that changes with the items: a run may only go on with the same ones."""
         ...
 
     @property
@@ -66,8 +74,6 @@ class ArchivePixels:
             ArchiveInvalid, DataMissing: no readable archive.
             UnknownName: the archive has no such modality.
         """
-        from ssl4eo.archive.reader import open_archive
-
         self.archive = open_archive(path)
         self._modality = modality_name
         self.contract = self.archive.contract(modality_name)
@@ -82,6 +88,13 @@ class ArchivePixels:
     def synthetic(self) -> bool:
         """Say whether no satellite saw the pixels."""
         return self.archive.provenance.synthetic
+
+    @property
+    def identity(self) -> str:
+        """Hash of the archive's checksums and of the chosen positions."""
+        digest = hashlib.sha256((self.archive.path / CHECKSUMS).read_bytes())
+        digest.update(self._modality.encode() + np.ascontiguousarray(self._indices, dtype="<i8").tobytes())
+        return digest.hexdigest()
 
     @property
     def num_seasons(self) -> int:

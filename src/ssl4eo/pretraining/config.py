@@ -41,16 +41,32 @@ class EngineConfig:
     """Epochs between online k-NN readings; 0 for none."""
     save_every: int = 1
     """Epochs between checkpoints."""
+    save_minutes: float = 10.0
+    """Longest time between checkpoints [min], inside an epoch too; 0 saves every step."""
 
     def __post_init__(self) -> None:
         """Refuse numbers below their least."""
         least = {"epochs": 1, "batch_size": 2, "seed": 0, "devices": 1, "num_workers": 0, "log_every": 1}
+        if self.seed >= 2**32:
+            raise ConfigInvalid(f"engine.seed is {self.seed}", expected="0 to 4294967295")
+        if self.devices != 1:
+            raise ConfigInvalid(
+                f"engine.devices is {self.devices}", expected="1", remedy="several processes are not supported yet"
+            )
+        if self.save_minutes < 0:
+            raise ConfigInvalid(f"engine.save_minutes is {self.save_minutes}", expected="0 or more")
         for name, value in (least | {"probe_every": 0, "save_every": 1}).items():
             if getattr(self, name) < value:
                 raise ConfigInvalid(f"engine.{name} is {getattr(self, name)}", expected=f"{value} or more")
 
 
-FREE_ON_RESUME = ("engine.num_workers", "engine.log_every", "engine.probe_every", "engine.save_every")
+FREE_ON_RESUME = (
+    "engine.num_workers",
+    "engine.log_every",
+    "engine.probe_every",
+    "engine.save_every",
+    "engine.save_minutes",
+)
 """Options that a resumed run may change: they do not touch the weights."""
 
 

@@ -22,12 +22,13 @@ from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.load import BACKBONE_FILE, save_backbone
 from ssl4eo.checkpoints.training_state import save_state
 from ssl4eo.environment import environment
+from ssl4eo.errors import ConfigInvalid
 from ssl4eo.loading.batches import Batch, ViewDataset, make_loader
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Method, StepOutput
 from ssl4eo.methods.moco_v2 import MoCoV2
-from ssl4eo.pretraining.config import PretrainConfig
+from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.pretraining.run_folder import RunFolder
 from ssl4eo.pretraining.watch import Probe, Watch
 from ssl4eo.training.journal import Journal
@@ -80,10 +81,9 @@ def pretrain(
     if warning := config.method.warn_of_data(len(source)):
         log.warning(warning)
     adapter = Adapter(source.contract, config.contract)
+    fabric = make_fabric(engine)
     with RunFolder(out, config, source, resume=resume) as run:
         # --- who does it
-        fabric = Fabric(accelerator=engine.accelerator, devices=engine.devices, precision=engine.precision)
-        fabric.launch()
         method = build_method(config)
         optimizer = make_optimizer(config.optimizer, method.trainable())
         step = run.restore(method, optimizer)
@@ -102,7 +102,7 @@ def pretrain(
             pin=fabric.device.type == "cuda",
         )
         with Journal(out, first_step=step, num_steps=num_steps, batch_size=engine.batch_size, quiet=quiet) as journal:
-            watch = Watch(engine, order.steps_per_epoch, num_steps, journal, probe)
+            watch = Watch(engine, order.steps_per_epoch, num_steps, journal, probe, last_loss=run.last_loss)
             watch.start(step, method)
             module.train()
             # --- the loop
@@ -128,6 +128,24 @@ def pretrain(
         if fabric.is_global_zero:
             save_backbone(method.backbone, path, training=training_record(config, step))
         return Result(path, step, watch.last_loss, tuple(journal.alarms))
+
+
+def make_fabric(engine: EngineConfig) -> Fabric:
+    """Start Lightning Fabric.
+
+    Raises:
+        ConfigInvalid: no such accelerator, or none on this machine.
+    """
+    try:
+        fabric = Fabric(accelerator=engine.accelerator, devices=engine.devices, precision=engine.precision)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigInvalid(
+            f"engine.accelerator {engine.accelerator!r} cannot be used ({' '.join(str(error).split())})",
+            expected="auto, cpu, or what this machine has",
+            remedy="leave it at auto",
+        ) from error
+    fabric.launch()
+    return fabric
 
 
 def build_method(config: PretrainConfig) -> Method:

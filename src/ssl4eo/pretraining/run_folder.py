@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,10 +18,10 @@ from typing import Any, Self
 import torch
 
 from ssl4eo.checkpoints.load import BACKBONE_FILE
-from ssl4eo.checkpoints.training_state import TrainingState, load_latest
+from ssl4eo.checkpoints.training_state import FOLDER, TrainingState, load_latest
 from ssl4eo.environment import environment
 from ssl4eo.errors import CheckpointInvalid, TargetExists
-from ssl4eo.files import append_jsonl, exclusive, write_json
+from ssl4eo.files import append_jsonl, exclusive, read_jsonl, write_json
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.methods.method import Method
 from ssl4eo.pretraining.config import FREE_ON_RESUME, PretrainConfig, flatten
@@ -44,7 +45,7 @@ class RunFolder:
         Raises:
             TargetExists, Busy, CheckpointInvalid: see `pretrain`.
         """
-        exists = (self._path / CONFIG).exists()
+        exists = (self._path / CONFIG).exists() and self._has_begun()
         if exists and not self._resume:
             raise TargetExists(
                 f"{self._path} holds a run",
@@ -71,9 +72,23 @@ class RunFolder:
         self._stack.close()
 
     def _only_lock(self) -> bool:
-        return [p.name for p in self._path.iterdir()] == [".lock"]
+        return {p.name for p in self._path.iterdir()} <= {".lock", CONFIG, LOG}
+
+    def _has_begun(self) -> bool:
+        """Say whether a run did a step here; one that failed before leaves nothing worth keeping."""
+        return (self._path / FOLDER).exists() or self.finished or any(r["kind"] == "step" for r in self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
+        path = self._path / LOG
+        return list(read_jsonl(path)) if path.exists() else []
+
+    @property
+    def last_loss(self) -> float:
+        """Last loss in the log, NaN if there is none."""
+        return next((float(r["loss"]) for r in reversed(self._rows()) if r["kind"] == "step"), math.nan)
 
     def _write_config(self) -> None:
+        (self._path / LOG).unlink(missing_ok=True)
         started = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         write_json(
             self._path / CONFIG,
@@ -128,6 +143,7 @@ def data_record(source: PixelSource) -> dict[str, Any]:
         "title": source.title,
         "synthetic": source.synthetic,
         "num_items": len(source),
+        "identity": source.identity,
         "num_seasons": source.num_seasons,
         "contract": source.contract.to_json(),
     }

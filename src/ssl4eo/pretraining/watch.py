@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -30,6 +31,7 @@ class Watch:
     probe: Probe | None
     last_loss: float = math.nan
     _monitor: CollapseMonitor = field(default_factory=CollapseMonitor)
+    _saved: float = field(default_factory=time.monotonic)
 
     def start(self, step: int, method: Method) -> None:
         """Judge the untrained network, where the run begins."""
@@ -54,8 +56,13 @@ class Watch:
         return step % self.steps_per_epoch == 0
 
     def saves(self, step: int) -> bool:
-        """Say whether a checkpoint is due after `step` steps."""
-        return self.ends_epoch(step) and (self._due(step, self.engine.save_every) or step == self.num_steps)
+        """Say whether a checkpoint is due after `step` steps: by epochs, by time, and at the end."""
+        by_epoch = self.ends_epoch(step) and self._due(step, self.engine.save_every)
+        by_time = time.monotonic() - self._saved >= 60 * self.engine.save_minutes
+        if not (by_epoch or by_time or step == self.num_steps):
+            return False
+        self._saved = time.monotonic()
+        return True
 
     def _due(self, step: int, every: int) -> bool:
         return every > 0 and (step // self.steps_per_epoch) % every == 0

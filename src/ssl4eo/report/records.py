@@ -179,6 +179,13 @@ def read_run(path: Path) -> Run:
             path=str(path),
         )
     config, log, scores = path / "config.json", path / "log.jsonl", path / "scores.jsonl"
+    if not any(record.is_file() for record in (config, log, scores)):
+        raise DataMissing(
+            f"{path} holds no record of a run",
+            expected="one of config.json, log.jsonl and scores.jsonl",
+            remedy="name a folder that `ssl4eo pretrain` or `ssl4eo evaluate` wrote",
+            path=str(path),
+        )
     return Run(
         path=path,
         name=path.resolve().name,
