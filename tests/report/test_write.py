@@ -160,8 +160,8 @@ def test_a_synthetic_archive_alone_makes_the_report_synthetic(tmp_path, archive)
 
 
 def test_missing_parts_are_named(tmp_path):
-    """A run of nothing still gives a page, which says what is not there."""
-    page = write_report([write_run(tmp_path / "run")], tmp_path / "out")
+    """A run that has only begun still gives a page, which says what is not there."""
+    page = write_report([write_run(tmp_path / "run", config=config_json())], tmp_path / "out")
 
     words, document = _Page(page).words, (tmp_path / "out/report.md").read_text(encoding="utf-8")
 
@@ -291,7 +291,7 @@ def test_a_foreign_file_under_our_name_is_not_overwritten(tmp_path, name):
     (out / name).write_text('{"kind": "something else"}', encoding="utf-8")
 
     with pytest.raises(TargetExists, match=re.escape(name)):
-        write_report([write_run(tmp_path / "run")], out)
+        write_report([write_run(tmp_path / "run", config=config_json())], out)
 
     assert list(_snapshot(out)) == [name]
 
@@ -305,7 +305,7 @@ def test_a_results_file_cannot_name_files_outside_the_folder(tmp_path):
     listed = ["results.json", "../victim.txt", str(victim)]
     (out / "results.json").write_text(json.dumps({"kind": "ssl4eo report", "files": listed}), encoding="utf-8")
 
-    write_report([write_run(tmp_path / "run")], out)
+    write_report([write_run(tmp_path / "run", config=config_json())], out)
 
     assert victim.read_text(encoding="utf-8") == "keep"
 
@@ -319,14 +319,16 @@ def test_a_report_of_no_runs_is_refused(tmp_path):
 def test_a_location_that_the_archive_lacks_is_refused(tmp_path, archive):
     """Nothing is written then."""
     with pytest.raises(LocationMissing, match="no location 'z'"):
-        write_report([write_run(tmp_path / "run")], tmp_path / "out", archive=archive(), location="z")
+        write_report(
+            [write_run(tmp_path / "run", config=config_json())], tmp_path / "out", archive=archive(), location="z"
+        )
 
     assert not (tmp_path / "out").exists()
 
 
 def test_without_a_location_the_varied_one_is_shown(tmp_path, archive):
     """Location b has a gradient, location a is flat; the caption says how it was chosen."""
-    page = write_report([write_run(tmp_path / "run")], tmp_path / "out", archive=archive())
+    page = write_report([write_run(tmp_path / "run", config=config_json())], tmp_path / "out", archive=archive())
 
     assert "Location b, the one with the most varied vegetation" in _Page(page).words
 
