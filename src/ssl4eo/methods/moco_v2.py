@@ -5,11 +5,10 @@ Source: He et al. 2020 (arXiv 1911.05722), Algorithm 1; Chen et al. 2020 (arXiv 
 stronger augmentation, cosine schedule. Seasonal pairs: Wang et al. 2023 (arXiv 2211.07044).
 
 Deliberate differences:
-* Batch statistics are over the global batch (synchronized across processes; on one process that is
-  plain batch norm), in place of shuffling samples between devices. The result then does not
-  depend on how many devices share the batch, and one process needs no trick. The price: query and key
-  of a pair are normalized in batches of the same images, the leak that shuffling closes;
-  benchmarks/results/LOG.md records what it costs.
+* Batch statistics are over the whole batch, in place of shuffling samples between devices: one process (the engine
+  takes no more yet) needs no trick, and several will have to synchronize them, so that the result does not
+  depend on their number. The price: query and key of a pair are normalized in batches of the same images, the
+  leak that shuffling closes; `contrast_accuracy` near 1 with a poor k-NN would show it.
 * The key is also compared with the other keys of the batch when `batch_negatives` is on (off as published).
 * `symmetric` computes the loss both ways, each view being query and key once (off as published).
 
