@@ -136,6 +136,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
     """A run folder without a backbone is a run that has not ended."""
     with pytest.raises(DataMissing, match="no checkpoint"):
         load_backbone(tmp_path / "absent" / "a.safetensors")
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(DataMissing, match="continue it with --resume"):
         load_backbone(tmp_path)
 
