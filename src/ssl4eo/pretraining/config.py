@@ -28,7 +28,7 @@ class EngineConfig:
     precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
     """Of the forward and backward pass; weights stay float32."""
     channels_last: bool = True
-    """Keep images as (B, H, W, C) in memory; same numbers, about twice as fast with bf16."""
+    """Keep images as (B, H, W, C) in memory: the same numbers to rounding (benchmarks/bench_step.py for speed)."""
     accelerator: str = "auto"
     """cpu, gpu, or auto."""
     devices: int = 1

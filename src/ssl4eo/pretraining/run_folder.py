@@ -53,7 +53,7 @@ class RunFolder:
                 remedy="continue it with --resume, or choose another --out",
                 path=str(self._path),
             )
-        if not exists and self._path.exists() and any(self._path.iterdir()) and not self._only_lock():
+        if not exists and self._path.exists() and any(self._path.iterdir()) and not self._only_ours():
             raise TargetExists(
                 f"{self._path} holds other files", expected="a new or empty folder", path=str(self._path)
             )
@@ -71,7 +71,7 @@ class RunFolder:
         """Let the folder go."""
         self._stack.close()
 
-    def _only_lock(self) -> bool:
+    def _only_ours(self) -> bool:
         return {p.name for p in self._path.iterdir()} <= {".lock", CONFIG, LOG}
 
     def _has_begun(self) -> bool:

@@ -44,4 +44,4 @@ def make_optimizer(config: OptimizerConfig, modules: Iterable[nn.Module]) -> tor
         groups.append({"params": plain, "weight_decay": 0.0})
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)  # one pass: 3 % of a step on a CPU where it was 14 %
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)  # one pass over the parameters

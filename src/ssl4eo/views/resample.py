@@ -94,7 +94,7 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     """Keep NumPy's BLAS to one thread for the length of a block in which views are made.
 
     Its threads would spin against those of the training step: on two cores that took training from 120 to 8 images a
-    second. Entering takes microseconds; the libraries of the process are looked up once.
+    second. The libraries of the process are looked up once.
     """
     return _thread_pools().limit(limits=1, user_api="blas")
 
