@@ -157,7 +157,7 @@ def test_interruption_is_status_130(monkeypatch, capsys):
         "import ssl4eo; ssl4eo.Contract",
         "import ssl4eo; ssl4eo.open_archive",
         "from ssl4eo.cli import main; main(['--help'])",
-        "import ssl4eo.collection.synthetic, ssl4eo.packing, ssl4eo.report.write",
+        "import ssl4eo.collection.synthetic, ssl4eo.packing.pack, ssl4eo.packing.layouts, ssl4eo.report.write",
     ],
 )
 def test_no_torch_where_none_is_needed(code):

@@ -17,7 +17,8 @@ from ssl4eo.archive.reader import open_archive
 from ssl4eo.archive.verify import verify_archive
 from ssl4eo.collection.published import RawLayout
 from ssl4eo.errors import DataMissing, SourceInvalid, TargetExists, UnknownName
-from ssl4eo.packing import detect_source, open_source, pack
+from ssl4eo.packing.layouts import open_source
+from ssl4eo.packing.pack import pack
 from ssl4eo.sample import Image, Location, Provenance, Sample
 from ssl4eo.sensors import modality, published_band
 
@@ -133,7 +134,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_packing import Radar
-from ssl4eo.packing import pack
+from ssl4eo.packing.pack import pack
 
 class Deadly(Radar):
     def read(self, location):
@@ -167,7 +168,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_packing import Radar
-from ssl4eo.packing import pack
+from ssl4eo.packing.pack import pack
 
 def run(target, kill_at):
     child = os.fork()
@@ -220,16 +221,16 @@ def test_an_unknown_folder_is_refused_with_what_it_holds(tmp_path: Path) -> None
     (tmp_path / "photos").mkdir()
 
     with pytest.raises(DataMissing, match="holds photos; expected a known layout, raw"):
-        detect_source(tmp_path)
+        open_source(tmp_path)
     with pytest.raises(DataMissing, match="holds nothing"):
-        detect_source(tmp_path / "photos")
+        open_source(tmp_path / "photos")
     with pytest.raises(DataMissing, match="there is no"):
-        detect_source(tmp_path / "none")
+        open_source(tmp_path / "none")
     with pytest.raises(UnknownName, match=r"'row'.*did you mean raw"):
         open_source(tmp_path, layout="row")
     (tmp_path / "a.csv").write_text("")
     with pytest.raises(DataMissing, match="it is a file"):
-        detect_source(tmp_path / "a.csv")
+        open_source(tmp_path / "a.csv")
 
 
 def test_an_archive_is_not_taken_for_a_source(tmp_path: Path) -> None:
@@ -237,7 +238,7 @@ def test_an_archive_is_not_taken_for_a_source(tmp_path: Path) -> None:
     pack(Radar(1), tmp_path / "a.zarr")
 
     with pytest.raises(DataMissing, match="ssl4eo info"):
-        detect_source(tmp_path / "a.zarr")
+        open_source(tmp_path / "a.zarr")
 
 
 def test_the_raw_layout_is_detected_and_by_name(tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_real_imagery_comes_out_as_it_is_in_the_geotiffs(tmp_path: Path) -> None
     raw, target = tmp_path / "raw", tmp_path / "a.zarr"
     subprocess.run([sys.executable, str(tool), str(raw), "--limit", "3"], check=True, capture_output=True)
 
-    report = pack(detect_source(raw), target)
+    report = pack(open_source(raw), target)
 
     archive = open_archive(target)
     assert (report.num_stored, archive.num_seasons, len(report.skipped)) == (3, 2, 0)

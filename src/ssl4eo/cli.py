@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and give the exit status; never shows a traceback for an error that we foresee."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("lightning_fabric", "lightning.fabric", "httpx"):
+    for noisy in ("lightning_fabric", "lightning.fabric", "httpx", "distributed"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         return _dispatch(arguments)

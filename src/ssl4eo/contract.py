@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl4eo import eightbit
 from ssl4eo.errors import ContractMismatch, unknown_name
 from ssl4eo.sensors import BASELINE_WITH_OFFSET, OFFSET_DN, canonical_band, modality, statistics
 
@@ -33,6 +34,7 @@ SCALING_RULES: Mapping[str, str] = {
     "uint8": "value / 255",
     "zscore": "(x - mean) / std, with `zscore:<statistics>`",
     "sigma2": "clip((x - mean) / (4 std) + 1/2, 0, 1), with `sigma2:<statistics>`; the published 8-bit form of S1",
+    **eightbit.RULES,
 }
 _UNIT_OF_RULE = {"reflectance": "DN", "uint8": "uint8"}
 
@@ -80,6 +82,11 @@ class Contract:
     def level(self) -> str:
         """Processing level: GRD, L1C, L2A or RGB."""
         return modality(self.modality).level
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the values were stored in one of the published 8-bit forms."""
+        return eightbit.is_rule(self.scaling)
 
     @property
     def num_bands(self) -> int:
@@ -156,19 +163,32 @@ def _show(value: object) -> str:
     return " ".join(value) if isinstance(value, tuple) else repr(value)
 
 
-def stored(modality_name: str, *, offset: int = 0, bands: Sequence[str] | None = None) -> Contract:
-    """Make the contract of values as a product stores them: all bands, no scaling.
+def stored(
+    modality_name: str, *, offset: int = 0, bands: Sequence[str] | None = None, scaling: str = "none"
+) -> Contract:
+    """Make the contract of values as a product stores them: all bands, no scaling but a published 8-bit form.
 
     >>> str(stored("S1GRD"))
     'S1GRD (GRD) VV VH [dB, offset 0]'
     """
     known = modality(modality_name)
-    return Contract(known.name, tuple(bands) if bands is not None else known.bands, known.unit, offset)
+    return Contract(known.name, tuple(bands) if bands is not None else known.bands, known.unit, offset, scaling)
 
 
 def default_scaling(modality_name: str) -> str:
-    """Name the scaling that our own recipes give to a network."""
-    return {"DN": "reflectance", "uint8": "uint8", "dB": "sigma2:published_50k"}[modality(modality_name).unit]
+    """Name the scaling that our own recipes give to a network.
+
+    Raises:
+        ContractMismatch: decibels of a product that no statistics are published for.
+    """
+    known = modality(modality_name)
+    if known.unit == "dB" and "published_50k" not in known.statistics:
+        raise ContractMismatch(
+            f"no statistics are published for {known.name}",
+            expected="a scaling by name",
+            remedy="give a contract with a scaling of your own choice",
+        )
+    return {"DN": "reflectance", "uint8": "uint8", "dB": "sigma2:published_50k"}[known.unit]
 
 
 def network_input(modality_name: str, bands: Sequence[str] | None = None) -> Contract:
@@ -184,13 +204,15 @@ def scaling_affine(contract: Contract) -> Affine:
         ContractMismatch: the rule does not fit the unit.
     """
     rule, _, source = contract.scaling.partition(":")
-    if rule not in SCALING_RULES or (bool(source) != (rule in ("zscore", "sigma2"))):
+    if rule not in SCALING_RULES or (bool(source) != (rule in ("zscore", "sigma2", "uint8_sigma2"))):
         raise unknown_name("scaling", contract.scaling, SCALING_RULES)
     if _UNIT_OF_RULE.get(rule, contract.unit) != contract.unit:
         raise ContractMismatch(
             f"scaling {rule!r} for values in {contract.unit}", expected=f"values in {_UNIT_OF_RULE[rule]}"
         )
     count = contract.num_bands
+    if eightbit.is_rule(rule):
+        return _quantized_affine(contract)
     if rule == "none":
         return Affine((1.0,) * count, (0.0,) * count, None)
     if rule == "reflectance":
@@ -203,6 +225,21 @@ def scaling_affine(contract: Contract) -> Affine:
     gain = tuple(1 / (width * table.std[b]) for b in contract.bands)
     bias = tuple(shift - table.mean[b] * g for b, g in zip(contract.bands, gain, strict=True))
     return Affine(gain, bias, None if rule == "zscore" else (0.0, 1.0))
+
+
+def _quantized_affine(contract: Contract) -> Affine:
+    """Give the rule of an 8-bit form without its truncation: what a value of the form stands for, inverted."""
+    rule = contract.scaling.partition(":")[0]
+    if contract.unit not in eightbit.UNITS[rule]:
+        raise ContractMismatch(
+            f"scaling {rule!r} for values in {contract.unit}",
+            expected=f"values in {' or '.join(eightbit.UNITS[rule])}",
+        )
+    if contract.offset:
+        raise ContractMismatch(f"8-bit values with offset {contract.offset}", expected="offset 0")
+    gain, bias = eightbit.meaning(contract.scaling, contract.modality, contract.bands)
+    pairs = list(zip(gain, bias, strict=True))
+    return Affine(tuple(1 / g for g, _ in pairs), tuple(-b / g for g, b in pairs), (0.0, 255.0))
 
 
 @dataclass(frozen=True)
@@ -262,7 +299,8 @@ def plan_remap(source: Contract, target: Contract) -> Remap:
 
     Known: the same or another level of Sentinel-2 reflectance (L2A read by an L1C network, said in
     the steps), any subset or order of bands, B10 as zeros where the source has none, the
-    +1000 DN offset taken away or put back, a scaling applied to unscaled values.
+    +1000 DN offset taken away or put back, a scaling applied to unscaled values, an 8-bit form read as what
+    it stands for.
 
     Raises:
         ContractMismatch: no such conversion is known; says why and what to do instead.
@@ -313,6 +351,8 @@ def _plan_bands(source: Contract, target: Contract, steps: list[str]) -> tuple[i
 
 def _plan_values(source: Contract, target: Contract, steps: list[str]) -> Affine:
     count = target.num_bands
+    if source.scaling != target.scaling and (target.is_quantized or source.is_quantized):
+        return _plan_quantized(source, target, steps)
     if source.scaling != "none":
         if source.scaling == target.scaling and source.offset == target.offset and source.modality == target.modality:
             return Affine((1.0,) * count, (0.0,) * count, None)
@@ -332,6 +372,27 @@ def _plan_values(source: Contract, target: Contract, steps: list[str]) -> Affine
     if shift < 0 and target.scaling == "none":
         clip = (0.0, float("inf"))  # a reflectance below zero is noise of the offset, not light
     return Affine(scale.gain, bias, clip)
+
+
+def _plan_quantized(source: Contract, target: Contract, steps: list[str]) -> Affine:
+    """Turn 8-bit values into what they stand for, then as `target` says; making 8-bit forms is eightbit's."""
+    if target.is_quantized or source.modality != target.modality:
+        raise ContractMismatch(
+            f"{source.modality} values with scaling {source.scaling!r}",
+            expected=str(target),
+            remedy="keep 16-bit values for this, or make the 8-bit form with `ssl4eo pack --eight-bit`",
+        )
+    rule = source.scaling.partition(":")[0]
+    gain, bias = eightbit.meaning(source.scaling, target.modality, target.bands)
+    note = "; bright values wrapped to dark when they were written" if rule == "uint8_10k_wrapped" else ""
+    steps.append(f"read 8 bits ({source.scaling}{note})")
+    if target.scaling != "none":
+        steps.append(f"scale by {target.scaling}")
+    scale = scaling_affine(target)
+    shift = float(target.offset)
+    rows = zip(scale.gain, scale.bias, gain, bias, strict=True)
+    pairs = [(g * unit, b + g * (zero + shift)) for g, b, unit, zero in rows]
+    return Affine(tuple(g for g, _ in pairs), tuple(b for _, b in pairs), scale.clip)
 
 
 def from_spellings(

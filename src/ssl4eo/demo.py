@@ -19,7 +19,7 @@ from ssl4eo.errors import CheckpointInvalid
 from ssl4eo.evaluation.run import SCORES, evaluate, load_network
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.files import read_jsonl, write_json
-from ssl4eo.packing import pack
+from ssl4eo.packing.pack import pack
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.pretraining.data import open_training_data
 from ssl4eo.pretraining.loop import pretrain

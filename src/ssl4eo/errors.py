@@ -15,6 +15,7 @@
     |-- ShardCorrupt         (OSError)            stored bytes that fail their checksum
     |-- LocationMissing      (LookupError)        an id or index that the archive does not hold
     |-- CheckpointInvalid    (ValueError)         a checkpoint that is not ours, cut short, or of another recipe
+    |-- WorkerLost           (RuntimeError)       a worker process died
     `-- TrainingDiverged     (ArithmeticError)    loss or weights are no longer finite
 
 A message has three parts: what was found, what was expected, what to do.
@@ -109,6 +110,10 @@ class LocationMissing(Ssl4eoError, LookupError):
 
 class CheckpointInvalid(Ssl4eoError, ValueError):
     """A checkpoint that is not ours, is cut short, or belongs to another recipe."""
+
+
+class WorkerLost(Ssl4eoError, RuntimeError):
+    """A process that did part of the work died."""
 
 
 class TrainingDiverged(Ssl4eoError, ArithmeticError):

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from ssl4eo.errors import SampleInvalid
 
 BASE_RESOLUTION = 10
-"""Resolution of the finest grid [m]; crops and sizes are told in its pixels."""
+"""Resolution of Sentinel's finest grid [m]; crops and sizes are told in its pixels."""
 
 
-def size_at(resolution: int, base_size: int) -> int:
-    """Number of pixels on one axis of a grid of `resolution` [m] over `base_size` 10 m pixels.
+def size_at(resolution: int, base_size: int, base: int = BASE_RESOLUTION) -> int:
+    """Number of pixels on one axis of a grid of `resolution` [m] over `base_size` pixels of `base` [m].
 
     >>> [size_at(r, 264) for r in (10, 20, 60)]
     [264, 132, 44]
@@ -26,13 +26,13 @@ def size_at(resolution: int, base_size: int) -> int:
     Raises:
         SampleInvalid: the grid does not fit the patch exactly.
     """
-    if (base_size * BASE_RESOLUTION) % resolution:
+    if (base_size * base) % resolution:
         raise SampleInvalid(
-            f"a patch of {base_size} px at {BASE_RESOLUTION} m is not a whole number of {resolution} m pixels",
-            expected=f"a multiple of {resolution // BASE_RESOLUTION} px",
+            f"a patch of {base_size} px at {base} m is not a whole number of {resolution} m pixels",
+            expected=f"a multiple of {resolution // base} px",
             remedy="cut patches so that the coarsest band stays whole",
         )
-    return base_size * BASE_RESOLUTION // resolution
+    return base_size * base // resolution
 
 
 def resize_bilinear(image: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.float32]:

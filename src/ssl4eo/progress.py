@@ -18,7 +18,7 @@ class _Rate(ProgressColumn):
 
 
 @contextlib.contextmanager
-def progress_bar(what: str) -> Generator[Callable[[int, int], None]]:
+def progress_bar(what: str) -> Generator[Callable[[int, int | None], None]]:
     """Show a bar for the length of the block; give the function that moves it to (done, total)."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

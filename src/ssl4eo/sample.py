@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl4eo.contract import Contract, stored
+from ssl4eo.contract import Contract
 from ssl4eo.errors import SampleInvalid
-from ssl4eo.grid import BASE_RESOLUTION, resize_bilinear, size_at
-from ssl4eo.sensors import modality
+from ssl4eo.form import Form
+from ssl4eo.grid import resize_bilinear, size_at
 
 Transform = tuple[float, float, float, float, float, float]
 """Affine (a, b, c, d, e, f): x = a*col + b*row + c, y = d*col + e*row + f, as rasterio's first six."""
@@ -77,11 +77,11 @@ def require_utc(time: dt.datetime | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """One acquisition of one modality over one location, at native resolution."""
+    """One acquisition of one modality over one location."""
 
     modality: str
     pixels: Mapping[int, NDArray[np.generic]]
-    """By resolution [m] an array (band, y, x) in the modality's dtype, bands as in `Modality.groups`."""
+    """By resolution [m] an array (band, y, x), bands as in `form`."""
     time: dt.datetime | None = None
     """Start of the acquisition [UTC]."""
     product: str = ""
@@ -89,36 +89,47 @@ class Image:
     crs: str = ""
     """Coordinate reference system: an EPSG code such as `EPSG:32631`, or WKT; empty where unknown."""
     transform: Transform | None = None
-    """Of the 10 m grid, in units of `crs`."""
+    """Of the finest grid, in units of `crs`."""
     baseline: int | None = None
     """ESA processing baseline, 301 for 03.01; None where unknown."""
     offset: int = 0
     """Constant contained in the values [DN]."""
+    kept: Form | None = None
+    """Grids, type and 8-bit rule of the pixels; None for the native form of the modality."""
+    valid: bool = True
+    """False where pixels are known not to have been observed: filled, outside the swath."""
 
     def __post_init__(self) -> None:
-        """Check groups, shapes and dtype against the table of the modality."""
-        known = modality(self.modality)
-        if set(self.pixels) != set(known.groups):
+        """Check groups, shapes and dtype against the form."""
+        form = self.form
+        if form.modality != self.modality:
+            raise SampleInvalid(f"{self._name} in a form of {form.modality}", expected=f"one of {self.modality}")
+        if set(self.pixels) != set(form.resolutions):
             raise SampleInvalid(
                 f"{self._name} has groups {sorted(self.pixels)} m",
-                expected=f"{sorted(known.groups)} m for {self.modality}",
+                expected=f"{sorted(form.resolutions)} m for {self.modality}",
             )
         require_utc(self.time)
         if self.transform is not None and not all(math.isfinite(v) for v in self.transform):
             raise SampleInvalid(f"{self._name} has transform {self.transform}", expected="six finite numbers")
-        for resolution, bands in known.groups.items():
-            self._check_group(resolution, bands, known.dtype)
+        for resolution, bands in form.groups:
+            self._check_group(resolution, bands, form)
 
-    def _check_group(self, resolution: int, bands: tuple[str, ...], dtype: str) -> None:
+    def _check_group(self, resolution: int, bands: tuple[str, ...], form: Form) -> None:
         array = self.pixels[resolution]
-        height, width = (size_at(resolution, s) for s in self.shape)
+        height, width = (size_at(resolution, s, form.base) for s in self.shape)
         if array.shape != (len(bands), height, width):
             raise SampleInvalid(
                 f"{self._name} has {resolution} m pixels of shape {array.shape}",
                 expected=f"({len(bands)}, {height}, {width}) for bands {' '.join(bands)}",
             )
-        if array.dtype != np.dtype(dtype):
-            raise SampleInvalid(f"{self._name} has {resolution} m pixels of type {array.dtype}", expected=dtype)
+        if array.dtype != np.dtype(form.dtype):
+            raise SampleInvalid(f"{self._name} has {resolution} m pixels of type {array.dtype}", expected=form.dtype)
+
+    @property
+    def form(self) -> Form:
+        """Grids, type and 8-bit rule of the pixels."""
+        return self.kept if self.kept is not None else Form.native(self.modality)
 
     @property
     def _name(self) -> str:
@@ -126,34 +137,34 @@ class Image:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width on the 10 m grid [px]."""
-        array = self.pixels.get(BASE_RESOLUTION)
+        """Height and width on the finest grid [px]."""
+        base = self.form.base
+        array = self.pixels.get(base)
         if array is None or array.ndim != 3:
-            raise SampleInvalid(f"{self._name} has no (band, y, x) pixels at {BASE_RESOLUTION} m", expected="some")
+            raise SampleInvalid(f"{self._name} has no (band, y, x) pixels at {base} m", expected="some")
         return array.shape[1], array.shape[2]
 
     @property
     def contract(self) -> Contract:
-        """What the pixels mean: all bands in canonical order, not scaled."""
-        return stored(self.modality, offset=self.offset)
+        """What the pixels mean: all bands in canonical order, scaled by nothing but an 8-bit rule."""
+        return self.form.contract(self.offset)
 
     def band(self, name: str) -> NDArray[np.generic]:
-        """Give one band (y, x) at native resolution.
+        """Give one band (y, x) as it is kept.
 
         Raises:
-            SampleInvalid: the modality has no such band.
+            SampleInvalid: the image has no such band.
         """
-        for resolution, bands in modality(self.modality).groups.items():
+        for resolution, bands in self.form.groups:
             if name in bands:
                 return self.pixels[resolution][bands.index(name)]
-        raise SampleInvalid(f"{self.modality} has no band {name!r}", expected=" ".join(modality(self.modality).bands))
+        raise SampleInvalid(f"{self.modality} has no band {name!r}", expected=" ".join(self.form.bands))
 
     def to_grid(self, resolution: int) -> NDArray[np.float32]:
         """Put all bands on one grid: float32 (band, y, x), canonical order, bilinear, values not scaled."""
-        height, width = (size_at(resolution, s) for s in self.shape)
-        return np.concatenate(
-            [resize_bilinear(self.band(name)[None], (height, width)) for name in modality(self.modality).bands]
-        )
+        form = self.form
+        height, width = (size_at(resolution, s, form.base) for s in self.shape)
+        return np.concatenate([resize_bilinear(self.band(name)[None], (height, width)) for name in form.bands])
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +177,7 @@ class Sample:
     labels: Mapping[str, int | float | str] = field(default_factory=dict[str, int | float | str])
     """Scene-level facts: columns of the location table."""
     masks: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict[str, NDArray[np.uint8]])
-    """Pixel labels (y, x) on the 10 m grid by name."""
+    """Pixel labels on the finest grid by name: (y, x), or (season, y, x) where each date has its own."""
 
     def __post_init__(self) -> None:
         """Check that all images agree in number, size and order of time."""
@@ -182,14 +193,21 @@ class Sample:
         for name, images in self.images.items():
             self._check_modality(name, images)
         for name, mask in self.masks.items():
-            if mask.shape != self.shape or mask.dtype != np.uint8:
+            shapes = (self.shape, (self.num_seasons, *self.shape))
+            if mask.shape not in shapes or mask.dtype != np.uint8:
                 raise SampleInvalid(
                     f"sample {self.location.id} has mask {name} {mask.dtype} {mask.shape}",
-                    expected=f"uint8 {self.shape}",
+                    expected=f"uint8 {shapes[0]} or {shapes[1]}",
                 )
 
     def _check_modality(self, name: str, images: tuple[Image, ...]) -> None:
+        base = next(iter(self.images.values()))[0].form.base
         for image in images:
+            if image.form != images[0].form or image.form.base != base:
+                raise SampleInvalid(
+                    f"sample {self.location.id} keeps {name} images in several forms",
+                    expected="one form a modality, and one finest grid for all",
+                )
             if image.modality != name or image.shape != self.shape:
                 raise SampleInvalid(
                     f"sample {self.location.id} keeps a {image.modality} image of {image.shape} px under {name}",
@@ -205,8 +223,13 @@ class Sample:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width on the 10 m grid [px]."""
+        """Height and width on the finest grid [px]."""
         return next(iter(self.images.values()))[0].shape
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """The form of each modality."""
+        return tuple(images[0].form for images in self.images.values())
 
     @property
     def num_seasons(self) -> int:

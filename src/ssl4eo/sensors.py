@@ -10,7 +10,7 @@ at the border (collection, checkpoints, tasks) and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ssl4eo.errors import UnknownName, unknown_name
@@ -60,6 +60,49 @@ BANDS: Mapping[str, Band] = _bands(
     ("VH", 10, 5.5466e7, "C-band, vertical to horizontal"),
 )
 
+_TM = ((485, "blue"), (560, "green"), (660, "red"), (830, "near infrared"), (1650, "short-wave infrared 1"))
+_ETM = ((483, "blue"), (560, "green"), (662, "red"), (835, "near infrared"), (1648, "short-wave infrared 1"))
+_OLI = (
+    (443, "coastal aerosol"),
+    (482, "blue"),
+    (561.5, "green"),
+    (654.5, "red"),
+    (865, "near infrared"),
+    (1608.5, "short-wave infrared 1"),
+    (2200.5, "short-wave infrared 2"),
+)
+
+
+def _landsat(names: str, rows: Sequence[tuple[float, str]]) -> Mapping[str, Band]:
+    # All Landsat bands of SSL4EO-L are published on one 30 m grid. Centers: USGS, Landsat 5, 7 and 8 band designations.
+    return _bands(*((name, 30, wave, title) for name, (wave, title) in zip(names.split(), rows, strict=True)))
+
+
+_THERMAL = (11_450, "thermal infrared")
+_TM_TOA = _landsat("B1 B2 B3 B4 B5 B6 B7", (*_TM, _THERMAL, (2215, "short-wave infrared 2")))
+_ETM_TOA = _landsat(
+    "B1 B2 B3 B4 B5 B6_VCID_1 B6_VCID_2 B7 B8",
+    (
+        *_ETM,
+        (11_450, "thermal infrared, low gain"),
+        (11_450, "thermal infrared, high gain"),
+        (2206, "short-wave infrared 2"),
+        (710, "panchromatic"),
+    ),
+)
+_ETM_SR = _landsat("SR_B1 SR_B2 SR_B3 SR_B4 SR_B5 SR_B7", (*_ETM, (2206, "short-wave infrared 2")))
+_OLI_TOA = _landsat(
+    "B1 B2 B3 B4 B5 B6 B7 B8 B9 B10 B11",
+    (
+        *_OLI,
+        (589.5, "panchromatic"),
+        (1373.5, "cirrus"),
+        (10_895, "thermal infrared 1"),
+        (12_005, "thermal infrared 2"),
+    ),
+)
+_OLI_SR = _landsat("SR_B1 SR_B2 SR_B3 SR_B4 SR_B5 SR_B6 SR_B7", _OLI)
+
 _L1C = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
 _L2A = tuple(name for name in _L1C if name != "B10")
 RGB = ("B04", "B03", "B02")
@@ -81,7 +124,7 @@ class Modality:
     name: str
     title: str
     level: str
-    """Processing level: GRD, L1C, L2A or RGB."""
+    """Processing level: GRD, RTC, L1C, L2A, RGB, TOA or SR."""
     bands: tuple[str, ...]
     """Canonical order; the channel index is the position."""
     unit: str
@@ -92,6 +135,8 @@ class Modality:
     """Folder in the raw layout of SSL4EO-S12 v1, None where it has none."""
     statistics: Mapping[str, Statistics]
     """Published statistics by name; see STATISTICS_SOURCES."""
+    channels: Mapping[str, Band] = field(default_factory=lambda: BANDS)
+    """What each band is."""
 
     @property
     def groups(self) -> Mapping[int, tuple[str, ...]]:
@@ -101,7 +146,7 @@ class Modality:
 
     def resolution(self, band: str) -> int:
         """Give the resolution [m] that this modality keeps a band at."""
-        return BANDS[band].resolution
+        return self.channels[band].resolution
 
 
 STATISTICS_SOURCES: Mapping[str, str] = MappingProxyType(
@@ -164,14 +209,26 @@ _S1GRD = {
 }
 _S2RGB = {"v1.1": _statistics(RGB, "100.708 87.489 61.932", "68.55 47.647 40.592")}
 
+
+def _landsat_modality(name: str, title: str, channels: Mapping[str, Band]) -> Modality:
+    """Make a modality of SSL4EO-L: all bands at 30 m, stretched to 8 bits by its authors."""
+    return Modality(name, f"{title}, 8 bits", name[2:], tuple(channels), "uint8", "uint8", None, {}, channels)
+
+
 MODALITIES: Mapping[str, Modality] = MappingProxyType(
     {
         m.name: m
         for m in (
             Modality("S1GRD", "Sentinel-1 GRD", "GRD", ("VV", "VH"), "dB", "float32", "s1", _S1GRD),
+            Modality("S1RTC", "Sentinel-1 RTC, terrain corrected", "RTC", ("VV", "VH"), "dB", "float32", None, {}),
             Modality("S2L1C", "Sentinel-2 L1C", "L1C", _L1C, "DN", "uint16", "s2c", _S2L1C),
             Modality("S2L2A", "Sentinel-2 L2A", "L2A", _L2A, "DN", "uint16", "s2a", _S2L2A),
             Modality("S2RGB", "Sentinel-2 RGB, 8 bits", "RGB", RGB, "uint8", "uint8", None, _S2RGB),
+            _landsat_modality("L5TOA", "Landsat 5 TM, top of atmosphere", _TM_TOA),
+            _landsat_modality("L7TOA", "Landsat 7 ETM+, top of atmosphere", _ETM_TOA),
+            _landsat_modality("L7SR", "Landsat 7 ETM+, surface reflectance", _ETM_SR),
+            _landsat_modality("L8TOA", "Landsat 8 OLI and TIRS, top of atmosphere", _OLI_TOA),
+            _landsat_modality("L8SR", "Landsat 8 OLI, surface reflectance", _OLI_SR),
         )
     }
 )

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ssl4eo.archive.writer import ArchiveWriter
+from ssl4eo.form import Form
 from ssl4eo.grid import size_at
 from ssl4eo.sample import Image, Location, Provenance, Sample
 from ssl4eo.sensors import modality
@@ -58,8 +59,13 @@ def make_sample(
 
 
 def make_writer(path: Path, **changes: object) -> ArchiveWriter:
-    spec = {"modalities": MODALITIES, "num_seasons": 2, "shape": (12, 18), "provenance": PROVENANCE}
-    return ArchiveWriter(path, **{**spec, **changes})
+    """Open a writer of small native images; `modalities` stands for their forms, `masks` may be a list of names."""
+    spec = {"modalities": MODALITIES, "num_seasons": 2, "shape": (12, 18), "provenance": PROVENANCE, **changes}
+    spec.setdefault("forms", tuple(Form.native(name) for name in spec["modalities"]))
+    masks = spec.get("masks", {})
+    spec["masks"] = masks if isinstance(masks, Mapping) else dict.fromkeys(masks, False)
+    del spec["modalities"]
+    return ArchiveWriter(path, **spec)
 
 
 def write_archive(path: Path, samples: Iterable[Sample], **changes: object) -> Path:

@@ -14,7 +14,7 @@ from ssl4eo.errors import ContractMismatch, SampleInvalid
 from ssl4eo.evaluation.features import evaluating, extract
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task
 from ssl4eo.loading.pixels import ArchivePixels
-from ssl4eo.packing import pack
+from ssl4eo.packing.pack import pack
 
 
 def _network(modality: str = "S2RGB", *, seed: int = 0) -> Backbone:

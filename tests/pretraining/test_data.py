@@ -12,7 +12,7 @@ from ssl4eo.contract import network_input
 from ssl4eo.errors import ContractMismatch, DataMissing, UnknownName
 from ssl4eo.evaluation.tasks.eurosat import CLASSES
 from ssl4eo.evaluation.tasks.table import open_task
-from ssl4eo.packing import pack
+from ssl4eo.packing.pack import pack
 from ssl4eo.pretraining.data import open_training_data
 
 L1C = network_input("S2L1C")

@@ -7,7 +7,9 @@ location stays one contiguous read. Reads and writes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 SHARD_LOCATIONS = 64
@@ -17,24 +19,44 @@ TIME_CHUNK = 65_536
 NO_TIME = -(2**63)
 """Stored where the source does not tell a time; NumPy's NaT has the same bits."""
 
+
+@dataclass(frozen=True)
+class Profile:
+    """How chunks are compressed: parameters of Blosc, bits shuffled, all lossless."""
+
+    cname: str
+    clevel: int
+    blocksize: int
+    """[bytes], 0 for Blosc's own choice."""
+
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        "fast": Profile("lz4", 5, 0),
+        "default": Profile("zstd", 5, 0),
+        "compact": Profile("zstd", 9, 0),
+    }
+)
+"""By name; measured in benchmarks/results/codecs.md."""
+
+TIME_PROFILE = PROFILES["default"]
+"""Of the time arrays, whatever the pixels use."""
+
 _CRC = {"name": "crc32c"}
+_ITEMSIZE = {"uint8": 1, "uint16": 2, "float16": 2, "float32": 4, "int64": 8}
 
 
 def _bytes_codec(dtype: str) -> dict[str, Any]:
     return {"name": "bytes"} if dtype == "uint8" else {"name": "bytes", "configuration": {"endian": "little"}}
 
 
-def _itemsize(dtype: str) -> int:
-    return {"uint8": 1, "uint16": 2, "float32": 4, "int64": 8}[dtype]
-
-
-def _chunk_codecs(dtype: str) -> list[dict[str, Any]]:
+def _chunk_codecs(dtype: str, profile: Profile) -> list[dict[str, Any]]:
     blosc = {
-        "typesize": _itemsize(dtype),
-        "cname": "zstd",
-        "clevel": 5,
+        "typesize": _ITEMSIZE[dtype],
+        "cname": profile.cname,
+        "clevel": profile.clevel,
         "shuffle": "bitshuffle",
-        "blocksize": 0,
+        "blocksize": profile.blocksize,
     }
     return [_bytes_codec(dtype), {"name": "blosc", "configuration": blosc}, _CRC]
 
@@ -53,6 +75,7 @@ class ShardedArray:
     """None for an array without a season axis."""
     bands: tuple[str, ...] | None
     """Names along the band axis, None where there is none."""
+    profile: Profile
 
     @property
     def chunks_per_location(self) -> int:
@@ -72,7 +95,7 @@ class ShardedArray:
     @property
     def chunk_bytes(self) -> int:
         """Size of a decoded chunk [bytes]."""
-        size = _itemsize(self.dtype)
+        size = _ITEMSIZE[self.dtype]
         for length in self.chunk:
             size *= length
         return size
@@ -98,7 +121,7 @@ class ShardedArray:
         inner = (1, *(1 for _ in seasons), *self.chunk)
         sharding = {
             "chunk_shape": list(inner),
-            "codecs": _chunk_codecs(self.dtype),
+            "codecs": _chunk_codecs(self.dtype, self.profile),
             "index_codecs": [_bytes_codec("int64"), _CRC],
             "index_location": "end",
         }
@@ -137,7 +160,7 @@ class TimeArray:
             shape=(self.num_locations, self.num_seasons),
             chunk=self.chunk,
             dtype="int64",
-            codecs=_chunk_codecs("int64"),
+            codecs=_chunk_codecs("int64", TIME_PROFILE),
             fill_value=NO_TIME,
             names=("location", "season"),
             attributes={

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chunks and shards as bytes: blosc (zstd 5, bitshuffle), crc32c behind it, chunks end to end, the index last.
+"""Chunks and shards as bytes: blosc with shuffled bits, crc32c behind it, chunks end to end, the index last.
 
 Direct encoding instead of zarr-python: about 4 ms of Python an item are saved, and a shard is written once, whole.
 What is written here is plain Zarr v3; the tests read it with zarr-python, xarray and tensorstore.
@@ -16,6 +16,7 @@ import numpy as np
 from numcodecs import blosc  # pyright: ignore[reportAttributeAccessIssue]  # a compiled module
 from numpy.typing import NDArray
 
+from ssl4eo.archive.arrays import Profile
 from ssl4eo.errors import ShardCorrupt
 
 # One thread a call, for the whole process (zarr-python sets the same): blosc's pool does not survive a fork,
@@ -47,10 +48,10 @@ def unseal(data: bytes, what: str) -> memoryview:
     return memoryview(data)[:-CRC_BYTES]
 
 
-def encode_chunk(array: NDArray[np.generic]) -> bytes:
+def encode_chunk(array: NDArray[np.generic], profile: Profile) -> bytes:
     """Compress an array of any shape, C order, little-endian, and seal it."""
     raw = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return seal(blosc.compress(raw, b"zstd", 5, blosc.BITSHUFFLE, 0))
+    return seal(blosc.compress(raw, profile.cname.encode(), profile.clevel, blosc.BITSHUFFLE, profile.blocksize))
 
 
 def decode_chunk(data: bytes, shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:

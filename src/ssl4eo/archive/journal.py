@@ -3,7 +3,8 @@
 
     A.zarr.partial/lock            held by the one writer
     A.zarr.partial/spec.json       what is being written; a resumed writer must ask for the same
-    A.zarr.partial/progress.jsonl  one line a finished shard: ids, metadata, sizes of its files
+    A.zarr.partial/segments/       encoded locations on their way into shards, see segment.py
+    A.zarr.partial/progress.jsonl  one line a finished shard: ids, metadata, sizes of its files, segments used up
     A.zarr.partial/archive/        becomes A.zarr by one rename
 
 A shard counts once its line is on disk; whatever else a crash left is swept away when the next writer opens.
@@ -26,6 +27,14 @@ from ssl4eo.files import require_absent, write_json
 def partial_path(target: Path) -> Path:
     """Name the work folder of a target."""
     return target.with_name(f"{target.name}.partial")
+
+
+def noted_plan(target: Path) -> Mapping[str, Any]:
+    """Give what an interrupted writer has noted of its spec and plan, nothing where there is none."""
+    try:
+        return dict(json.loads((partial_path(target) / "spec.json").read_text(encoding="utf-8"))["spec"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 class Journal:
@@ -64,6 +73,7 @@ class Journal:
         self.archive.mkdir(exist_ok=True)
         kept = self._valid_prefix()
         self._sweep(kept)
+        self._sweep_segments()
         return noted["facts"]
 
     def _noted(self) -> dict[str, Any] | None:
@@ -119,6 +129,13 @@ class Journal:
         for path in sorted(self.archive.rglob("*")):
             if path.is_file() and path not in kept:
                 path.unlink()
+
+    def _sweep_segments(self) -> None:
+        """Remove segments that are used up, and what a killed process had begun."""
+        used = max((row["segment"] for row in self.rows()), default=0)
+        for folder in (self.folder / "segments").glob("*"):
+            if folder.name.startswith(".") or int(folder.name) < used:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Note a finished shard and wait until the note is on disk."""

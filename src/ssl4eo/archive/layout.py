@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ssl4eo.archive.arrays import NO_TIME, ShardedArray, TimeArray
-from ssl4eo.errors import ConfigInvalid
+from ssl4eo.archive.arrays import NO_TIME, PROFILES, ShardedArray, TimeArray
+from ssl4eo.errors import ConfigInvalid, unknown_name
+from ssl4eo.form import Form
 from ssl4eo.grid import size_at
 from ssl4eo.sample import Provenance
-from ssl4eo.sensors import modality
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout on disk, in the root attributes."""
 
 ROOT = "zarr.json"
@@ -35,44 +35,72 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 class Spec:
     """What every sample of an archive has, and where it comes from."""
 
-    modalities: tuple[str, ...]
+    forms: tuple[Form, ...]
+    """One a modality; all with the same finest grid."""
     num_seasons: int
     shape: tuple[int, int]
-    """Height and width on the 10 m grid [px]."""
-    masks: tuple[str, ...]
+    """Height and width on the finest grid [px]."""
+    masks: Mapping[str, bool]
+    """By name whether each season has its own."""
     provenance: Provenance
+    profile: str = "default"
+    """Name of a compression profile."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be laid out.
 
         Raises:
-            ConfigInvalid: no or repeated modalities, no seasons, a mask name that is no folder name.
-            UnknownName: a modality we do not know.
+            ConfigInvalid: no or repeated modalities, several finest grids, no seasons, a mask name that is no folder
+                name.
+            UnknownName: a modality or profile we do not know.
             SampleInvalid: a size that leaves a coarse band without whole pixels.
         """
-        for what, names in (("modalities", self.modalities), ("masks", self.masks)):
-            if len(set(names)) != len(names):
-                raise ConfigInvalid(f"{what} {', '.join(names)}", expected="each name once")
-        if not self.modalities:
-            raise ConfigInvalid("an archive without modalities", expected="one or more")
+        self._check_forms()
         if self.num_seasons < 1:
             raise ConfigInvalid(f"an archive of {self.num_seasons} seasons", expected="1 or more")
+        if self.profile not in PROFILES:
+            raise unknown_name("compression profile", self.profile, PROFILES)
         for name in self.masks:
             if not _NAME.match(name):
                 raise ConfigInvalid(f"mask name {name!r}", expected="letters, digits, '-', '_', a letter first")
         if min(self.shape) < 1:
             raise ConfigInvalid(f"patches of {self.shape} px", expected="positive sizes")
-        for name in self.modalities:
-            for resolution in modality(name).groups:
-                [size_at(resolution, s) for s in self.shape]
+        for form in self.forms:
+            for resolution in form.resolutions:
+                [size_at(resolution, s, form.base) for s in self.shape]
+
+    def _check_forms(self) -> None:
+        names = self.modalities
+        if len(set(names)) != len(names):
+            raise ConfigInvalid(f"modalities {', '.join(names)}", expected="each name once")
+        if not names:
+            raise ConfigInvalid("an archive without modalities", expected="one or more")
+        if len({form.base for form in self.forms}) != 1:
+            grids = ", ".join(f"{form.modality} {form.base} m" for form in self.forms)
+            raise ConfigInvalid(f"finest grids {grids}", expected="the same for all modalities of an archive")
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities."""
+        return tuple(form.modality for form in self.forms)
+
+    @property
+    def base(self) -> int:
+        """Resolution of the finest grid [m]."""
+        return self.forms[0].base
+
+    def form(self, modality: str) -> Form:
+        """Give the form of one of the modalities."""
+        return next(form for form in self.forms if form.modality == modality)
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values for attributes; `from_json` reads them."""
         return {
             "num_seasons": self.num_seasons,
             "shape": list(self.shape),
-            "modalities": list(self.modalities),
-            "masks": list(self.masks),
+            "modalities": [form.to_json() for form in self.forms],
+            "masks": {name: "season" if seasonal else "location" for name, seasonal in self.masks.items()},
+            "profile": self.profile,
             "provenance": {**vars(self.provenance), "details": dict(self.provenance.details)},
         }
 
@@ -84,12 +112,14 @@ class Spec:
             KeyError, TypeError, ValueError: something is missing or of the wrong kind.
         """
         height, width = (int(s) for s in data["shape"])
+        kinds = {"season": True, "location": False}
         return cls(
-            modalities=tuple(str(m) for m in data["modalities"]),
+            forms=tuple(Form.from_json(m) for m in data["modalities"]),
             num_seasons=int(data["num_seasons"]),
             shape=(height, width),
-            masks=tuple(str(m) for m in data["masks"]),
+            masks={str(name): kinds[kind] for name, kind in data["masks"].items()},
             provenance=Provenance(**data["provenance"]),
+            profile=str(data["profile"]),
         )
 
 
@@ -103,26 +133,35 @@ class Layout:
     @cached_property
     def bands(self) -> Mapping[str, Mapping[int, ShardedArray]]:
         """The pixel arrays by modality and resolution [m]."""
-        return {name: {r: self._bands(name, r) for r in modality(name).groups} for name in self.spec.modalities}
+        return {form.modality: {r: self._bands(form, r) for r in form.resolutions} for form in self.spec.forms}
 
-    def _bands(self, name: str, resolution: int) -> ShardedArray:
-        names = modality(name).groups[resolution]
-        height, width = (size_at(resolution, s) for s in self.spec.shape)
+    def _bands(self, form: Form, resolution: int) -> ShardedArray:
+        names = form.bands_at(resolution)
+        height, width = (size_at(resolution, s, form.base) for s in self.spec.shape)
         return ShardedArray(
-            path=f"{name}/{resolution}m/bands",
+            path=f"{form.modality}/{resolution}m/bands",
             num_locations=self.num_locations,
             chunk=(len(names), height, width),
-            dtype=modality(name).dtype,
+            dtype=form.dtype,
             num_seasons=self.spec.num_seasons,
             bands=names,
+            profile=PROFILES[self.spec.profile],
         )
 
     @cached_property
     def masks(self) -> Mapping[str, ShardedArray]:
         """The mask arrays by name."""
         return {
-            name: ShardedArray(f"masks/{name}/mask", self.num_locations, self.spec.shape, "uint8", None, None)
-            for name in self.spec.masks
+            name: ShardedArray(
+                path=f"masks/{name}/mask",
+                num_locations=self.num_locations,
+                chunk=self.spec.shape,
+                dtype="uint8",
+                num_seasons=self.spec.num_seasons if seasonal else None,
+                bands=None,
+                profile=PROFILES[self.spec.profile],
+            )
+            for name, seasonal in self.spec.masks.items()
         }
 
     @cached_property
@@ -140,16 +179,17 @@ class Layout:
         """Paths of the Parquet tables below the archive."""
         return [LOCATIONS, *(images_table(name) for name in self.spec.modalities)]
 
-    def documents(self, contracts: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]:
+    def documents(self, about: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]) -> dict[str, Any]:
         """Make every zarr.json by path below the archive; the root also holds all others, consolidated.
 
         Args:
-            contracts: by modality what `Contract.to_json` gives; offset None where images differ.
+            about: by modality the attributes of its group: `contract`, what `Contract.to_json` gives, with offset
+                None where images differ, and `statistics`, what `Statistics.to_json` gives or None.
             facts: further root attributes, such as the time of creation.
         """
         nodes: dict[str, Any] = {}
         for name, groups in self.bands.items():
-            nodes[name] = _group({"contract": dict(contracts[name])})
+            nodes[name] = _group(dict(about[name]))
             for resolution, array in groups.items():
                 nodes[f"{name}/{resolution}m"] = _group({})
                 nodes[array.path] = array.document()
@@ -159,8 +199,9 @@ class Layout:
         for name, array in self.masks.items():
             nodes[f"masks/{name}"] = _group({})
             nodes[array.path] = array.document()
-        about = {"format": FORMAT, "num_locations": self.num_locations, **self.spec.to_json(), **facts}
-        root = _group({"ssl4eo": about})
+        root = _group(
+            {"ssl4eo": {"format": FORMAT, "num_locations": self.num_locations, **self.spec.to_json(), **facts}}
+        )
         root["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": nodes}
         return {ROOT: root, **{f"{path}/zarr.json": node for path, node in nodes.items()}}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The zarr.json files of an archive, read and held against format 1.
+"""The zarr.json files of an archive, read and held against format 2.
 
 Format 1 fixes every node, so the nodes are made again from the root's attributes and compared, rather than
 interpreted. Reads no pixels and no tables.
@@ -17,6 +17,7 @@ from ssl4eo.archive import checksums
 from ssl4eo.archive.checksums import Digest
 from ssl4eo.archive.journal import partial_path
 from ssl4eo.archive.layout import FORMAT, ROOT, SKIPPED, Layout, Spec
+from ssl4eo.archive.statistics import Statistics
 from ssl4eo.contract import Contract
 from ssl4eo.errors import ArchiveInvalid, DataMissing, Ssl4eoError
 
@@ -28,6 +29,8 @@ class Metadata:
     layout: Layout
     contracts: Mapping[str, Contract | None]
     """By modality; None where images contain different offsets."""
+    statistics: Mapping[str, Statistics | None]
+    """By modality, None where they were not measured."""
     facts: Mapping[str, str]
     files: Mapping[str, Digest]
     """Checksums of all files but the shards."""
@@ -44,10 +47,11 @@ def load_metadata(path: Path) -> Metadata:
     layout, facts = _layout(path, root)
     files = checksums.load(path)
     documents = {name: _json(path, name) for name in layout.documents({key: {} for key in layout.bands}, {})}
-    contracts = {name: _contract(path, name, documents[f"{name}/zarr.json"]) for name in layout.bands}
+    contracts = {name: _contract(path, name, layout, documents[f"{name}/zarr.json"]) for name in layout.bands}
     _compare(path, layout, documents)
     _check_files(path, layout, documents, files)
-    return Metadata(layout, contracts, facts, files)
+    figures = {name: _statistics(path, name, documents[f"{name}/zarr.json"]) for name in layout.bands}
+    return Metadata(layout, contracts, figures, facts, files)
 
 
 def read_layout(path: Path) -> Layout:
@@ -104,24 +108,35 @@ def _layout(path: Path, root: Mapping[str, Any]) -> tuple[Layout, dict[str, str]
         return Layout(Spec.from_json(about), num_locations), facts
     except (Ssl4eoError, KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise _invalid(path, f"the root attributes of {path} are wrong: {reason}", "those of format 1") from error
+        raise _invalid(path, f"the root attributes of {path} are wrong: {reason}", "those of format 2") from error
 
 
-def _contract(path: Path, name: str, document: Mapping[str, Any]) -> Contract | None:
+def _contract(path: Path, name: str, layout: Layout, document: Mapping[str, Any]) -> Contract | None:
     try:
         data = dict(document["attributes"]["contract"])
         differ = data["offset"] is None
         contract = Contract.from_json({**data, "offset": 0} if differ else data)
-        if contract.modality != name:
-            raise ValueError(f"it is for {contract.modality}")
+        expected = layout.spec.form(name).contract(contract.offset)
+        if contract != expected:
+            raise ValueError(f"it says {contract}, the root {expected}")
     except (Ssl4eoError, KeyError, TypeError, ValueError) as error:
         raise _invalid(path, f"the contract of {name} in {path} is wrong: {error}", f"a contract for {name}") from error
     return None if differ else contract
 
 
+def _statistics(path: Path, name: str, document: Mapping[str, Any]) -> Statistics | None:
+    try:
+        data = document["attributes"]["statistics"]
+        return None if data is None else Statistics.from_json(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _invalid(
+            path, f"the statistics of {name} in {path} are wrong: {error}", "figures for each band"
+        ) from error
+
+
 def _compare(path: Path, layout: Layout, documents: Mapping[str, Mapping[str, Any]]) -> None:
-    contracts = {name: documents[f"{name}/zarr.json"]["attributes"]["contract"] for name in layout.bands}
-    expected = layout.documents(contracts, {})
+    about = {name: documents[f"{name}/zarr.json"]["attributes"] for name in layout.bands}
+    expected = layout.documents(about, {})
     for name, wanted in expected.items():
         if name == ROOT:
             continue

@@ -21,10 +21,12 @@ from ssl4eo.archive.layout import LOCATIONS, SKIPPED, from_seconds, images_table
 from ssl4eo.archive.metadata import Metadata, load_metadata
 from ssl4eo.archive.records import RESERVED
 from ssl4eo.archive.shards import Shards
+from ssl4eo.archive.statistics import Statistics
 from ssl4eo.contract import Contract
 from ssl4eo.errors import ContractMismatch, LocationMissing, ShardCorrupt, unknown_name
 from ssl4eo.files import read_jsonl
-from ssl4eo.sample import Image, Location, Provenance
+from ssl4eo.form import Form
+from ssl4eo.sample import Image, Location, Provenance, Sample
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -70,13 +72,34 @@ class Archive:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of every patch on the 10 m grid [px]."""
+        """Height and width of every patch on the finest grid [px]."""
         return self._layout.spec.shape
 
     @property
-    def masks(self) -> tuple[str, ...]:
-        """Names of the masks that every location has."""
+    def masks(self) -> Mapping[str, bool]:
+        """By name the masks that every location has: True where each season has its own."""
         return self._layout.spec.masks
+
+    @property
+    def profile(self) -> str:
+        """Name of the compression profile."""
+        return self._layout.spec.profile
+
+    def form(self, modality: str) -> Form:
+        """Give grids, type and 8-bit rule of a modality's pixels.
+
+        Raises:
+            UnknownName: the archive has no such modality.
+        """
+        return self._layout.spec.form(self._known(modality))
+
+    def statistics(self, modality: str) -> Statistics | None:
+        """Give the figures of all pixels as measured when the archive was written, None where they were not.
+
+        Raises:
+            UnknownName: the archive has no such modality.
+        """
+        return self._metadata.statistics[self._known(modality)]
 
     @property
     def provenance(self) -> Provenance:
@@ -200,6 +223,8 @@ class Archive:
             transform=None if transform is None else tuple(transform),
             baseline=row["baseline"],
             offset=row["offset"],
+            kept=self.form(modality),
+            valid=row["valid"],
         )
 
     def read_pixels(
@@ -227,18 +252,48 @@ class Archive:
                 raise unknown_name(f"{modality} resolution", resolution, [str(r) for r in arrays])
         return {r: self._chunk(arrays[r], modality, index, season) for r in wanted}
 
-    def mask(self, name: str, *, location: str | int) -> NDArray[np.uint8]:
-        """Read one mask: uint8 (y, x) on the 10 m grid.
+    def mask(self, name: str, *, location: str | int, season: int = 0) -> NDArray[np.uint8]:
+        """Read one mask: uint8 (y, x) on the finest grid.
+
+        Args:
+            name: one of `masks`.
+            location: id or index.
+            season: whose mask, where each season has its own.
 
         Raises:
             UnknownName: the archive has no such mask.
-            LocationMissing: it has no such location.
+            LocationMissing: it has no such location or season.
             ShardCorrupt: stored bytes are missing or fail their checksum.
         """
         if name not in self._layout.masks:
             raise unknown_name("mask", name, self.masks)
         array = self._layout.masks[name]
-        return self._chunk(array, f"mask {name}", self.index_of(location), 0).astype(np.uint8, copy=False)
+        self._check_range("season of this mask", season, array.chunks_per_location)
+        return self._chunk(array, f"mask {name}", self.index_of(location), season).astype(np.uint8, copy=False)
+
+    def sample(self, location: str | int) -> Sample:
+        """Read all that the archive holds of one location.
+
+        Raises:
+            LocationMissing: the archive holds no such location.
+            ShardCorrupt: stored bytes are missing or fail their checksum.
+        """
+        index = self.index_of(location)
+        seasons = range(self.num_seasons)
+        row = self.locations.iloc[index]
+        labels = {name: _plain(row[name]) for name in self.columns}
+        masks = {
+            name: np.stack([self.mask(name, location=index, season=s) for s in seasons])
+            if seasonal
+            else self.mask(name, location=index)
+            for name, seasonal in self.masks.items()
+        }
+        return Sample(
+            self.location(index),
+            {m: tuple(self.read(m, location=index, season=s) for s in seasons) for m in self.modalities},
+            labels={name: value for name, value in labels.items() if value is not None},
+            masks=masks,
+        )
 
     def location(self, location: str | int) -> Location:
         """Give one location with its coordinates."""
@@ -296,6 +351,12 @@ class Archive:
         array = self._layout.times[modality]
         parts = [codecs.decode_chunk(self._table(name).read_bytes(), array.chunk, "int64") for name in array.files]
         return np.concatenate(parts)[: len(self)].astype(np.int64, copy=False)
+
+
+def _plain(value: Any) -> int | float | str | None:
+    """Turn a cell of the location table into a label, None where it is empty."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return None if plain is None or plain != plain else plain  # noqa: PLR0124 - NaN
 
 
 def open_archive(path: Path | str) -> Archive:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,13 @@ def check_sample(sample: Sample, spec: Spec) -> None:
     Raises:
         SampleInvalid: other modalities, seasons, size or masks.
     """
+    forms = {form.modality: replace(form, step=None) for form in spec.forms}
     rows = (
         ("modalities", sorted(sample.images), sorted(spec.modalities)),
+        ("forms", {form.modality: form for form in sample.forms}, forms),
         ("seasons", sample.num_seasons, spec.num_seasons),
         ("shape", sample.shape, spec.shape),
-        ("masks", sorted(sample.masks), sorted(spec.masks)),
+        ("masks", {name: mask.ndim == 3 for name, mask in sample.masks.items()}, dict(spec.masks)),
     )
     for what, found, expected in rows:
         if found != expected:
@@ -93,4 +96,5 @@ def image_record(image: Image) -> dict[str, Any]:
         "offset": image.offset,
         "crs": image.crs,
         "transform": None if image.transform is None else [float(v) for v in image.transform],
+        "valid": image.valid,
     }

@@ -31,6 +31,7 @@ IMAGE_SCHEMA = pa.schema(
         pa.field("offset", pa.int32(), nullable=False),
         pa.field("crs", pa.string(), nullable=False),
         pa.field("transform", pa.list_(pa.float64())),
+        pa.field("valid", pa.bool_(), nullable=False),
     ]
 )
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing an archive: samples in, one at a time; whole shards out; the final name at the very end.
+"""Writing an archive: samples or segments in, in order; whole shards out; the final name at the very end.
 
-Chunks are compressed as samples come and a shard is written when 64 are there, so at most one shard is in memory.
-A writer that died, by `kill -9` too, is followed by one that opens the same target with the same spec: `done_ids`
-are stored, everything after them is to be appended again.
+Samples come one at a time through `append`, or as segments that other processes have encoded through `absorb`.
+A shard is joined when 64 locations are there. A writer that died, by `kill -9` too, is followed by one that opens the
+same target with the same spec: it goes on after the last whole shard and the whole segments behind it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import contextlib
 import datetime as dt
 import errno
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import TracebackType
@@ -23,23 +24,25 @@ from numpy.typing import NDArray
 
 import ssl4eo
 from ssl4eo.archive import checksums, codecs, tables
-from ssl4eo.archive.arrays import NO_TIME, SHARD_LOCATIONS
+from ssl4eo.archive.arrays import NO_TIME, SHARD_LOCATIONS, TIME_PROFILE
 from ssl4eo.archive.journal import Journal
 from ssl4eo.archive.layout import LOCATIONS, SKIPPED, Layout, Spec, images_table
-from ssl4eo.archive.records import check_sample, image_record, location_record, merge_kinds
-from ssl4eo.contract import stored
+from ssl4eo.archive.records import merge_kinds
+from ssl4eo.archive.segment import Segment, SegmentWriter, copy_rows, load_segment, take_file
+from ssl4eo.archive.statistics import Run, Statistics, measure
 from ssl4eo.errors import DataMissing, SampleInvalid, Ssl4eoError, WriteFailed
 from ssl4eo.files import atomic_path, exclusive, require_absent, write_json, write_text
+from ssl4eo.form import Form
 from ssl4eo.sample import Provenance, Sample
 
 
 class ArchiveWriter:
     """A context in which samples are appended; `finish` makes the archive.
 
-    Left without `finish`, the finished shards stay in `<path>.partial` and the next writer goes on from there.
+    Left without `finish`, what is whole stays in `<path>.partial` and the next writer goes on from there.
 
     Raises:
-        TargetExists: `path` exists, or its partial is of another spec.
+        TargetExists: `path` exists, or its partial is of another spec or plan.
         Busy: another writer is at work on `path`.
         ConfigInvalid, UnknownName, SampleInvalid: the spec cannot be laid out.
         WriteFailed: the disk is full or refuses.
@@ -49,54 +52,101 @@ class ArchiveWriter:
         self,
         path: Path | str,
         *,
-        modalities: Sequence[str],
+        forms: Sequence[Form],
         num_seasons: int,
         shape: tuple[int, int],
         provenance: Provenance,
-        masks: Sequence[str] = (),
+        masks: Mapping[str, bool] | None = None,
+        profile: str = "default",
+        plan: Mapping[str, Any] | None = None,
     ) -> None:
+        """Describe the archive.
+
+        Args:
+            path: of the archive to be.
+            forms: one a modality.
+            num_seasons: dates of every location.
+            shape: height and width on the finest grid [px].
+            provenance: where the pixels come from.
+            masks: by name whether each season has its own.
+            profile: of the compression.
+            plan: plain values that a writer must share with the one that it follows, such as a hash of all ids.
+        """
         self.path = Path(path)
-        self.spec = Spec(tuple(modalities), num_seasons, (shape[0], shape[1]), tuple(masks), provenance)
-        self._layout = Layout(self.spec, 0)
+        self.spec = Spec(
+            tuple(forms), num_seasons, (shape[0], shape[1]), dict(masks or {}), provenance, profile=profile
+        )
+        self.layout = Layout(self.spec, 0)
+        self.num_resumed = 0
+        self._plan = dict(plan or {})
         self._journal = Journal(self.path)
         self._stack = contextlib.ExitStack()
         self._facts: dict[str, Any] = {}
         self._done: dict[str, None] = {}
         self._kinds: dict[str, str] = {}
         self._skipped: dict[str, str] = {}
-        self._pending: list[_Encoded] = []
+        self._queue: deque[Segment] = deque()
+        self._segment = 0
+        self._row = 0
+        self._cursor: Mapping[str, Any] | None = None
         self._num_shards = 0
+        self._open: SegmentWriter | None = None
         self._is_open = False
 
     def __enter__(self) -> Self:
         """Take the lock and find where to go on."""
-        with contextlib.ExitStack() as stack, _writing(self.path):
+        with contextlib.ExitStack() as stack, writing(self.path):
             require_absent(self.path, "archive")
             stack.enter_context(exclusive(self._journal.lock))
             require_absent(self.path, "archive")
             created = dt.datetime.now(dt.UTC).replace(microsecond=0).isoformat()
-            self._facts = self._journal.open(
-                self.spec.to_json(), {"created": created, "software": f"ssl4eo {ssl4eo.__version__}"}
-            )
+            facts = {"created": created, "software": f"ssl4eo {ssl4eo.__version__}"}
+            self._facts = self._journal.open({**self.spec.to_json(), **self._plan}, facts)
             for row in self._journal.rows():
-                self._note(row["locations"])
+                self._note(row)
             self._stack = stack.pop_all()
         self._is_open = True
+        self._resume_segments()
+        self.num_resumed = len(self.done_ids)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release the lock; keep the partial only if it holds a finished shard."""
+        """Release the lock; keep the partial only if it holds something whole."""
         self._is_open = False
-        with self._stack, contextlib.suppress(FileNotFoundError):
-            if self._num_shards == 0:
+        with self._stack, contextlib.suppress(OSError):
+            if self._open is not None:
+                self._open.__exit__(kind, error, trace)
+            if self._num_shards == 0 and not self._queue:
                 self._journal.discard()
+
+    @property
+    def work(self) -> Path:
+        """The folder that holds what is not yet an archive; workers put segments there."""
+        return self._journal.folder
+
+    @property
+    def next_segment(self) -> int:
+        """Number of the segment to be absorbed next."""
+        return self._segment + len(self._queue)
+
+    @property
+    def cursor(self) -> Mapping[str, Any] | None:
+        """Where a source that is read in sequence goes on."""
+        return self._queue[-1].cursor if self._queue else self._cursor
 
     @property
     def done_ids(self) -> AbstractSet[str]:
         """Ids that are stored or waiting for their shard to fill."""
-        return self._done.keys() | {encoded.record["id"] for encoded in self._pending}
+        waiting = {str(row.location["id"]) for row in self._waiting()}
+        return self._done.keys() | waiting | set(self._open.ids if self._open is not None else ())
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """By id why a location was left out."""
+        waiting = {location: reason for segment in self._queue for location, reason in segment.skipped}
+        return {**self._skipped, **waiting}
 
     def append(self, sample: Sample) -> None:
         """Add a sample.
@@ -105,25 +155,64 @@ class ArchiveWriter:
             SampleInvalid: it is not what the archive is made of, or its id is there already.
             WriteFailed: the disk is full or refuses; finished shards are kept.
         """
-        self._require_open()
-        check_sample(sample, self.spec)
-        encoded = _Encoded(sample, self._layout)
         location = sample.location.id
-        if location in self._done or any(location == other.record["id"] for other in self._pending):
-            raise SampleInvalid(f"location {location} comes twice", expected="each id once", location=location)
-        kinds = merge_kinds(self._kinds, encoded.record)
-        self._flush_full()  # only after a write failed and was mended
-        self._kinds = kinds
-        self._pending.append(encoded)
-        self._skipped.pop(location, None)
-        self._flush_full()
+        if location in self.done_ids:
+            raise _twice(location)
+        with writing(self.path):
+            segment = self._open_segment()
+            if len(segment) == SHARD_LOCATIONS:  # only after a write failed and was mended
+                segment = self._close_segment()
+            segment.append(sample)
+            if len(segment) == SHARD_LOCATIONS:
+                self._close_segment()
 
     def skip(self, location: str, reason: str) -> None:
         """Note in the archive that a location of the source was left out."""
-        self._skipped[location] = reason
+        with writing(self.path):
+            self._open_segment().skip(location, reason)
 
-    def finish(self) -> None:
+    def _open_segment(self) -> SegmentWriter:
+        self._require_open()
+        if self._open is None:
+            self._open = SegmentWriter(self.work, self.next_segment, self.layout).__enter__()
+        return self._open
+
+    def _close_segment(self) -> SegmentWriter:
+        """Finish the open segment, take it in, and give a new one."""
+        assert self._open is not None, "there is an open segment"
+        segment = self._open.finish()
+        self._open = None
+        self.absorb(segment)
+        return self._open_segment()
+
+    def absorb(self, segment: Segment) -> None:
+        """Take in the next segment, in order.
+
+        Raises:
+            SampleInvalid: an id is there already, or labels are of another type than before.
+            WriteFailed: the disk is full or refuses; finished shards are kept.
+        """
+        self._require_open()
+        assert segment.folder.name == f"{self.next_segment:08d}", "segments come in order"
+        known = self.done_ids
+        for row in segment.rows:
+            if row.location["id"] in known:
+                raise _twice(str(row.location["id"]))
+            self._kinds = merge_kinds(self._kinds, row.location)
+        self._queue.append(segment)
+        while len(self._waiting()) >= SHARD_LOCATIONS:
+            self._flush(SHARD_LOCATIONS)
+
+    def _resume_segments(self) -> None:
+        while (segment := load_segment(self.work, self.next_segment)) is not None:
+            self.absorb(segment)
+
+    def finish(self, *, statistics: bool = True, run: Run = map) -> None:
         """Write what is waiting, the tables and the metadata; give the archive its name.
+
+        Args:
+            statistics: measure all pixels and keep the figures in the archive.
+            run: applies the measurement to shards, in order.
 
         Raises:
             DataMissing: no sample was stored.
@@ -131,88 +220,118 @@ class ArchiveWriter:
             TargetExists: something stands at the target; it is untouched.
         """
         self._require_open()
-        if self._pending:
-            self._flush()
-        if not self._done:
-            raise DataMissing(f"no sample was stored in {self.path}", expected="one or more")
-        with _writing(self.path):
-            files = _write_facts(self._journal, Layout(self.spec, len(self._done)), self._facts, self._kinds)
-            rows = ({"location": name, "reason": reason} for name, reason in self._skipped.items())
-            write_text(
-                self._journal.archive / SKIPPED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            )
-            checksums.write(self._journal.archive, [*files, SKIPPED])
-            self._journal.publish()
+        with writing(self.path):
+            if self._open is not None and not self._open.is_empty:
+                self._close_segment()
+            skipped = self.skipped
+            if self._waiting():
+                self._flush(len(self._waiting()))
+            if not self._done:
+                raise DataMissing(f"no sample was stored in {self.path}", expected="one or more")
+            layout = Layout(self.spec, len(self._done))
+            figures = measure(self._journal.archive, layout, run=run) if statistics else {}
+            self._publish(layout, figures, skipped)
         self._is_open = False
+
+    def _publish(self, layout: Layout, figures: Mapping[str, Statistics], skipped: Mapping[str, str]) -> None:
+        files = _write_facts(self._journal, layout, self._facts, self._kinds, figures)
+        rows = ({"location": name, "reason": reason} for name, reason in skipped.items() if name not in self._done)
+        write_text(self._journal.archive / SKIPPED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        checksums.write(self._journal.archive, [*files, SKIPPED])
+        self._journal.publish()
 
     def _require_open(self) -> None:
         assert self._is_open, "an ArchiveWriter is used inside its `with` block, before finish()"
 
-    def _note(self, records: Sequence[dict[str, Any]]) -> None:
-        for record in records:
+    def _note(self, line: Mapping[str, Any]) -> None:
+        for record in line["locations"]:
             self._done[record["id"]] = None
             self._kinds = merge_kinds(self._kinds, record)
+        self._skipped.update(dict(line["skipped"]))
+        self._segment, self._row, self._cursor = line["segment"], line["row"], line["cursor"]
         self._num_shards += 1
 
-    def _flush_full(self) -> None:
-        if len(self._pending) == SHARD_LOCATIONS:
-            self._flush()
+    def _waiting(self) -> list[Any]:
+        """Rows that are in no shard yet."""
+        rows = [row for segment in self._queue for row in segment.rows]
+        return rows[self._row :]
 
-    def _flush(self) -> None:
+    def _flush(self, count: int) -> None:
+        """Join the next rows to a shard; segments that are used up go, but those of the last, short one."""
+        parts, used, row = self._take(count)
+        rows = [segment.rows[i] for segment, chosen in parts for i in chosen]
         files: dict[str, int] = {}
-        with _writing(self.path):
-            for array in self._layout.sharded:
+        is_full = count == SHARD_LOCATIONS
+        whole = parts[0][0] if len(parts) == 1 and is_full and len(parts[0][0].rows) == count else None
+        with writing(self.path):
+            for array in self.layout.sharded:
                 name = array.file(self._num_shards)
-                chunks = [chunk for encoded in self._pending for chunk in encoded.chunks[array.path]]
-                files[name] = _write_shard(self._journal.archive / name, chunks, array.slots)
-            records = [encoded.record for encoded in self._pending]
-            images = {m: [encoded.images[m] for encoded in self._pending] for m in self.spec.modalities}
-            self._journal.append(
-                {"shard": self._num_shards, "locations": records, "images": images, "files": files},
-            )
-        self._note(records)
-        self._pending = []
+                with atomic_path(self._journal.archive / name) as partial:
+                    join = take_file if whole is not None else copy_rows
+                    files[name] = join(whole if whole is not None else parts, array.path, partial, array.slots)  # type: ignore[arg-type]
+            line = {
+                "shard": self._num_shards,
+                "locations": [row.location for row in rows],
+                "images": {m: [row.images[m] for row in rows] for m in self.spec.modalities},
+                "files": files,
+                "skipped": [pair for segment in used for pair in segment.skipped],
+                "segment": self._segment + len(used),
+                "row": row,
+                "cursor": used[-1].cursor if used else self._cursor,
+            }
+            self._journal.append(line)
+        self._note(json.loads(json.dumps(line)))
+        for segment in used:
+            self._queue.popleft()
+            if is_full:
+                segment.remove()
+
+    def _take(self, count: int) -> tuple[list[tuple[Segment, range]], list[Segment], int]:
+        """Choose the next rows: (segment, rows) in order, the segments used up, the next row of the first left."""
+        parts: list[tuple[Segment, range]] = []
+        used: list[Segment] = []
+        start = self._row
+        for segment in self._queue:
+            rows = range(start, min(len(segment.rows), start + count))
+            if rows:
+                parts.append((segment, rows))
+            count -= len(rows)
+            if rows.stop < len(segment.rows):
+                return parts, used, rows.stop
+            used.append(segment)
+            start = 0
+            if not count:
+                break
+        return parts, used, 0
 
 
-class _Encoded:
-    """A sample as it goes to disk."""
-
-    def __init__(self, sample: Sample, layout: Layout) -> None:
-        self.record = location_record(sample)
-        self.images = {m: [image_record(image) for image in sample.images[m]] for m in layout.spec.modalities}
-        self.chunks = {
-            array.path: [codecs.encode_chunk(image.pixels[r]) for image in sample.images[m]]
-            for m, groups in layout.bands.items()
-            for r, array in groups.items()
-        }
-        for name, array in layout.masks.items():
-            self.chunks[array.path] = [codecs.encode_chunk(sample.masks[name])]
+def _twice(location: str) -> SampleInvalid:
+    return SampleInvalid(f"location {location} comes twice", expected="each id once", location=location)
 
 
-def _write_shard(path: Path, chunks: Sequence[bytes], slots: int) -> int:
-    with atomic_path(path) as partial, partial.open("wb") as stream:
-        for chunk in chunks:
-            stream.write(chunk)
-        stream.write(codecs.encode_index([len(chunk) for chunk in chunks], slots))
-        return stream.tell()
-
-
-def _write_facts(journal: Journal, layout: Layout, facts: dict[str, Any], kinds: dict[str, str]) -> list[str]:
+def _write_facts(
+    journal: Journal,
+    layout: Layout,
+    facts: dict[str, Any],
+    kinds: dict[str, str],
+    figures: Mapping[str, Statistics],
+) -> list[str]:
     """Write everything but the shards; give the files' names below the archive."""
     archive = journal.archive
     names = list(layout.tables)
     records = (record for row in journal.rows() for record in row["locations"])
     tables.write_locations(archive / LOCATIONS, records, kinds)
-    contracts: dict[str, dict[str, Any]] = {}
+    about: dict[str, dict[str, Any]] = {}
     for modality in layout.spec.modalities:
         tables.write_images(archive / images_table(modality), _images(journal, modality), layout.spec.num_seasons)
         times, offsets = _gather(journal, modality, layout)
         names += _write_times(archive, layout, modality, times)
-        contracts[modality] = {
-            **stored(modality, offset=min(offsets)).to_json(),
-            "offset": min(offsets) if len(offsets) == 1 else None,
+        contract = layout.spec.form(modality).contract(offset=min(offsets)).to_json()
+        about[modality] = {
+            "contract": {**contract, "offset": min(offsets) if len(offsets) == 1 else None},
+            "statistics": figures[modality].to_json() if modality in figures else None,
         }
-    for name, document in layout.documents(contracts, facts).items():
+    for name, document in layout.documents(about, facts).items():
         write_json(archive / name, document)
         names.append(name)
     return names
@@ -241,12 +360,12 @@ def _write_times(archive: Path, layout: Layout, modality: str, times: NDArray[np
         chunk = np.full(array.chunk, NO_TIME, np.int64)
         chunk[: len(part)] = part
         with atomic_path(archive / name) as partial:
-            partial.write_bytes(codecs.encode_chunk(chunk))
+            partial.write_bytes(codecs.encode_chunk(chunk, TIME_PROFILE))
     return array.files
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Generator[None]:
+def writing(path: Path) -> Generator[None]:
     """Turn what the system says of a failed write into an error with a remedy."""
     try:
         yield

@@ -103,7 +103,7 @@ class Backbone(nn.Module):
             ContractMismatch: no contract was given, or it cannot be converted into this network's.
         """
         if isinstance(images, Image):
-            view = Renderer(images.contract)(images.pixels, self.image_size, PLAIN)
+            view = Renderer(images.contract, images.form)(images.pixels, self.image_size, PLAIN)
             return self.embed(view[None], images.contract)[0]
         if contract is None:
             raise ContractMismatch(

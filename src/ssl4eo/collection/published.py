@@ -25,6 +25,7 @@ from ssl4eo.collection.geotiff import Band, centre, read_band
 from ssl4eo.collection.source import Provenance
 from ssl4eo.contract import offset_of_baseline
 from ssl4eo.errors import ConfigInvalid, DataMissing, LocationMissing, SourceInvalid, unknown_name
+from ssl4eo.form import Form
 from ssl4eo.grid import BASE_RESOLUTION, size_at
 from ssl4eo.sample import Image, Location, Sample
 from ssl4eo.sensors import MODALITIES, PATCH_SIZE_M, modality, published_band
@@ -95,6 +96,16 @@ class RawLayout:
             licence="that of the source: CC-BY-4.0 for SSL4EO-S12 as published; contains Copernicus Sentinel data",
             details={"root": self.root.absolute().name},
         )
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """The native form of each modality."""
+        return tuple(Form.native(name) for name in self.modalities)
+
+    @property
+    def masks(self) -> Mapping[str, bool]:
+        """None."""
+        return {}
 
     @property
     def num_seasons(self) -> int:

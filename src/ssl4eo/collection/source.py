@@ -6,16 +6,18 @@ Random access by id is all that resuming, parallel packing and retrying need.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard
 
+from ssl4eo.form import Form
 from ssl4eo.sample import Provenance, Sample
 
-__all__ = ["Provenance", "Source"]
+__all__ = ["AnySource", "Parcel", "Provenance", "Source", "StreamSource", "is_stream"]
 
 
-class Source(Protocol):
-    """A collection of locations whose samples can be read one by one."""
+class Described(Protocol):
+    """What a source of samples says of all of them."""
 
     @property
     def provenance(self) -> Provenance:
@@ -23,8 +25,13 @@ class Source(Protocol):
         ...
 
     @property
-    def modalities(self) -> tuple[str, ...]:
-        """Modalities that every sample has."""
+    def forms(self) -> tuple[Form, ...]:
+        """Form of each modality; every sample has all of them."""
+        ...
+
+    @property
+    def masks(self) -> Mapping[str, bool]:
+        """By name the masks that every sample has: True where each season has its own."""
         ...
 
     @property
@@ -34,8 +41,12 @@ class Source(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of every patch on the 10 m grid [px]."""
+        """Height and width of every patch on the finest grid [px]."""
         ...
+
+
+class Source(Described, Protocol):
+    """A collection of locations whose samples can be read one by one."""
 
     def ids(self) -> Sequence[str]:
         """List the location ids in the source's order, without reading pixels."""
@@ -50,3 +61,46 @@ class Source(Protocol):
             LocationMissing: no such id.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """The raw bytes of one location, as a stream hands them out."""
+
+    location: str
+    payload: Any
+    """Whatever `StreamSource.read` makes a sample of; goes to worker processes."""
+    cursor: Mapping[str, Any]
+    """Plain values: where to go on after this location."""
+
+
+class StreamSource(Described, Protocol):
+    """A collection that can only be read from front to back, such as an archive file that is being downloaded.
+
+    Finding the parcels is one process's work; making samples of them is done in parallel.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Name that stays the same as long as the stream does: its files, sizes and checksums."""
+        ...
+
+    def parcels(self, cursor: Mapping[str, Any] | None) -> Iterator[Parcel]:
+        """Give the locations in order, from the start or from a cursor of an earlier run."""
+        ...
+
+    def open(self, parcel: Parcel) -> Sample:
+        """Make the sample of a parcel; needs no open file of the stream.
+
+        Raises:
+            SourceInvalid, SampleInvalid: as `Source.read`.
+        """
+        ...
+
+
+AnySource = Source | StreamSource
+
+
+def is_stream(source: AnySource) -> TypeGuard[StreamSource]:
+    """Say whether a source can only be read from front to back."""
+    return hasattr(type(source), "parcels")

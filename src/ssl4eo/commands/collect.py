@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssl4eo.commands.pack import show
-from ssl4eo.packing import pack as pack_source
+from ssl4eo.packing.pack import pack as pack_source
 from ssl4eo.progress import progress_bar
 
 

@@ -49,6 +49,7 @@ def describe(archive: Archive) -> dict[str, Any]:
         "shape": list(archive.shape),
         "modalities": {name: _modality(archive, name) for name in archive.modalities},
         "masks": list(archive.masks),
+        "profile": archive.profile,
         "columns": list(archive.columns),
         "bytes": sum(file.stat().st_size for file in archive.path.rglob("*") if file.is_file()),
         "skipped": [dict(row) for row in archive.skipped],
@@ -60,17 +61,20 @@ def _modality(archive: Archive, name: str) -> dict[str, Any]:
     folder = archive.path / name
     stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     raw = len(archive) * archive.num_seasons * archive.bytes_per_image(name)
-    times = archive.times(name)
+    times, form = archive.times(name), archive.form(name)
     known = times[~np.isnat(times)]
     try:
         offset: int | None = archive.contract(name).offset
     except ContractMismatch:  # None says so: it differs from image to image
         offset = None
     return {
-        "bands": list(modality(name).bands),
+        "bands": list(form.bands),
+        "grids": list(form.resolutions),
         "unit": modality(name).unit,
+        "scaling": form.scaling,
+        "step": form.step,
         "offset": offset,
-        "dtype": modality(name).dtype,
+        "dtype": form.dtype,
         "bytes": stored,
         "ratio": round(stored / raw, 4),
         "first": str(known.min()) if known.size else None,

@@ -11,36 +11,64 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
-from ssl4eo.packing import PackReport, open_source
-from ssl4eo.packing import pack as pack_source
+from ssl4eo.packing.layouts import open_source
+from ssl4eo.packing.pack import PackReport
+from ssl4eo.packing.pack import pack as pack_source
 from ssl4eo.progress import progress_bar
 
 
-def run(
-    src: Path,
+def run(  # noqa: PLR0913 - each is an option of the command line
+    src: list[Path],
     out: Path,
     *,
-    layout: Literal["auto", "raw"] = "auto",
+    layout: str = "auto",
     num_seasons: int | None = None,
+    modalities: list[str] | None = None,
     errors: Literal["skip", "raise"] = "skip",
+    nodata: Literal["skip", "flag"] = "skip",
+    profile: Literal["fast", "default", "compact"] = "default",
+    s1_step: float | None = None,
+    workers: int = 1,
+    dask: str | None = None,
+    statistics: bool = True,
     json: bool = False,
 ) -> int:
-    """Pack a folder of images into an archive; run again after an interruption and it goes on.
+    """Pack images into an archive; run again after an interruption and it goes on.
 
     Args:
-        src: folder of images, for the raw layout the one that holds s1, s2c, s2a
+        src: images, in any layout that is known (`ssl4eo pack --layout help .` lists them); often one folder
         out: archive to make; it must not exist yet and appears when it is whole
-        layout: how the folder is laid out; auto looks
+        layout: how the images are laid out; auto looks
         num_seasons: dates a location must have; without it the most common number
+        modalities: products to pack, such as S1GRD S2L1C; without it all there are
         errors: what a broken location does; skip leaves it out and notes why in the archive, raise stops
+        nodata: what a location with unobserved pixels does (Sentinel-1 of 0 dB, empty images); skip leaves it out,
+            flag keeps it and marks its image as not valid
+        profile: how hard to compress; all are lossless
+        s1_step: round Sentinel-1 to multiples of this power of two [dB], such as 0.015625; the error is at most half
+            of it. Without it every bit is kept
+        workers: processes to work in
+        dask: address of a Dask scheduler that shares this disk, or `local`
+        statistics: measure all pixels and keep mean, deviation, quantiles and histogram in the archive
         json: print the result as JSON
 
     Returns:
         Exit status 0.
     """
-    source = open_source(src, layout=layout, num_seasons=num_seasons)
-    with progress_bar(f"packing {src}") as progress:
-        report = pack_source(source, out, errors=errors, progress=progress)
+    source = open_source(*src, layout=layout, num_seasons=num_seasons, modalities=modalities)
+    with progress_bar(f"packing {src[0]}") as progress:
+        report = pack_source(
+            source,
+            out,
+            errors=errors,
+            nodata=nodata,
+            profile=profile,
+            s1_step=s1_step,
+            workers=workers,
+            dask=dask,
+            statistics=statistics,
+            progress=progress,
+        )
     show(report, json=json)
     return 0
 

@@ -78,7 +78,7 @@ def evaluating(module: nn.Module) -> Generator[None]:
 
 def _batches(part: LabelledPixels, size: int, batch_size: int) -> Iterator[tuple[int, Tensor]]:
     """Yield (position of the first item, views (B, C, S, S) in the source's dtype)."""
-    render = Renderer(part.source.contract)
+    render = Renderer(part.source.contract, part.source.form)
     for start in range(0, len(part), batch_size):
         stop = min(start + batch_size, len(part))
         with one_blas_thread():

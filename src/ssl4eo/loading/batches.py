@@ -66,7 +66,7 @@ class ViewDataset(Dataset[Batch]):
         self._source, self._views, self._seed = source, tuple(views), seed
         self._pairing: Pairing = pairing
         self._num_bands = contract.num_bands
-        self._render = Renderer(contract)
+        self._render = Renderer(contract, source.form)
 
     def __getitems__(self, items: list[Item]) -> Batch:
         """Make one batch in one call."""

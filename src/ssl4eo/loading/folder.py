@@ -22,6 +22,7 @@ from sklearn.model_selection import train_test_split
 
 from ssl4eo.contract import Contract, stored
 from ssl4eo.errors import DataMissing, SourceInvalid, unknown_name
+from ssl4eo.form import Form
 from ssl4eo.grid import BASE_RESOLUTION
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -129,6 +130,7 @@ class FolderPixels:
         self.folder = folder
         self.indices = np.arange(len(folder.paths)) if indices is None else indices
         self.contract: Contract = stored("S2RGB")
+        self.form = Form.native("S2RGB")
         self._shape = folder.read(int(self.indices[0])).shape
 
     @property

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ssl4eo.archive.layout import CHECKSUMS
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import Contract
+from ssl4eo.form import Form
 
 
 class PixelSource(Protocol):
@@ -36,6 +37,11 @@ class PixelSource(Protocol):
     @property
     def contract(self) -> Contract:
         """What the values mean."""
+        ...
+
+    @property
+    def form(self) -> Form:
+        """Grids and type of the pixels."""
         ...
 
     @property
@@ -88,6 +94,11 @@ class ArchivePixels:
     def synthetic(self) -> bool:
         """Say whether no satellite saw the pixels."""
         return self.archive.provenance.synthetic
+
+    @property
+    def form(self) -> Form:
+        """Grids and type of the archive's pixels."""
+        return self.archive.form(self._modality)
 
     @property
     def identity(self) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ssl4eo.contract import Contract
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.sensors import modality
+from ssl4eo.form import Form
 from ssl4eo.views.crop import WHOLE, Window, check_scale, random_window
 from ssl4eo.views.photometric import PhotometricConfig
 from ssl4eo.views.resample import axis_matrix, resample
@@ -103,15 +103,20 @@ def draw_geometry(rng: np.random.Generator, config: ViewConfig) -> Geometry:
 class Renderer:
     """Renders views of one kind of source: native groups in, (band, S, S) in the contract's order out."""
 
-    def __init__(self, contract: Contract) -> None:
-        """Work out once which rows of which group make the contract's channels."""
-        groups = modality(contract.modality).groups
+    def __init__(self, contract: Contract, form: Form | None = None) -> None:
+        """Work out once which rows of which group make the contract's channels.
+
+        Args:
+            contract: its bands are rendered, in its order.
+            form: of the pixels to come, None for the native form of the contract's modality.
+        """
+        form = Form.native(contract.modality) if form is None else form
         self._picks = {
-            resolution: [bands.index(b) for b in contract.bands if b in bands] for resolution, bands in groups.items()
+            resolution: [bands.index(b) for b in contract.bands if b in bands] for resolution, bands in form.groups
         }
-        stacked = [b for bands in groups.values() for b in contract.bands if b in bands]
+        stacked = [b for _, bands in form.groups for b in contract.bands if b in bands]
         self._order = [stacked.index(b) for b in contract.bands]
-        self._dtype = np.dtype(modality(contract.modality).dtype)
+        self._dtype = np.dtype(form.dtype)
 
     @property
     def resolutions(self) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ whole way run offline in minutes, and gives tests something true to predict.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from ssl4eo.collection.synthetic.ground import Ground, lasting
 from ssl4eo.collection.synthetic.place import Place, Visit, place, visits
 from ssl4eo.collection.synthetic.scenes import SCENES, landscape
 from ssl4eo.errors import ConfigInvalid, LocationMissing
+from ssl4eo.form import Form
 from ssl4eo.sample import Image, Location, Sample
 from ssl4eo.sensors import modality
 
@@ -72,6 +73,16 @@ class SyntheticPlanet:
         """Say that no satellite saw these pixels, and what makes them again."""
         details = {"seed": self.seed, "version": VERSION, "size": self.size, "num_seasons": self.num_seasons}
         return Provenance("ssl4eo synthetic planet", synthetic=True, licence="CC0-1.0", details=details)
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """The native form of each modality."""
+        return tuple(Form.native(name) for name in self.modalities)
+
+    @property
+    def masks(self) -> Mapping[str, bool]:
+        """The land cover, the same at all dates."""
+        return {"landcover": False}
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layouts on disk that can be packed: one table, tried in its order.
+
+A layout tells by looking at names whether a path is its own; none opens a pixel to find out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssl4eo.archive.layout import ROOT
+from ssl4eo.collection.published import RawLayout, is_raw_layout
+from ssl4eo.collection.source import AnySource, Source
+from ssl4eo.errors import ConfigInvalid, DataMissing, unknown_name
+
+
+@dataclass(frozen=True)
+class LayoutKind:
+    """One way to keep images on disk."""
+
+    open: Callable[..., AnySource]
+    """From paths and options to a source."""
+    detect: Callable[[Path], bool]
+    looks_like: str
+    options: tuple[str, ...] = ()
+    """Names of the options that it takes."""
+
+
+def _raw(paths: tuple[Path, ...], **options: Any) -> Source:
+    return RawLayout(_only(paths), **options)
+
+
+def _only(paths: tuple[Path, ...]) -> Path:
+    if len(paths) != 1:
+        raise ConfigInvalid(f"{len(paths)} paths", expected="one folder for this layout")
+    return paths[0]
+
+
+LAYOUTS: Mapping[str, LayoutKind] = {
+    "raw": LayoutKind(_raw, is_raw_layout, "s1|s2c|s2a/<id>/<product>/<band>.tif", ("num_seasons", "modalities")),
+}
+
+
+def open_source(*paths: Path | str, layout: str = "auto", **options: Any) -> AnySource:
+    """Open files or folders as a source, by the name of their layout or by looking.
+
+    Args:
+        paths: what to read.
+        layout: a name of LAYOUTS, or `auto`.
+        options: of the layout, such as num_seasons; None means not given.
+
+    Raises:
+        UnknownName: no layout is called that.
+        DataMissing: there is no such path, or it has no known layout.
+        ConfigInvalid: an option that the layout does not have.
+    """
+    places = tuple(Path(path) for path in paths)
+    if layout != "auto" and layout not in LAYOUTS:
+        raise unknown_name("layout", layout, ["auto", *LAYOUTS])
+    for place in places:
+        if not place.exists():
+            raise DataMissing(f"there is no {place}", expected="images", remedy="check the path", path=str(place))
+    name = _detect(places) if layout == "auto" else layout
+    given = {key: value for key, value in options.items() if value is not None}
+    foreign = [key for key in given if key not in LAYOUTS[name].options]
+    if foreign:
+        raise ConfigInvalid(
+            f"option {', '.join(foreign)} for layout {name}",
+            expected=f"{', '.join(LAYOUTS[name].options) or 'no options'}",
+        )
+    return LAYOUTS[name].open(places, **given)
+
+
+def _detect(places: tuple[Path, ...]) -> str:
+    for name, kind in LAYOUTS.items():
+        if all(kind.detect(place) for place in places):
+            return name
+    place = places[0]
+    if (place / ROOT).is_file():
+        remedy = "it is a Zarr group: `ssl4eo info` shows whether it is an archive already"
+    else:
+        remedy = "name the folder that holds the modality folders, or give the layout"
+    raise DataMissing(
+        f"{place} holds {_listing(place)}",
+        expected="a known layout, " + " or ".join(f"{name} ({kind.looks_like})" for name, kind in LAYOUTS.items()),
+        remedy=remedy,
+        path=str(place),
+    )
+
+
+def _listing(path: Path) -> str:
+    if path.is_file():
+        return "no folders: it is a file"
+    names = sorted(entry.name for entry in path.iterdir())
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more if names else "nothing"

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a source to an archive: read every location once, leave out what is broken and say why.
+
+Workers encode segments, this process joins them to shards in the order of the source: the archive is the same, byte
+for byte, whatever their number. Resumes by itself: what an interrupted run has stored is not read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from ssl4eo.archive.arrays import SHARD_LOCATIONS
+from ssl4eo.archive.journal import noted_plan
+from ssl4eo.archive.segment import load_segment
+from ssl4eo.archive.writer import ArchiveWriter
+from ssl4eo.collection.source import AnySource, Source, StreamSource, is_stream
+from ssl4eo.errors import DataMissing, WriteFailed
+from ssl4eo.files import require_absent
+from ssl4eo.packing.pools import Pool, open_pool
+from ssl4eo.packing.quality import Nodata
+from ssl4eo.packing.work import Errors, Job, Task
+
+SMALL_SEGMENT = 8
+"""Locations of a segment where there are too few for whole shards in parallel."""
+
+Progress = Callable[[int, int | None], None]
+"""Called with the number of locations done and their total, None where the source does not know it."""
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What became of the locations of a source."""
+
+    path: Path
+    num_stored: int
+    num_resumed: int
+    """Of those stored, how many an earlier run had stored."""
+    skipped: Mapping[str, str]
+    """By id the reason why a location was left out."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values."""
+        rows = [{"location": name, "reason": reason} for name, reason in self.skipped.items()]
+        return {"path": str(self.path), "stored": self.num_stored, "resumed": self.num_resumed, "skipped": rows}
+
+
+def pack(  # noqa: PLR0913 - each is an option of the command line
+    source: AnySource,
+    target: Path | str,
+    *,
+    errors: Errors = "skip",
+    nodata: Nodata = "skip",
+    profile: str = "default",
+    s1_step: float | None = None,
+    workers: int = 1,
+    dask: str | None = None,
+    statistics: bool = True,
+    progress: Progress | None = None,
+) -> PackReport:
+    """Pack all locations of a source into a new archive.
+
+    Args:
+        source: what to read.
+        target: the archive; it appears when it is whole. An interrupted run is gone on with.
+        errors: what a broken location does: left out and noted in the archive, or raised.
+        nodata: what a location with unobserved pixels does: left out likewise, or kept with `valid` false.
+        profile: of the compression: fast, default or compact, all without loss.
+        s1_step: round Sentinel-1 to multiples of this [dB], a power of two; the error is at most half of it. None
+            keeps every bit.
+        workers: processes to read and encode in; 1 is this one.
+        dask: address of a Dask scheduler that does it instead, or `local`.
+        statistics: measure all pixels when they are stored, and keep the figures in the archive.
+        progress: told after each location, or each segment where there are workers.
+
+    Raises:
+        TargetExists: something stands at `target`, or what was begun there is of another source; it is untouched.
+        Busy: another process packs to `target`.
+        DataMissing: not a single location could be stored.
+        SourceInvalid, SampleInvalid, ContractMismatch: a location is broken and errors="raise".
+        WriteFailed: the disk is full or refuses; run again to go on.
+        WorkerLost: a worker died; run again to go on.
+    """
+    target = Path(target)
+    require_absent(target, "archive")
+    ids = None if is_stream(source) else list(cast("Source", source).ids())
+    size = _segment_size(target, ids, parallel=workers > 1 or dask is not None)
+    with ArchiveWriter(
+        target,
+        forms=[replace(f, step=s1_step) if f.dtype == "float32" else f for f in source.forms],
+        num_seasons=source.num_seasons,
+        shape=source.shape,
+        provenance=source.provenance,
+        masks=source.masks,
+        profile=profile,
+        plan={"source": _identity(source, ids), "segment_locations": size, "nodata": nodata},
+    ) as writer:
+        job = Job(source, writer.work.absolute(), writer.layout, errors, nodata)
+        ticker = _Ticker(progress, writer.num_resumed + len(writer.skipped), None if ids is None else len(ids))
+        with open_pool(job, workers=workers, dask=dask, tick=ticker) as pool:
+            _absorb_all(writer, pool, _tasks(source, ids, writer, size))
+            num_stored = len(writer.done_ids)
+            if not num_stored:
+                raise _nothing(target, writer.skipped)
+            writer.finish(statistics=statistics, run=pool.run)
+        return PackReport(target, num_stored, writer.num_resumed, writer.skipped)
+
+
+class _Ticker:
+    """Counts locations for a progress bar."""
+
+    def __init__(self, progress: Progress | None, done: int, total: int | None) -> None:
+        self._progress, self._done, self._total = progress, done, total
+
+    def __call__(self, more: int) -> None:
+        self._done += more
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+def _absorb_all(writer: ArchiveWriter, pool: Pool, tasks: Iterable[Task]) -> None:
+    for number in pool.encode(tasks):
+        segment = load_segment(writer.work, number)
+        if segment is None:
+            raise WriteFailed(
+                f"segment {number} of {writer.work} is not there",
+                expected="what a worker has just written",
+                remedy="give all workers a disk that this machine sees under the same path",
+                path=str(writer.work),
+            )
+        writer.absorb(segment)
+
+
+def _tasks(source: AnySource, ids: Sequence[str] | None, writer: ArchiveWriter, size: int) -> Iterator[Task]:
+    number = writer.next_segment
+    if ids is not None:
+        for start in range(number * size, len(ids), size):
+            yield Task(start // size, tuple(ids[start : start + size]))
+        return
+    stream = cast("StreamSource", source)
+    known = set(writer.done_ids) | set(writer.skipped)
+    fresh = (p for p in stream.parcels(writer.cursor) if p.location not in known and not known.add(p.location))
+    while items := tuple(islice(fresh, size)):
+        yield Task(number, items, items[-1].cursor)
+        number += 1
+
+
+def _segment_size(target: Path, ids: Sequence[str] | None, *, parallel: bool) -> int:
+    """Choose how many locations a segment holds: as in the run that is gone on with, else by their number."""
+    noted = noted_plan(target).get("segment_locations")
+    if isinstance(noted, int) and 1 <= noted <= SHARD_LOCATIONS:
+        return noted
+    is_small = ids is not None and len(ids) < 16 * SHARD_LOCATIONS
+    return SMALL_SEGMENT if parallel and is_small else SHARD_LOCATIONS
+
+
+def _identity(source: AnySource, ids: Sequence[str] | None) -> str:
+    text = source.identity if is_stream(source) else "\n".join(ids or ())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _nothing(target: Path, skipped: Mapping[str, str]) -> DataMissing:
+    reasons = [f"{name}: {reason}" for name, reason in list(skipped.items())[:3]]
+    return DataMissing(
+        f"none of {len(skipped)} locations can be stored" + (f" ({'; '.join(reasons)})" if reasons else ""),
+        expected="one whole location at least",
+        remedy="mend the source; no archive was made",
+        path=str(target),
+    )

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who does the work: this process, some processes on this machine, or a Dask cluster.
+
+Each gives results in the order of its tasks and looks only a few tasks ahead, so that little waits on the disk.
+Processes are spawned, not forked: nothing of the parent's threads and open files comes along. A worker ends with its
+parent, also when that is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import Any, Protocol
+
+from ssl4eo.errors import ConfigInvalid, DataMissing, WorkerLost
+from ssl4eo.packing.work import Job, Task, encode
+
+AHEAD = 2
+"""Tasks under way for each worker."""
+
+
+class Pool(Protocol):
+    """Does tasks of one job."""
+
+    def encode(self, tasks: Iterable[Task]) -> Iterator[int]:
+        """Encode tasks; give the numbers of their segments, in order."""
+        ...
+
+    def run(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """Apply a function to items; give results in order."""
+        ...
+
+
+class Inline:
+    """Everything in this process."""
+
+    def __init__(self, job: Job, tick: Callable[[int], None]) -> None:
+        self._job, self._tick = job, tick
+
+    def encode(self, tasks: Iterable[Task]) -> Iterator[int]:
+        """Encode tasks one after the other; ticks after each location."""
+        return (encode(self._job, task, self._tick) for task in tasks)
+
+    def run(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """Apply a function."""
+        return map(function, items)
+
+
+class _Submitting:
+    """Results of what `submit` starts, in order."""
+
+    def __init__(self, workers: int, tick: Callable[[int], None]) -> None:
+        self._ahead, self._tick = max(2, AHEAD * workers), tick
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Start a function; give a future."""
+        raise NotImplementedError
+
+    def submit_task(self, task: Task) -> Any:
+        """Start to encode a task; give a future."""
+        raise NotImplementedError
+
+    def encode(self, tasks: Iterable[Task]) -> Iterator[int]:
+        """Encode tasks; ticks after each of them."""
+        for task, number in self._ordered(self.submit_task, tasks):
+            yield number
+            self._tick(len(task.items))
+
+    def run(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """Apply a function."""
+        return (result for _, result in self._ordered(lambda item: self.submit(function, item), items))
+
+    def _ordered(self, start: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        waiting: deque[tuple[Any, Any]] = deque()
+        for item in items:
+            waiting.append((item, start(item)))
+            if len(waiting) >= self._ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+
+
+class _Processes(_Submitting):
+    def __init__(self, executor: ProcessPoolExecutor, workers: int, tick: Callable[[int], None]) -> None:
+        super().__init__(workers, tick)
+        self._executor = executor
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        return self._executor.submit(function, *arguments)
+
+    def submit_task(self, task: Task) -> Future[int]:
+        return self._executor.submit(_encode_here, task)
+
+
+_job: list[Job] = []
+
+
+def _start_worker(job: Job) -> None:
+    """Prepare a worker process: remember the job, leave Ctrl-C to the parent, end with it."""
+    _job[:] = [job]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this is a worker"
+
+    def end_with_parent() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _encode_here(task: Task) -> int:
+    return encode(_job[0], task)
+
+
+class _OnDask(_Submitting):
+    def __init__(self, client: Any, job: Job, workers: int, tick: Callable[[int], None]) -> None:
+        super().__init__(workers, tick)
+        self._client = client
+        self._scattered = client.scatter(job, broadcast=True)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return self._client.submit(function, *arguments, pure=False)
+
+    def submit_task(self, task: Task) -> Any:
+        return self._client.submit(encode, self._scattered, task, pure=False)
+
+
+@contextlib.contextmanager
+def open_pool(job: Job, *, workers: int, dask: str | None, tick: Callable[[int], None]) -> Generator[Pool]:
+    """Start workers for a job and end them with the block.
+
+    Args:
+        job: what they work on.
+        workers: processes on this machine; 1 works in this process.
+        dask: address of a scheduler, `local` for a cluster of `workers` processes on this machine, None without Dask.
+        tick: called with the number of locations whenever some are done.
+
+    Raises:
+        ConfigInvalid: fewer than one worker.
+        DataMissing: Dask is not installed, or no scheduler answers.
+        WorkerLost: a worker died.
+    """
+    if workers < 1:
+        raise ConfigInvalid(f"{workers} workers", expected="1 or more")
+    if dask is not None:
+        with _dask_client(dask, workers) as client:
+            yield _OnDask(client, job, workers, tick)
+    elif workers == 1:
+        yield Inline(job, tick)
+    else:
+        with _processes(job, workers) as executor:
+            yield _Processes(executor, workers, tick)
+
+
+@contextlib.contextmanager
+def _processes(job: Job, workers: int) -> Generator[ProcessPoolExecutor]:
+    executor = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(job,)
+    )
+    try:
+        yield executor
+    except BrokenProcessPool as error:
+        raise WorkerLost(
+            "a worker process died",
+            expected="workers that live until the end",
+            remedy="often the system ended it for want of memory: run again with fewer --workers, it goes on",
+        ) from error
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():  # what they had begun is swept away by the next run
+            child.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _dask_client(address: str, workers: int) -> Generator[Any]:
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise DataMissing("Dask is not installed", expected="it", remedy="pip install 'ssl4eo[dask]'") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            place: Any = address
+            if address == "local":
+                place = stack.enter_context(
+                    LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0")
+                )
+            yield stack.enter_context(Client(place, timeout="30s"))
+        except (OSError, ValueError) as error:
+            if not isinstance(error, TimeoutError | ConnectionError) and "address" not in str(error).lower():
+                raise
+            raise DataMissing(
+                f"no Dask scheduler answers at {address} ({error})",
+                expected="host:port of a running scheduler, or `local`",
+                remedy="start one with `dask scheduler` and `dask worker`",
+            ) from error

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker does: read some locations, check them, encode them to one segment.
+
+Pure of any pool: the same function runs in this process, in a pool of processes and on Dask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from ssl4eo.archive.layout import Layout
+from ssl4eo.archive.segment import SegmentWriter
+from ssl4eo.archive.writer import writing
+from ssl4eo.collection.source import AnySource, Parcel, Source, StreamSource
+from ssl4eo.errors import ContractMismatch, SampleInvalid, SourceInvalid
+from ssl4eo.packing.quality import Nodata, inspect
+from ssl4eo.sample import Sample
+
+BROKEN = (SourceInvalid, SampleInvalid, ContractMismatch)
+"""What a single location may fail with: the others can still be packed."""
+
+Errors = Literal["skip", "raise"]
+"""What a broken location does: left out and noted in the archive, or raised."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some consecutive locations."""
+
+    number: int
+    """Of the segment."""
+    items: tuple[str | Parcel, ...]
+    cursor: Mapping[str, Any] | None = None
+    """Where a stream goes on after them."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of an archive share; travels to every worker once."""
+
+    source: AnySource
+    work: Path
+    """Folder of the archive being written, seen by all workers."""
+    layout: Layout
+    errors: Errors
+    nodata: Nodata
+
+
+def encode(job: Job, task: Task, tick: Callable[[int], None] | None = None) -> int:
+    """Make the segment of a task; give its number.
+
+    Args:
+        job: source and archive.
+        task: which locations.
+        tick: called with 1 after each location.
+
+    Raises:
+        SourceInvalid, SampleInvalid, ContractMismatch: a location is broken and errors="raise".
+        WriteFailed: the disk is full or refuses.
+    """
+    with writing(job.work), SegmentWriter(job.work, task.number, job.layout) as segment:
+        for item in task.items:
+            try:
+                segment.append(inspect(_read(job.source, item), nodata=job.nodata))
+            except BROKEN as error:
+                if job.errors == "raise":
+                    raise
+                segment.skip(item if isinstance(item, str) else item.location, str(error))
+            if tick is not None:
+                tick(1)
+        segment.finish(task.cursor)
+    return task.number
+
+
+def _read(source: AnySource, item: str | Parcel) -> Sample:
+    if isinstance(item, Parcel):
+        return cast("StreamSource", source).open(item)
+    return cast("Source", source).read(item)
