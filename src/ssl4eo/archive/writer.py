@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 import ssl4eo
 from ssl4eo.archive import checksums, codecs, tables
-from ssl4eo.archive.arrays import NO_TIME, SHARD_LOCATIONS, TIME_PROFILE
+from ssl4eo.archive.arrays import NO_TIME, SHARD_LOCATIONS, TIME_COMPRESSION
 from ssl4eo.archive.journal import Journal
 from ssl4eo.archive.layout import LOCATIONS, SKIPPED, Layout, Spec, images_table
 from ssl4eo.archive.records import location_record, merge_kinds
@@ -363,7 +363,7 @@ def _write_times(archive: Path, layout: Layout, modality: str, times: NDArray[np
         chunk = np.full(array.chunk, NO_TIME, np.int64)
         chunk[: len(part)] = part
         with atomic_path(archive / name) as partial:
-            partial.write_bytes(codecs.encode_chunk(chunk, TIME_PROFILE))
+            partial.write_bytes(codecs.encode_chunk(chunk, TIME_COMPRESSION))
     return array.files
 
 
