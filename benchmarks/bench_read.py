@@ -318,6 +318,8 @@ def race(readers, num_locations, args):
     draw = random.Random(0)
     for number in range(args.rounds + 1):
         places = [(draw.randrange(num_locations), draw.randrange(2)) for _ in range(args.images)]
+        if number == 0:  # touch everything once: a page is mapped, a shard opened, at the first access only
+            places = [(index, season) for index in range(num_locations) for season in range(2)]
         for reader in readers:
             reader.round(places)
         if number == 0:
