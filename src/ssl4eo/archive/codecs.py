@@ -62,9 +62,8 @@ def decode_chunk(data: bytes, shape: tuple[int, ...], dtype: str) -> NDArray[np.
     Raises:
         ShardCorrupt: the checksum fails or the size is another.
     """
-    packed = check_chunk(data, int(np.prod(shape)) * np.dtype(dtype).itemsize)
     out = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
-    blosc.decompress(packed, out)
+    blosc.decompress(check_chunk(data, out.nbytes), out)
     return out.astype(dtype, copy=False)
 
 
