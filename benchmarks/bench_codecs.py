@@ -101,6 +101,7 @@ CODECS = (
     Codec("lz4hc 1 byte", "lz4hc", 1, BYTE, WHOLE),
     Codec("lz4hc 1 bit", "lz4hc", 1, BIT, WHOLE),
     Codec("lz4hc 5 byte", "lz4hc", 5, BYTE, WHOLE),
+    Codec("lz4hc 6 byte", "lz4hc", 6, BYTE, WHOLE),
     Codec("zlib 1 byte", "zlib", 1, BYTE, WHOLE),
     Codec("zstd 1 bit 64k", "zstd", 1, BIT, 2**16),
     Codec("zstd 1 bit", "zstd", 1, BIT, WHOLE),

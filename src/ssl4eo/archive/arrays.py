@@ -47,7 +47,7 @@ class Profile:
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
-        "fast": Profile(Compression("lz4", 9, "bitshuffle"), Compression("lz4", 9, "bitshuffle")),
+        "fast": Profile(Compression("lz4hc", 6, "shuffle"), Compression("lz4", 9, "bitshuffle")),
         "default": Profile(Compression("zstd", 2, "shuffle"), Compression("zstd", 1, "bitshuffle")),
         "compact": Profile(Compression("zstd", 9, "shuffle"), Compression("zstd", 9, "bitshuffle")),
     }
