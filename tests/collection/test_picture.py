@@ -79,6 +79,23 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path, name: str, profile
             read_picture(path, kind)
 
 
+def test_tags_that_are_cut_off_and_jpeg_data_that_end_early_are_refused(tmp_path: Path) -> None:
+    """GDAL only warns of these; no pixel is missing in the one, and the other is of full length."""
+    path = tmp_path / "a.tif"
+    write(path, noise(3, 18, 12), tags={"PROCESSING_BASELINE": "05.00"})
+    read_picture(path, RGB)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(SourceInvalid, match="GDALMetadata"):
+        read_picture(path, RGB)
+
+    write(path, noise(3, 64, 48), compress="JPEG", photometric="YCBCR", blockysize=64)
+    whole = path.read_bytes()
+    for filler in (b"\0", b"\xff"):
+        path.write_bytes(whole[: len(whole) // 2] + filler * (len(whole) - len(whole) // 2))
+        with pytest.raises(SourceInvalid, match="cannot be read"):
+            read_picture(path, Kind(3, 64, 48, "uint8"))
+
+
 def test_a_changed_byte_of_a_png_is_found(tmp_path: Path) -> None:
     """Every chunk has a checksum."""
     path = tmp_path / "a.png"

@@ -9,6 +9,7 @@ and changes no value. Price: the format is that of the file's name, a PNG called
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
@@ -139,10 +140,12 @@ def _opened(path: Path) -> Generator[Any]:
         raise SourceInvalid(f"no file {path}", expected="a picture", remedy="fetch it again", path=str(path))
     driver = FORMATS.get(path.suffix.lower(), "GTiff")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _losses() as losses:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # then there is no transform: None says so
             with rasterio.open(path, driver=driver) as file:
                 yield file
+            if losses:
+                raise OSError(losses[0])
     except (RasterioError, OSError) as error:
         if isinstance(error, SourceInvalid):
             raise
@@ -152,6 +155,40 @@ def _opened(path: Path) -> Generator[Any]:
             remedy="fetch it again",
             path=str(path),
         ) from error
+
+
+class _Losses(logging.Filter):
+    """Collects those messages of GDAL that tell of something in a file that could not be read."""
+
+    _TOLD_BY = ("io error", "premature end", "corrupt", "bogus")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the message; it goes on to the error instead of the log."""
+        is_loss = any(words in record.getMessage().lower() for words in self._TOLD_BY)
+        if is_loss:
+            self.messages.append(record.getMessage())
+        return not is_loss
+
+
+@contextlib.contextmanager
+def _losses() -> Generator[list[str]]:
+    """Watch GDAL's log: lost tags and JPEG data that end early inside a TIFF are warnings to it, not errors."""
+    watch = _Losses()
+    loggers = [logging.getLogger(name) for name in ("rasterio._env", "rasterio._err")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addFilter(watch)
+        logger.setLevel(logging.WARNING)
+    try:
+        yield watch.messages
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+            logger.removeFilter(watch)
 
 
 def _require_whole_png(path: Path) -> None:
