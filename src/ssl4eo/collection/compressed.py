@@ -53,9 +53,9 @@ def is_compressed(root: Path) -> bool:
             for product in first_entries(place):
                 if _is_tif(product) or (product / ALL_BANDS).is_file():
                     return True
-                bands = [entry for entry in first_entries(product) if _is_tif(entry)]
-                if bands and (dtype := _dtype(bands[0])):
-                    return dtype == "uint8"
+                kinds = {_dtype(entry) for entry in first_entries(product) if _is_tif(entry)} - {""}
+                if kinds:
+                    return kinds == {"uint8"}
     return False
 
 
