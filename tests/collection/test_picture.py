@@ -96,6 +96,20 @@ def test_tags_that_are_cut_off_and_jpeg_data_that_end_early_are_refused(tmp_path
             read_picture(path, Kind(3, 64, 48, "uint8"))
 
 
+def test_a_block_that_was_never_written_is_refused(tmp_path: Path) -> None:
+    """A writer that was killed leaves such files; zeros that were written are values as others."""
+    pixels = noise(2, 64, 48, dtype="u2")
+    pixels[1, :32] = 0
+    profile = {"tiled": True, "blockxsize": 16, "blockysize": 16, "interleave": "band"}
+    kind = Kind(2, 64, 48, "uint16")
+
+    write(tmp_path / "a.tif", pixels, **profile)
+    assert np.array_equal(read_picture(tmp_path / "a.tif", kind).pixels, pixels)
+    write(tmp_path / "a.tif", pixels, **profile, SPARSE_OK=True)
+    with pytest.raises(SourceInvalid, match="block 0, 0 of band 2 was never written"):
+        read_picture(tmp_path / "a.tif", kind)
+
+
 def test_a_changed_byte_of_a_png_is_found(tmp_path: Path) -> None:
     """Every chunk has a checksum."""
     path = tmp_path / "a.png"

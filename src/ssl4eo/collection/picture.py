@@ -113,7 +113,10 @@ def read_picture(path: Path, kind: Kind, *, dtypes: Sequence[str] = ()) -> Pictu
             )
         if file.driver == "PNG":
             _require_whole_png(path)
-        return Picture(path, _jpeg_pixels(path) if file.driver == "JPEG" else file.read(), header)
+        pixels = _jpeg_pixels(path) if file.driver == "JPEG" else file.read()
+        if file.driver == "GTiff":
+            _require_all_blocks(file, pixels)
+        return Picture(path, pixels, header)
 
 
 def usual_kind(paths: Sequence[Path]) -> Kind:
@@ -200,6 +203,15 @@ def _require_whole_png(path: Path) -> None:
         raise SourceInvalid(
             f"{path} cannot be read ({error})", expected="a whole PNG", remedy="fetch it again", path=str(path)
         ) from error
+
+
+def _require_all_blocks(file: Any, pixels: NDArray[np.generic]) -> None:
+    """Raise where a block was never written, as a killed writer leaves it: GDAL gives it as zeros."""
+    for (row, column), window in file.block_windows(1):
+        blank = ~pixels[:, *window.toslices()].any(axis=(1, 2))
+        for index in np.flatnonzero(blank):
+            if file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=int(index) + 1) is None:
+                raise OSError(f"block {row}, {column} of band {index + 1} was never written")
 
 
 def _jpeg_pixels(path: Path) -> NDArray[np.uint8]:
