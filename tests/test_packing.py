@@ -223,7 +223,7 @@ def test_an_unknown_folder_is_refused_with_what_it_holds(tmp_path: Path) -> None
     """The error lists the entries and the layouts that are known."""
     (tmp_path / "photos").mkdir()
 
-    with pytest.raises(DataMissing, match="holds photos; expected a known layout, raw"):
+    with pytest.raises(DataMissing, match=r"holds photos; expected a known layout, rgb-png .*raw"):
         open_source(tmp_path)
     with pytest.raises(DataMissing, match="holds nothing"):
         open_source(tmp_path / "photos")

@@ -91,3 +91,18 @@ def test_unknown_statistics_are_refused():
     """S2RGB has no 50k statistics."""
     with pytest.raises(UnknownName, match="S2RGB"):
         statistics("S2RGB", "published_50k")
+
+
+def test_stretches_are_the_published_ones():
+    """Reflectance 0 to 0.4, 248.15 to 318.15 K, and the DN that are reflectance 0 to 0.3; nothing for Sentinel."""
+    assert modality("L8TOA").stretch["B4"] == modality("L7TOA").stretch["B8"] == (0.0, 0.4, "reflectance")
+    thermal = [
+        (name, b) for name in ("L5TOA", "L7TOA", "L8TOA") for b, s in modality(name).stretch.items() if s[2] == "K"
+    ]
+    assert [band for _, band in thermal] == ["B6", "B6_VCID_1", "B6_VCID_2", "B10", "B11"]
+    assert modality("L5TOA").stretch["B6"] == (248.15, 318.15, "K")
+    low, high, _ = modality("L7SR").stretch["SR_B7"]
+    assert (low * 2.75e-5 - 0.2, high * 2.75e-5 - 0.2) == pytest.approx((0, 0.3), abs=1e-6)
+    for name in ("L5TOA", "L7TOA", "L7SR", "L8TOA", "L8SR"):
+        assert tuple(modality(name).stretch) == modality(name).bands
+    assert modality("S2L1C").stretch == {}

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl4eo.errors import unknown_name
+from ssl4eo.errors import UnknownName, unknown_name
+from ssl4eo.sensors import modality as known_modality
 from ssl4eo.sensors import statistics
 
 FULL_SCALE_DN = 10_000.0
@@ -84,3 +85,32 @@ def meaning(scaling: str, modality: str, bands: Sequence[str]) -> tuple[tuple[fl
         return (FULL_SCALE_DN / 255,) * len(bands), (0.0,) * len(bands)
     table = statistics(modality, source)
     return tuple(4 * table.std[b] / 255 for b in bands), tuple(table.mean[b] - 2 * table.std[b] for b in bands)
+
+
+def unstretch(values: NDArray[np.uint8], modality: str, bands: Sequence[str]) -> NDArray[np.float64]:
+    """Turn values that their publisher stretched to 8 bits back into the unit of `Modality.stretch`.
+
+    Args:
+        values: (band, y, x) as published, such as SSL4EO-L.
+        modality: what they are of.
+        bands: along the first axis.
+
+    Returns:
+        float64 (band, y, x): reflectance, brightness temperature [K], or surface reflectance [DN of Collection 2],
+        within one step below the truth; values that were clipped do not come back.
+
+    Raises:
+        UnknownName: no stretch is published for the modality or for one of the bands.
+
+    >>> float(unstretch(np.full((1, 1, 1), 255, np.uint8), "L8TOA", ["B4"])[0, 0, 0])
+    0.4
+    """
+    table = known_modality(modality).stretch
+    unknown = [band for band in bands if band not in table]
+    if unknown or not table:
+        raise UnknownName(
+            f"no stretch is published for {modality} {' '.join(unknown)}".rstrip(),
+            expected=f"bands {' '.join(table)}" if table else "a modality of SSL4EO-L",
+        )
+    low, high = (np.array([table[band][i] for band in bands], np.float64)[:, None, None] for i in (0, 1))
+    return low + values / 255.0 * (high - low)

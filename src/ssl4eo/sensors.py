@@ -137,6 +137,8 @@ class Modality:
     """Published statistics by name; see STATISTICS_SOURCES."""
     channels: Mapping[str, Band] = field(default_factory=lambda: BANDS)
     """What each band is."""
+    stretch: Mapping[str, tuple[float, float, str]] = field(default_factory=dict[str, tuple[float, float, str]])
+    """Of values that their publisher stretched to 8 bits, by band what 0 and 255 stand for, and in which unit."""
 
     @property
     def groups(self) -> Mapping[int, tuple[str, ...]]:
@@ -210,9 +212,26 @@ _S1GRD = {
 _S2RGB = {"v1.1": _statistics(RGB, "100.708 87.489 61.932", "68.55 47.647 40.592")}
 
 
+REFLECTANCE_STRETCH = (0.0, 0.4, "reflectance")
+THERMAL_STRETCH = (248.15, 318.15, "K")
+SURFACE_STRETCH = (7272.7, 18181.8, "DN")
+"""What 0 and 255 stand for in SSL4EO-L. Collection 2 surface reflectance is DN 2.75e-5 - 0.2, so this is 0 to 0.3.
+
+Source: Stewart et al. 2023 (SSL4EO-L), scripts compress_*.sh of TorchGeo.
+"""
+
+
+def _landsat_stretch(level: str, band: Band) -> tuple[float, float, str]:
+    if level == "SR":
+        return SURFACE_STRETCH
+    return THERMAL_STRETCH if band.title.startswith("thermal") else REFLECTANCE_STRETCH
+
+
 def _landsat_modality(name: str, title: str, channels: Mapping[str, Band]) -> Modality:
     """Make a modality of SSL4EO-L: all bands at 30 m, stretched to 8 bits by its authors."""
-    return Modality(name, f"{title}, 8 bits", name[2:], tuple(channels), "uint8", "uint8", None, {}, channels)
+    level = name[2:]
+    stretch = {band.name: _landsat_stretch(level, band) for band in channels.values()}
+    return Modality(name, f"{title}, 8 bits", level, tuple(channels), "uint8", "uint8", None, {}, channels, stretch)
 
 
 MODALITIES: Mapping[str, Modality] = MappingProxyType(

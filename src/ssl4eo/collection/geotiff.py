@@ -48,7 +48,7 @@ def read_band(path: Path, *, dtype: str, size: int) -> Band:
                 placed = file.crs is not None or not file.transform.is_identity
                 a, b, c, d, e, f = file.transform[:6]
                 transform = (a, b, c, d, e, f) if placed else None
-                return Band(pixels, _spell(file.crs), transform)
+                return Band(pixels, spell_crs(file.crs), transform)
     except (RasterioError, OSError) as error:
         if isinstance(error, SourceInvalid):
             raise
@@ -76,7 +76,8 @@ def _words(profile: tuple[object, ...]) -> str:
     return f"{count} band{'' if count == 1 else 's'} of {height} x {width} px, {', '.join(str(d) for d in dtypes)}"
 
 
-def _spell(crs: CRS | None) -> str:
+def spell_crs(crs: CRS | None) -> str:
+    """Give the EPSG code or WKT of a coordinate reference system, empty for none."""
     return "" if crs is None else _spell_wkt(crs.to_wkt())
 
 

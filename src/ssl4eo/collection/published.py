@@ -32,9 +32,9 @@ from ssl4eo.sensors import MODALITIES, PATCH_SIZE_M, modality, published_band
 
 log = logging.getLogger(__name__)
 
-_FOLDERS: Mapping[str, str] = {m.published_folder: m.name for m in MODALITIES.values() if m.published_folder}
-_ID = re.compile(r"\d{6,7}\Z")
-_TIME = {"s1": re.compile(r"^.{16}_(\d{8}T\d{6})"), "s2": re.compile(r"^(\d{8}T\d{6})")}
+FOLDERS: Mapping[str, str] = {m.published_folder: m.name for m in MODALITIES.values() if m.published_folder}
+PUBLISHED_ID = re.compile(r"\d{6,7}\Z")
+PRODUCT_TIME = {"s1": re.compile(r"^.{16}_(\d{8}T\d{6})"), "s2": re.compile(r"^(\d{8}T\d{6})")}
 _BASELINE = re.compile(r"(\d\d)\.(\d\d)\Z")
 _SIZE = PATCH_SIZE_M // BASE_RESOLUTION
 _PROBES = 200
@@ -60,7 +60,7 @@ VOID_IDS = _expand(_VOID_RANGES)
 
 def is_raw_layout(root: Path) -> bool:
     """Say whether a folder holds one of s1, s2c, s2a."""
-    return any((root / folder).is_dir() for folder in _FOLDERS)
+    return any((root / folder).is_dir() for folder in FOLDERS)
 
 
 class RawLayout:
@@ -132,7 +132,7 @@ class RawLayout:
         for name in self.modalities:
             by_id = found.setdefault(name, {})
             for path in sorted((self.root / str(modality(name).published_folder)).iterdir()):
-                if _ID.match(path.name) and path.is_dir():
+                if PUBLISHED_ID.match(path.name) and path.is_dir():
                     by_id.setdefault(path.name.zfill(7), []).append(path)
                 elif not path.name.startswith("."):
                     log.warning("%s is left out: its name is no location id of 6 or 7 digits", path)
@@ -193,10 +193,10 @@ class RawLayout:
 def _choose(root: Path, wanted: Sequence[str] | None) -> tuple[str, ...]:
     if not root.is_dir():
         raise DataMissing(f"there is no folder {root}", expected="the root of the raw layout", path=str(root))
-    present = [name for folder, name in _FOLDERS.items() if (root / folder).is_dir()]
+    present = [name for folder, name in FOLDERS.items() if (root / folder).is_dir()]
     for name in wanted if wanted is not None else ():
-        if name not in _FOLDERS.values():
-            raise unknown_name("modality of the raw layout", name, _FOLDERS.values())
+        if name not in FOLDERS.values():
+            raise unknown_name("modality of the raw layout", name, FOLDERS.values())
     chosen = tuple(present if wanted is None else dict.fromkeys(wanted))
     if wanted is not None and not chosen:
         raise ConfigInvalid("no modality to read", expected="one or more", remedy="leave modalities out to read all")
@@ -205,7 +205,7 @@ def _choose(root: Path, wanted: Sequence[str] | None) -> tuple[str, ...]:
         listed = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
         raise DataMissing(
             f"{root} holds {listed}",
-            expected=f"the folder {' and '.join(missing)}" if missing else f"one of {', '.join(_FOLDERS)}",
+            expected=f"the folder {' and '.join(missing)}" if missing else f"one of {', '.join(FOLDERS)}",
             remedy="name the folder that holds them",
             path=str(root),
         )
@@ -218,7 +218,7 @@ def _products(place: Path) -> list[Path]:
 
 def _time(name: str, product: Path, location: str) -> dt.datetime:
     """Read the acquisition time out of a product's name."""
-    match = _TIME[str(modality(name).published_folder)[:2]].match(product.name)
+    match = PRODUCT_TIME[str(modality(name).published_folder)[:2]].match(product.name)
     try:
         return dt.datetime.strptime(match[1] if match else "", "%Y%m%dT%H%M%S").replace(tzinfo=dt.UTC)
     except ValueError as error:

@@ -24,6 +24,10 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     layout: str = "auto",
     num_seasons: int | None = None,
     modalities: list[str] | None = None,
+    rule: str | None = None,
+    offset: int | None = None,
+    modality: str | None = None,
+    bands: list[str] | None = None,
     errors: Literal["skip", "raise"] = "skip",
     nodata: Literal["skip", "flag"] = "skip",
     profile: Literal["fast", "default", "compact"] = "default",
@@ -41,6 +45,10 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         layout: how the images are laid out; auto looks
         num_seasons: dates a location must have; without it the most common number
         modalities: products to pack, such as S1GRD S2L1C; without it all there are
+        rule: of 8-bit images of the compressed release, how they were made; without it uint8_sigma2:published_rounded
+        offset: of Sentinel-2 images that do not say it, the constant in their values [DN], 0 or 1000
+        modality: of a folder of pictures, what they are, such as S2L2A
+        bands: of a folder of pictures, their bands in file order, such as B2 B3 B4 B8
         errors: what a broken location does; skip leaves it out and notes why in the archive, raise stops
         nodata: what a location with unobserved pixels does (Sentinel-1 of 0 dB, empty images); skip leaves it out,
             flag keeps it and marks its image as not valid
@@ -55,7 +63,16 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     Returns:
         Exit status 0.
     """
-    source = open_source(*src, layout=layout, num_seasons=num_seasons, modalities=modalities)
+    source = open_source(
+        *src,
+        layout=layout,
+        num_seasons=num_seasons,
+        modalities=modalities,
+        rule=rule,
+        offset=offset,
+        modality=modality,
+        bands=bands,
+    )
     with progress_bar(f"packing {src[0]}") as progress:
         report = pack_source(
             source,

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layouts on disk that can be packed: one table, tried in its order.
 
-A layout tells by looking at names whether a path is its own; none opens a pixel to find out.
+A layout tells by looking at names whether a path is its own, the compressed release by the header of one file too; none
+opens a pixel to find out. The order is from the most particular to the most general: any folder of pictures comes last.
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ssl4eo.archive.layout import ROOT
+from ssl4eo.collection.compressed import CompressedLayout, is_compressed
+from ssl4eo.collection.eurosat import is_eurosat, open_eurosat
+from ssl4eo.collection.picture_folder import PictureFolder, is_picture_folder
 from ssl4eo.collection.published import RawLayout, is_raw_layout
+from ssl4eo.collection.rgb_png import RgbPng, is_rgb_png
 from ssl4eo.collection.source import AnySource, Source
+from ssl4eo.collection.ssl4eo_l import Ssl4eoL, is_ssl4eo_l
+from ssl4eo.collection.terramesh import TerraMesh, is_terramesh
 from ssl4eo.errors import ConfigInvalid, DataMissing, unknown_name
 
 
@@ -29,8 +36,13 @@ class LayoutKind:
     """Names of the options that it takes."""
 
 
-def _raw(paths: tuple[Path, ...], **options: Any) -> Source:
-    return RawLayout(_only(paths), **options)
+def _of_one_folder(source: Callable[..., Source]) -> Callable[..., Source]:
+    """Make a function of paths and options out of one of a single folder and options."""
+
+    def open_only(paths: tuple[Path, ...], **options: Any) -> Source:
+        return source(_only(paths), **options)
+
+    return open_only
 
 
 def _only(paths: tuple[Path, ...]) -> Path:
@@ -40,7 +52,35 @@ def _only(paths: tuple[Path, ...]) -> Path:
 
 
 LAYOUTS: Mapping[str, LayoutKind] = {
-    "raw": LayoutKind(_raw, is_raw_layout, "s1|s2c|s2a/<id>/<product>/<band>.tif", ("num_seasons", "modalities")),
+    "rgb-png": LayoutKind(_of_one_folder(RgbPng), is_rgb_png, "s2c/<id>/<product>.png", ("num_seasons",)),
+    "compressed": LayoutKind(
+        _of_one_folder(CompressedLayout),
+        is_compressed,
+        "s1|s2c|s2a/<id>/<product>/<band>|all_bands.tif of 8 bits",
+        ("num_seasons", "modalities", "rule"),
+    ),
+    "raw": LayoutKind(
+        _of_one_folder(RawLayout),
+        is_raw_layout,
+        "s1|s2c|s2a/<id>/<product>/<band>.tif",
+        ("num_seasons", "modalities"),
+    ),
+    "ssl4eo-l": LayoutKind(
+        _of_one_folder(Ssl4eoL),
+        is_ssl4eo_l,
+        "ssl4eo_l_<split>/<id>/<scene>/all_bands.tif",
+        ("num_seasons", "modalities"),
+    ),
+    "terramesh": LayoutKind(
+        _of_one_folder(TerraMesh), is_terramesh, "S1RTC|S2L1C|S2L2A|S2RGB/<id>.tif", ("modalities", "offset")
+    ),
+    "eurosat": LayoutKind(_of_one_folder(open_eurosat), is_eurosat, "<class>/<class>_<n>.tif|jpg"),
+    "folder": LayoutKind(
+        _of_one_folder(PictureFolder),
+        is_picture_folder,
+        "pictures, or folders of pictures",
+        ("modality", "bands", "offset"),
+    ),
 }
 
 

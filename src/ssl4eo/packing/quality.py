@@ -32,7 +32,7 @@ def inspect(sample: Sample, *, nodata: Nodata) -> Sample:
         checked: list[Image] = []
         for season, image in enumerate(row):
             share = nodata_share(image, sample.location.id, season)
-            is_fault = share == 1 or (share > 0 and modality(name).unit == "dB")
+            is_fault = share == 1 or (share > 0 and modality(name).unit == "dB" and image.form.scaling == "none")
             if is_fault and nodata == "skip":
                 raise _unobserved(sample.location.id, image, season, share)
             checked.append(replace(image, valid=image.valid and share == 0))
@@ -47,7 +47,12 @@ def nodata_share(image: Image, location: str, season: int) -> float:
         SourceInvalid: NaN or infinity.
     """
     form = image.form
-    if modality(image.modality).unit != "dB" or form.scaling != "none":
+    if modality(image.modality).unit == "dB" and form.scaling != "none":
+        # 0 dB becomes 255, as bright roofs do, and dark water becomes 0: only an image of nothing else is known to be
+        # empty
+        pixels = image.pixels[form.base]
+        return float((pixels == 255).all() or not pixels.any())
+    if modality(image.modality).unit != "dB":
         pixels = image.pixels[form.base]
         share = float(np.mean(~pixels.any(axis=0)))
         others = (image.pixels[r] for r in form.resolutions[1:])
