@@ -2,11 +2,14 @@
 """unpack on the command line: results on stdout, exit status, what is said of a second run."""
 
 import json
+import typing
 from pathlib import Path
 
 import pytest
 
 from ssl4eo.cli import main
+from ssl4eo.commands import unpack
+from ssl4eo.unpacking.layouts import LAYOUTS
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,11 @@ def test_unpack_writes_and_then_says_that_all_is_there(
     facts = json.loads(capsys.readouterr().out)
     assert (facts["written"], facts["found"], facts["skipped"], facts["layout"]) == (0, 3, [], "uint16-geotiff")
     assert len(list((tmp_path / "out").rglob("*.tif"))) == 3
+
+
+def test_the_command_offers_every_layout() -> None:
+    """Its choices are the table's."""
+    assert typing.get_args(typing.get_type_hints(unpack.run)["layout"]) == tuple(LAYOUTS)
 
 
 def test_only_the_ids_of_a_file_are_written(planet: Path, tmp_path: Path) -> None:

@@ -132,6 +132,17 @@ def test_the_offset_is_taken_away_since_nothing_could_tell_it(tmp_path: Path) ->
     assert np.array_equal(found[0], (values - 1000).clip(0, 32_767))
 
 
+@pytest.mark.parametrize("rule", [None, "none"])
+def test_pictures_are_written_as_they_are(tmp_path: Path, rule: str | None) -> None:
+    """Bytes stay bytes whatever the rule."""
+    archive = write_archive(tmp_path / "a.zarr", Form.gridded("S2RGB"), change=changed(baseline=None))
+
+    unpack(archive, tmp_path / "x.lmdb", layout="lmdb", rule=rule)
+
+    (found,) = read(tmp_path / "x.lmdb", 2, ["u1"])
+    assert np.array_equal(found[1], archive.read("S2RGB", location=2, season=1).pixels[10])
+
+
 def test_what_the_loader_cannot_read_is_refused(tmp_path: Path) -> None:
     """Two modalities, three in 8 bits, bytes as 16 bits, bytes of another rule, radar by the rule of DN."""
     archive = write_archive(tmp_path / "a.zarr", *native("S2L1C", "S1GRD", "S2L2A"))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -24,12 +25,16 @@ from ssl4eo.errors import (
     SourceInvalid,
     TargetExists,
     UnknownName,
+    WorkerLost,
     WriteFailed,
 )
 from ssl4eo.files import exclusive
 from ssl4eo.unpacking.choice import read_ids
 from ssl4eo.unpacking.layouts import LAYOUTS
+from ssl4eo.unpacking.raw import Raw
 from ssl4eo.unpacking.unpack import unpack
+from ssl4eo.unpacking.work import Made, Place, Plan, Unit
+from ssl4eo.unpacking.workers import Job, make_units
 
 lmdb = pytest.importorskip("lmdb")
 NUM = 40
@@ -160,7 +165,7 @@ def test_any_number_of_workers_gives_the_same_result(archive: Archive, tmp_path:
     )
 
     assert content(layout, tmp_path / "one") == content(layout, tmp_path / "two")
-    assert calls[-1] == (len(ids), len(ids))
+    assert (calls[0], calls[-1]) == ((0, len(ids)), (len(ids), len(ids)))
     assert calls == sorted(calls)
 
 
@@ -320,6 +325,23 @@ def test_choices_that_the_archive_does_not_have_are_refused(archive: Archive, tm
     with pytest.raises(ConfigInvalid, match="option rule for layout raw"):
         unpack(archive, out, layout="raw", rule="none")
     assert not out.exists()
+
+
+class Deadly(Raw):
+    """A layout that the system ends for want of memory."""
+
+    def make(self, plan: Plan, unit: Unit, errors: str) -> Made:
+        """End this process."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError(plan, unit, errors)
+
+
+def test_a_worker_that_dies_is_told(archive: Archive, tmp_path: Path) -> None:
+    """With what to do about it; the run ends instead of waiting."""
+    job = Job(Deadly(), Plan(archive, tmp_path, ("S2L1C",), (0,)), "raise")
+
+    with pytest.raises(WorkerLost, match="fewer --workers"):
+        list(make_units(job, [Unit(i, (Place(i, f"{i}", f"{i}"),)) for i in range(5)], workers=2))
 
 
 def test_no_workers_is_refused(archive: Archive, tmp_path: Path) -> None:

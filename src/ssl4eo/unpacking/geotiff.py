@@ -3,7 +3,7 @@
 
 The small-inode form: 12 files a location instead of 108. All bands lie on the finest grid; those of coarser grids
 are replicated, never interpolated, so `[::k, ::k]` with k = `replicated` of the band's tags gives the native pixels
-back. Compressed without loss, to which replication adds little. Sentinel-1 is float32 in the 16-bit form.
+back. Compressed without loss; Sentinel-1 is float32 in the 16-bit form. Masks and labels are not written.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 
 Pixels are the archive's, at native resolution; reading the result with collection/published.py gives the same
 images. The archive keeps one transform an image, that of its finest grid: coarser bands get the same outer edge.
-metadata.json holds what the archive knows, not Earth Engine's whole description.
+metadata.json holds what the archive knows, not Earth Engine's whole description; masks and labels are not written.
 """
 
 from __future__ import annotations

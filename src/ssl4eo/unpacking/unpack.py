@@ -81,7 +81,7 @@ def unpack(  # noqa: PLR0913 - each is an option of the command line
         shard_locations: locations of a WebDataset shard, None for 64.
         errors: what a damaged location does: stops, or is left out and noted in skipped.jsonl.
         workers: processes to work in; 1 is this one.
-        progress: told after each unit.
+        progress: told at the start and after each unit.
 
     Raises:
         TargetExists: the folder holds something else, or what another archive or other options began.
@@ -135,6 +135,8 @@ def _run(job: Job, places: Sequence[Place], *, workers: int, progress: Progress 
         skipped = keep_skipped(out, {place.id for place in places} - open_ids)
         done = len(places) - len(open_ids)
         num_found = done - len(skipped)
+        if progress is not None:
+            progress(done, len(places))
         with contextlib.closing(make_units(job, missing, workers=workers)) as results:
             for unit, made in results:
                 note_skipped(out, made.skipped)  # first the reason, then the unit that lacks the location
