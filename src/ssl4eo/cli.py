@@ -38,6 +38,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "pack": Verb("convert a published layout into an archive"),
         "info": Verb("say what is in an archive"),
         "verify": Verb("check every byte of an archive"),
+        "unpack": Verb("write an archive as GeoTIFFs, pictures, LMDB or WebDataset for others to read"),
         "pretrain": Verb("pre-train a network by a recipe"),
         "recipes": Verb("list recipes, or show one in full"),
         "evaluate": Verb("judge a network on a task by k-NN and a linear probe"),
