@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.archive import codecs
+from ssl4eo.archive.identity import Identity, identify
 from ssl4eo.archive.layout import Layout
 from ssl4eo.archive.records import check_sample, image_record, location_record
 from ssl4eo.files import write_json
@@ -206,10 +207,10 @@ def _rounded(values: NDArray[np.generic], step: float | None) -> NDArray[np.gene
     return (np.rint(values.astype(np.float64) / step) * step).astype(np.float32)
 
 
-def copy_rows(parts: Sequence[tuple[Segment, range]], array: str, path: Path, slots: int) -> int:
-    """Join rows of segments to a shard file of one array; give its size [bytes]."""
+def copy_rows(parts: Sequence[tuple[Segment, range]], array: str, path: Path, slots: int) -> Identity:
+    """Join rows of segments to a shard file of one array; give its identity."""
     lengths: list[int] = []
-    with path.open("wb") as out:
+    with path.open("w+b") as out:
         for segment, rows in parts:
             sizes = [size for row in rows for size in segment.rows[row].lengths[array]]
             with segment.file(array).open("rb") as stream:
@@ -217,7 +218,8 @@ def copy_rows(parts: Sequence[tuple[Segment, range]], array: str, path: Path, sl
                 _copy(stream, out, sum(sizes))
             lengths += sizes
         out.write(codecs.encode_index(lengths, slots))
-        return out.tell()
+        out.flush()
+        return identify(out.fileno(), slots)
 
 
 def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
@@ -229,16 +231,16 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
         size -= len(block)
 
 
-def take_file(segment: Segment, array: str, path: Path, slots: int) -> int:
-    """Turn the file of a whole segment into a shard file by adding its index; give its size [bytes]."""
+def take_file(segment: Segment, array: str, path: Path, slots: int) -> Identity:
+    """Turn the file of a whole segment into a shard file by adding its index; give its identity."""
     lengths = [size for row in segment.rows for size in row.lengths[array]]
     source = segment.file(array)
     with source.open("r+b") as stream:
         stream.seek(sum(lengths))
         stream.truncate()
         stream.write(codecs.encode_index(lengths, slots))
-        size = stream.tell()
         stream.flush()
+        identity = identify(stream.fileno(), slots)
         os.fsync(stream.fileno())
     source.replace(path)
-    return size
+    return identity

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ssl4eo
-from ssl4eo.archive import checksums, codecs, tables
+from ssl4eo.archive import checksums, codecs, identity, tables
 from ssl4eo.archive.arrays import NO_TIME, SHARD_LOCATIONS, TIME_PROFILE
 from ssl4eo.archive.journal import Journal
-from ssl4eo.archive.layout import LOCATIONS, SKIPPED, Layout, Spec, images_table
+from ssl4eo.archive.layout import LOCATIONS, SHARDS, SKIPPED, Layout, Spec, images_table
 from ssl4eo.archive.records import merge_kinds
 from ssl4eo.archive.segment import Segment, SegmentWriter, copy_rows, load_segment, take_file
 from ssl4eo.archive.statistics import Run, Statistics, measure
@@ -237,7 +237,8 @@ class ArchiveWriter:
         files = _write_facts(self._journal, layout, self._facts, self._kinds, figures)
         rows = ({"location": name, "reason": reason} for name, reason in skipped.items() if name not in self._done)
         write_text(self._journal.archive / SKIPPED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        checksums.write(self._journal.archive, [*files, SKIPPED])
+        identity.write(self._journal.archive, {k: v for row in self._journal.rows() for k, v in row["files"].items()})
+        checksums.write(self._journal.archive, [*files, SKIPPED, SHARDS])
         self._journal.publish()
 
     def _require_open(self) -> None:
@@ -260,7 +261,7 @@ class ArchiveWriter:
         """Join the next rows to a shard; segments that are used up go, but those of the last, short one."""
         parts, used, row = self._take(count)
         rows = [segment.rows[i] for segment, chosen in parts for i in chosen]
-        files: dict[str, int] = {}
+        files: dict[str, Mapping[str, Any]] = {}
         is_full = count == SHARD_LOCATIONS
         whole = parts[0][0] if len(parts) == 1 and is_full and len(parts[0][0].rows) == count else None
         with writing(self.path):
@@ -268,7 +269,8 @@ class ArchiveWriter:
                 name = array.file(self._num_shards)
                 with atomic_path(self._journal.archive / name) as partial:
                     join = take_file if whole is not None else copy_rows
-                    files[name] = join(whole if whole is not None else parts, array.path, partial, array.slots)  # type: ignore[arg-type]
+                    joined = join(whole if whole is not None else parts, array.path, partial, array.slots)  # type: ignore[arg-type]
+                    files[name] = vars(joined)
             line = {
                 "shard": self._num_shards,
                 "locations": [row.location for row in rows],
