@@ -195,7 +195,8 @@ class ArchiveWriter:
         self._require_open()
         assert segment.folder.name == f"{self.next_segment:08d}", "segments come in order"
         known = self.done_ids
-        for row in segment.rows:
+        taken = 0 if self._queue else self._row  # a run that was killed may have stored its first rows
+        for row in segment.rows[taken:]:
             if row.location["id"] in known:
                 raise _twice(str(row.location["id"]))
             self._kinds = merge_kinds(self._kinds, row.location)
