@@ -11,6 +11,7 @@ A worker process writes a segment alone and whole; the one writer of the archive
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -118,7 +119,8 @@ class SegmentWriter:
     ) -> None:
         """Close all files; remove what is not finished."""
         for stream in self._streams.values():
-            stream.close()
+            with contextlib.suppress(OSError):  # on a full disk the rest of a buffer is refused again
+                stream.close()
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def __len__(self) -> int:
