@@ -2,11 +2,12 @@
 """Packing loses nothing, doubles nothing and says what it left out, however often it is killed."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ import rasterio
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.archive.verify import verify_archive
 from ssl4eo.collection.published import RawLayout
-from ssl4eo.errors import DataMissing, SourceInvalid, TargetExists, UnknownName
+from ssl4eo.errors import ConfigInvalid, DataMissing, SourceInvalid, TargetExists, UnknownName, WorkerLost
+from ssl4eo.form import Form
 from ssl4eo.packing.layouts import open_source
 from ssl4eo.packing.pack import pack
 from ssl4eo.sample import Image, Location, Provenance, Sample
@@ -35,7 +37,8 @@ class Radar:
     num_locations: int
     broken: frozenset[str] = frozenset()
     num_seasons: int = 2
-    modalities: tuple[str, ...] = ("S1GRD",)
+    forms: tuple[Form, ...] = (Form.native("S1GRD"),)
+    masks: Mapping[str, bool] = field(default_factory=dict)
     shape: tuple[int, int] = (6, 6)
     provenance: Provenance = RADAR
 
@@ -125,7 +128,7 @@ def test_a_location_mended_after_an_interruption_is_stored(tmp_path: Path) -> No
 
     report = pack(Radar(90), tmp_path / "a.zarr")
 
-    assert (report.num_stored, report.num_resumed, dict(report.skipped)) == (90, 64, {})
+    assert (report.num_stored, report.num_resumed, dict(report.skipped)) == (90, 63, {})
     assert sorted(open_archive(tmp_path / "a.zarr").ids) == list(Radar(90).ids())
 
 
@@ -286,3 +289,105 @@ def test_a_report_is_plain_json(tmp_path: Path) -> None:
     data = json.loads(json.dumps(report.to_json()))
 
     assert (data["stored"], data["resumed"], [row["location"] for row in data["skipped"]]) == (1, 0, ["0000001"])
+
+
+@pytest.mark.parametrize("how", [{"workers": 2}, {"dask": "local", "workers": 2}], ids=["processes", "dask"])
+def test_workers_change_no_byte(tmp_path: Path, how: dict[str, object]) -> None:
+    """Processes and a local Dask cluster make the archive that one process makes, the ledger included."""
+    source = Radar(70, broken=frozenset({"0000000", "0000041"}))
+
+    reports = [pack(source, tmp_path / "one.zarr"), pack(source, tmp_path / "many.zarr", **how)]
+
+    assert reports[0].to_json()["skipped"] == reports[1].to_json()["skipped"]
+    assert _tree(tmp_path / "one.zarr") == _tree(tmp_path / "many.zarr")
+
+
+def test_a_location_broken_in_a_worker_stops_packing_where_that_is_asked_for(tmp_path: Path) -> None:
+    """The error of another process comes out with its type, and nothing is left."""
+    with pytest.raises(SourceInvalid, match="0000003"):
+        pack(Radar(5, broken=frozenset({"0000003"})), tmp_path / "a.zarr", errors="raise", workers=2)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_work_that_was_begun_alone_is_finished_by_several(tmp_path: Path) -> None:
+    """The segments of the first run set the pace; the archive is the same."""
+
+    class Interrupted(Radar):
+        def read(self, location: str) -> Sample:
+            if location == "0000130":
+                raise KeyboardInterrupt
+            return super().read(location)
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(Interrupted(140), tmp_path / "a.zarr")
+
+    report = pack(Radar(140), tmp_path / "a.zarr", workers=2)
+
+    pack(Radar(140), tmp_path / "b.zarr")
+    assert report.num_resumed == 128
+    assert _tree(tmp_path / "a.zarr") == _tree(tmp_path / "b.zarr")
+
+
+@pytest.mark.parametrize(("workers", "error"), [(0, ConfigInvalid), (-1, ConfigInvalid)])
+def test_no_workers_are_refused(tmp_path: Path, workers: int, error: type) -> None:
+    """One is the least."""
+    with pytest.raises(error, match="workers"):
+        pack(Radar(2), tmp_path / "a.zarr", workers=workers)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dead_worker_is_told_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    """A worker that the system kills ends the run with a remedy, not with a hang."""
+    with pytest.raises(WorkerLost, match="fewer --workers"):
+        pack(Suicidal(40), tmp_path / "a.zarr", workers=2)
+
+    pack(Radar(40), tmp_path / "a.zarr", workers=2)
+    assert verify_archive(tmp_path / "a.zarr").is_whole
+
+
+class Suicidal(Radar):
+    """A source that kills the process that reads location 20."""
+
+    def read(self, location: str) -> Sample:
+        """Read, or die."""
+        if location == "0000020":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().read(location)
+
+
+@dataclass(frozen=True)
+class Spotted(Radar):
+    """A source whose images have, by id, one pixel of 0 dB, NaN, or nothing but 0 dB."""
+
+    def read(self, location: str) -> Sample:
+        """Spoil the first image."""
+        sample = super().read(location)
+        first = sample.images["S1GRD"][0].pixels[10]
+        if location == "0000001":
+            first[0, 0, 0] = 0
+        elif location == "0000002":
+            first[1, 2, 3] = np.nan
+        elif location == "0000003":
+            first[:] = 0
+        return sample
+
+
+def test_unobserved_and_broken_pixels_are_never_packed_as_fine(tmp_path: Path) -> None:
+    """0 dB is left out, or flagged on request; NaN is left out always; the ledger says what and where."""
+    skipped = pack(Spotted(5), tmp_path / "skip.zarr").skipped
+    flagged = pack(Spotted(5), tmp_path / "flag.zarr", nodata="flag")
+
+    assert list(skipped) == ["0000001", "0000002", "0000003"]
+    assert "0 dB, the fill value, in 2.78% of its pixels" in skipped["0000001"]
+    assert "NaN" in skipped["0000002"]
+    assert list(flagged.skipped) == ["0000002"]
+    archive = open_archive(tmp_path / "flag.zarr")
+    valid = {i: [archive.read("S1GRD", location=i, season=s).valid for s in (0, 1)] for i in archive.ids}
+    assert valid == {
+        "0000000": [True, True],
+        "0000001": [False, True],
+        "0000003": [False, True],
+        "0000004": [True, True],
+    }

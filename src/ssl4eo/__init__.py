@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ssl4eo.archive.reader import open_archive as open_archive
     from ssl4eo.checkpoints.load import load_backbone as load_backbone
     from ssl4eo.contract import Contract as Contract
+    from ssl4eo.loading.dataset import ArchiveDataset as ArchiveDataset
     from ssl4eo.sample import Image as Image
     from ssl4eo.sample import Location as Location
     from ssl4eo.sample import Sample as Sample
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Archive": "ssl4eo.archive.reader",
+    "ArchiveDataset": "ssl4eo.loading.dataset",
     "Contract": "ssl4eo.contract",
     "Image": "ssl4eo.sample",
     "Location": "ssl4eo.sample",
@@ -34,6 +36,7 @@ _PUBLIC = {
 
 __all__ = [
     "Archive",
+    "ArchiveDataset",
     "Contract",
     "Image",
     "Location",

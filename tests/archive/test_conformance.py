@@ -16,7 +16,7 @@ import pytest
 from archive_forms import KINDS, write_kind
 
 from ssl4eo.archive import agreement, checksums, codecs, conformance, conformance_tables, identity
-from ssl4eo.archive.arrays import TIME_PROFILE
+from ssl4eo.archive.arrays import TIME_COMPRESSION
 from ssl4eo.archive.conformance import check_archive
 from ssl4eo.archive.metadata import read_layout
 
@@ -116,7 +116,7 @@ def _times(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]
     def apply(archive: Path) -> None:
         path = archive / "S2L2A/time/c.0.0"
         values = codecs.decode_chunk(path.read_bytes(), (3, 3), "int64")
-        path.write_bytes(codecs.encode_chunk(change(values), TIME_PROFILE))
+        path.write_bytes(codecs.encode_chunk(change(values), TIME_COMPRESSION))
         checksums.write(archive, checksums.load(archive))
 
     return apply
@@ -141,7 +141,7 @@ def _other_values(archive: Path) -> None:
     """Store another band order under the same names: whole, sealed, and of the wrong size a chunk."""
     layout = read_layout(archive)
     array = layout.bands["S2L2A"][20]
-    chunk = codecs.encode_chunk(np.zeros((1, 6, 9), np.uint16), array.profile)
+    chunk = codecs.encode_chunk(np.zeros((1, 6, 9), np.uint16), array.compression)
     lengths = [len(chunk)] * 9
     (archive / SHARD).write_bytes(chunk * 9 + codecs.encode_index(lengths, array.slots))
     _reseal(archive)

@@ -64,9 +64,9 @@ def test_a_file_is_no_archive(tmp_path: Path) -> None:
 
 def test_another_version_is_refused_by_its_number(archive_copy: Path) -> None:
     """A format from the future is named, not guessed at."""
-    _edit(archive_copy, "zarr.json", lambda data: _about(data).update(format=2))
+    _edit(archive_copy, "zarr.json", lambda data: _about(data).update(format=3))
 
-    with pytest.raises(ArchiveInvalid, match="format 2; expected format 1"):
+    with pytest.raises(ArchiveInvalid, match="format 3; expected format 2"):
         open_archive(archive_copy)
 
 

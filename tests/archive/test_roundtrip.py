@@ -13,46 +13,77 @@ import pytest
 import tensorstore as ts
 import xarray as xr
 import zarr
-from archive_samples import MODALITIES, PROVENANCE, make_sample, same_image, write_archive
+from archive_samples import MODALITIES, PROVENANCE, make_sample, same_image, same_sample, write_archive
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ssl4eo.archive.arrays import PROFILES
 from ssl4eo.archive.reader import open_archive
-from ssl4eo.errors import ContractMismatch, LocationMissing, UnknownName
+from ssl4eo.errors import ConfigInvalid, ContractMismatch, LocationMissing, UnknownName
+from ssl4eo.form import Form
 from ssl4eo.sample import Sample
-from ssl4eo.sensors import MODALITIES as ALL_MODALITIES
 from ssl4eo.sensors import modality
 
+FORMS = [
+    *(Form.native(name) for name in ("S1GRD", "S1RTC", "S2L1C", "S2L2A", "S2RGB", "L7SR", "L8TOA")),
+    Form.native("S2L2A", bands=["B05", "B8A"]),
+    Form.gridded("S2L1C"),
+    Form.gridded("S2L2A", bands=["B8A", "B02"]),
+    Form.gridded("S1GRD", dtype="float16"),
+    Form.gridded("S1GRD", scaling="uint8_sigma2:published_50k"),
+    replace(Form.native("S2L2A"), dtype="uint8", scaling="uint8_10k"),
+]
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     num_locations=st.integers(1, 5),
     num_seasons=st.integers(1, 4),
     size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    modalities=st.lists(st.sampled_from(sorted(ALL_MODALITIES)), min_size=1, unique=True),
-    masks=st.lists(st.sampled_from(["cover", "clouds"]), unique=True),
+    forms=st.lists(st.sampled_from(FORMS), min_size=1, unique_by=lambda form: form.modality),
+    masks=st.dictionaries(st.sampled_from(["cover", "clouds"]), st.booleans()),
+    profile=st.sampled_from(sorted(PROFILES)),
 )
 def test_every_sample_comes_back_exactly(
-    tmp_path_factory: pytest.TempPathFactory, num_locations, num_seasons, size, modalities, masks
+    tmp_path_factory: pytest.TempPathFactory, num_locations, num_seasons, size, forms, masks, profile
 ) -> None:
-    """Pixels, times, metadata, labels and masks are the same for any shape of archive."""
+    """Pixels, times, metadata, labels and masks are the same for any shape and form of archive."""
+    forms = [form for form in forms if form.base == forms[0].base]
     shape = (6 * size[0], 6 * size[1])
     samples = [
-        make_sample(i, modalities=modalities, num_seasons=num_seasons, size=shape, masks=masks)
-        for i in range(num_locations)
+        make_sample(i, forms=forms, num_seasons=num_seasons, size=shape, masks=masks) for i in range(num_locations)
     ]
-    changes = {"modalities": modalities, "num_seasons": num_seasons, "shape": shape, "masks": masks}
+    changes = {"forms": forms, "num_seasons": num_seasons, "shape": shape, "masks": masks, "profile": profile}
 
     path = write_archive(tmp_path_factory.mktemp("any") / "a.zarr", samples, **changes)
 
     archive = open_archive(path)
     assert archive.ids == tuple(sample.location.id for sample in samples)
+    assert [archive.form(name) for name in archive.modalities] == forms
     for sample in samples:
-        for name in modalities:
-            for season, image in enumerate(sample.images[name]):
-                assert same_image(archive.read(name, location=sample.location.id, season=season), image)
-        for name in masks:
-            assert np.array_equal(archive.mask(name, location=sample.location.id), sample.masks[name])
+        assert same_sample(archive.sample(sample.location.id), sample)
+
+
+@pytest.mark.parametrize("step", [2**-10, 1 / 64, 1.0])
+def test_rounded_decibels_differ_by_half_a_step_at_most(tmp_path: Path, step: float) -> None:
+    """The bound holds for every pixel, the values are multiples, and the archive says the step."""
+    form = replace(Form.native("S1GRD"), step=step)
+    sample = make_sample(0, modalities=["S1GRD"])
+
+    path = write_archive(tmp_path / "a.zarr", [sample], forms=[form])
+
+    archive = open_archive(path)
+    stored = archive.read("S1GRD", location=0, season=1).pixels[10].astype(np.float64)
+    assert archive.form("S1GRD").step == step
+    assert np.abs(stored - sample.images["S1GRD"][1].pixels[10]).max() <= step / 2
+    assert np.array_equal(stored / step, np.rint(stored / step))
+
+
+@pytest.mark.parametrize("step", [0.01, 2**-11, 2.0, 0.0, -0.5, float("nan")])
+def test_a_step_that_is_no_power_of_two_is_refused(step: float) -> None:
+    """Other steps would not save a bit."""
+    with pytest.raises(ConfigInvalid, match="power of two"):
+        replace(Form.native("S1GRD"), step=step)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +177,7 @@ def test_an_archive_tells_what_it_is(pristine: Path) -> None:
     archive = open_archive(pristine)
 
     assert (len(archive), archive.num_seasons, archive.shape) == (3, 2, (12, 18))
-    assert (archive.modalities, archive.masks, archive.provenance) == (MODALITIES, ("cover",), PROVENANCE)
+    assert (archive.modalities, archive.masks, archive.provenance) == (MODALITIES, {"cover": False}, PROVENANCE)
     assert archive.contract("S2L1C").bands == modality("S2L1C").bands
     assert archive.contract("S2L1C").offset == 0
 

@@ -95,11 +95,11 @@ def test_pack_refuses_what_it_cannot_read_or_would_overwrite(planet: Path, tmp_p
     (tmp_path / "s1/0000001/x").mkdir(parents=True)
 
     with pytest.raises(DataMissing, match="none of 1 locations"):
-        pack.run(tmp_path, tmp_path / "b.zarr")
+        pack.run([tmp_path], tmp_path / "b.zarr")
     with pytest.raises(TargetExists):
-        pack.run(tmp_path, planet)
+        pack.run([tmp_path], planet)
     with pytest.raises(DataMissing, match="known layout"):
-        pack.run(planet.parent, tmp_path / "b.zarr")
+        pack.run([planet.parent], tmp_path / "b.zarr")
     with pytest.raises(ArchiveInvalid):
         info.run(tmp_path)
     with pytest.raises(ArchiveInvalid):

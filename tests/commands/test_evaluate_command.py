@@ -19,11 +19,11 @@ def planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = SyntheticPlanet(60, size=24, num_seasons=1, modalities=("S2L1C",))
     with ArchiveWriter(
         path,
-        modalities=source.modalities,
+        forms=source.forms,
         num_seasons=1,
         shape=source.shape,
         provenance=source.provenance,
-        masks=("landcover",),
+        masks=source.masks,
     ) as writer:
         for location in source.ids():
             writer.append(source.read(location))

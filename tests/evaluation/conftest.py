@@ -7,6 +7,7 @@ import pytest
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.contract import Contract, network_input, stored
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task, hold_out, make_task
+from ssl4eo.form import Form
 
 CLASSES = ("flat", "rows", "squares")
 
@@ -21,6 +22,7 @@ class PatternPixels:
     def __init__(self, labels: np.ndarray, *, modality: str = "S2RGB") -> None:
         self.labels = labels
         self.contract: Contract = stored(modality)
+        self.form = Form.native(modality)
         self.broken: set[int] = set()
         self.reads: list[tuple[int, int]] = []
 

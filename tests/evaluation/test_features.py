@@ -13,6 +13,7 @@ from ssl4eo.contract import Contract, network_input, stored
 from ssl4eo.errors import ContractMismatch, SampleInvalid
 from ssl4eo.evaluation.features import evaluating, extract
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task
+from ssl4eo.form import Form
 from ssl4eo.loading.pixels import ArchivePixels
 from ssl4eo.packing.pack import pack
 
@@ -148,6 +149,7 @@ def test_bands_are_picked_by_name() -> None:
     class Thirteen:
         title, synthetic, num_seasons = "synthetic bands", True, 1
         contract = stored("S2L1C")
+        form = Form.native("S2L1C")
 
         def __len__(self) -> int:
             return 2

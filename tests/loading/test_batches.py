@@ -9,6 +9,7 @@ import torch
 
 from ssl4eo.contract import stored
 from ssl4eo.errors import ShardCorrupt
+from ssl4eo.form import Form
 from ssl4eo.loading.batches import ViewDataset, make_loader
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.recipes.moco_v2 import published_view
@@ -19,6 +20,7 @@ class Pixels:
     """A small source in memory whose values tell item and season."""
 
     title, synthetic, num_seasons, identity = "test", True, 4, "0"
+    form = Form.native("S2L1C")
     contract = stored("S2L1C")
     broken: int | None = None
 

@@ -29,6 +29,7 @@ from ssl4eo.errors import (
     WriteFailed,
 )
 from ssl4eo.files import exclusive, read_jsonl
+from ssl4eo.form import Form
 from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.recipes.table import recipe
@@ -41,6 +42,7 @@ class Noise:
 
     title, synthetic, num_seasons = "noise", True, 2
     contract = stored("S2RGB")
+    form = Form.native("S2RGB")
 
     def __init__(self, count=16, die_at=None, identity="a"):
         """Draw the pictures."""

@@ -21,25 +21,40 @@ NO_TIME = -(2**63)
 
 
 @dataclass(frozen=True)
-class Profile:
-    """How chunks are compressed: parameters of Blosc, bits shuffled, all lossless."""
+class Compression:
+    """Parameters of Blosc; lossless whatever they are."""
 
     cname: str
     clevel: int
-    blocksize: int
-    """[bytes], 0 for Blosc's own choice."""
+    shuffle: str
+    """shuffle (bytes) or bitshuffle."""
+    blocksize: int = 1 << 20
+    """[bytes]: a chunk of a published patch is one block, which is smaller and decodes faster than several."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How the chunks of an archive are compressed; measured in benchmarks/results/codecs.md."""
+
+    integers: Compression
+    """Also for float16, whose decibels are as coarse as integers."""
+    floats: Compression
+
+    def of(self, dtype: str) -> Compression:
+        """Give the compression of one type."""
+        return self.floats if dtype == "float32" else self.integers
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
-        "fast": Profile("lz4", 5, 0),
-        "default": Profile("zstd", 5, 0),
-        "compact": Profile("zstd", 9, 0),
+        "fast": Profile(Compression("lz4", 9, "bitshuffle"), Compression("lz4", 9, "bitshuffle")),
+        "default": Profile(Compression("zstd", 2, "shuffle"), Compression("zstd", 1, "bitshuffle")),
+        "compact": Profile(Compression("zstd", 9, "shuffle"), Compression("zstd", 9, "bitshuffle")),
     }
 )
-"""By name; measured in benchmarks/results/codecs.md."""
+"""By name."""
 
-TIME_PROFILE = PROFILES["default"]
+TIME_COMPRESSION = PROFILES["default"].integers
 """Of the time arrays, whatever the pixels use."""
 
 _CRC = {"name": "crc32c"}
@@ -50,13 +65,13 @@ def _bytes_codec(dtype: str) -> dict[str, Any]:
     return {"name": "bytes"} if dtype == "uint8" else {"name": "bytes", "configuration": {"endian": "little"}}
 
 
-def _chunk_codecs(dtype: str, profile: Profile) -> list[dict[str, Any]]:
+def _chunk_codecs(dtype: str, compression: Compression) -> list[dict[str, Any]]:
     blosc = {
         "typesize": _ITEMSIZE[dtype],
-        "cname": profile.cname,
-        "clevel": profile.clevel,
-        "shuffle": "bitshuffle",
-        "blocksize": profile.blocksize,
+        "cname": compression.cname,
+        "clevel": compression.clevel,
+        "shuffle": compression.shuffle,
+        "blocksize": compression.blocksize,
     }
     return [_bytes_codec(dtype), {"name": "blosc", "configuration": blosc}, _CRC]
 
@@ -75,7 +90,7 @@ class ShardedArray:
     """None for an array without a season axis."""
     bands: tuple[str, ...] | None
     """Names along the band axis, None where there is none."""
-    profile: Profile
+    compression: Compression
 
     @property
     def chunks_per_location(self) -> int:
@@ -121,7 +136,7 @@ class ShardedArray:
         inner = (1, *(1 for _ in seasons), *self.chunk)
         sharding = {
             "chunk_shape": list(inner),
-            "codecs": _chunk_codecs(self.dtype, self.profile),
+            "codecs": _chunk_codecs(self.dtype, self.compression),
             "index_codecs": [_bytes_codec("int64"), _CRC],
             "index_location": "end",
         }
@@ -160,7 +175,7 @@ class TimeArray:
             shape=(self.num_locations, self.num_seasons),
             chunk=self.chunk,
             dtype="int64",
-            codecs=_chunk_codecs("int64", TIME_PROFILE),
+            codecs=_chunk_codecs("int64", TIME_COMPRESSION),
             fill_value=NO_TIME,
             names=("location", "season"),
             attributes={

@@ -16,7 +16,7 @@ import numpy as np
 from numcodecs import blosc  # pyright: ignore[reportAttributeAccessIssue]  # a compiled module
 from numpy.typing import NDArray
 
-from ssl4eo.archive.arrays import Profile
+from ssl4eo.archive.arrays import Compression
 from ssl4eo.errors import ShardCorrupt
 
 # One thread a call, for the whole process (zarr-python sets the same): blosc's pool does not survive a fork,
@@ -29,6 +29,7 @@ EMPTY = 2**64 - 1
 """Offset and length in the index of a chunk that is not there."""
 _RESIDUE = 0x48674BC7
 """crc32c of any bytes followed by their own crc32c, little-endian: one pass, no copy of the bytes."""
+_SHUFFLES = {"shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}
 _BLOSC_HEADER = struct.Struct("<BBBBIII")
 
 
@@ -48,10 +49,11 @@ def unseal(data: bytes, what: str) -> memoryview:
     return memoryview(data)[:-CRC_BYTES]
 
 
-def encode_chunk(array: NDArray[np.generic], profile: Profile) -> bytes:
+def encode_chunk(array: NDArray[np.generic], compression: Compression) -> bytes:
     """Compress an array of any shape, C order, little-endian, and seal it."""
     raw = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return seal(blosc.compress(raw, profile.cname.encode(), profile.clevel, blosc.BITSHUFFLE, profile.blocksize))
+    shuffle = _SHUFFLES[compression.shuffle]
+    return seal(blosc.compress(raw, compression.cname.encode(), compression.clevel, shuffle, compression.blocksize))
 
 
 def decode_chunk(data: bytes, shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
@@ -60,8 +62,8 @@ def decode_chunk(data: bytes, shape: tuple[int, ...], dtype: str) -> NDArray[np.
     Raises:
         ShardCorrupt: the checksum fails, the size is another, or blosc refuses.
     """
-    packed = check_chunk(data, int(np.prod(shape)) * np.dtype(dtype).itemsize)
     out = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
+    packed = check_chunk(data, out.nbytes)
     try:
         blosc.decompress(packed, out)
     except RuntimeError as error:

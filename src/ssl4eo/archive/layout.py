@@ -146,7 +146,7 @@ class Layout:
             dtype=form.dtype,
             num_seasons=self.spec.num_seasons,
             bands=names,
-            profile=PROFILES[self.spec.profile],
+            compression=PROFILES[self.spec.profile].of(form.dtype),
         )
 
     @cached_property
@@ -160,7 +160,7 @@ class Layout:
                 dtype="uint8",
                 num_seasons=self.spec.num_seasons if seasonal else None,
                 bands=None,
-                profile=PROFILES[self.spec.profile],
+                compression=PROFILES[self.spec.profile].of("uint8"),
             )
             for name, seasonal in self.spec.masks.items()
         }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ledger of what a reader could not read and went on without, one JSON line each.
+"""A list of broken chunks that a reader has skipped: one JSON object a line, appended from any process.
 
 Reading raises; who would rather lose an image than a night of training catches ShardCorrupt and notes it here.
-Any number of processes may write to one file; a chunk is noted once by each of them, however often it is met.
+A chunk is noted as often as it is met.
 """
 
 from __future__ import annotations
@@ -13,43 +13,19 @@ from pathlib import Path
 from ssl4eo.errors import ShardCorrupt
 from ssl4eo.files import append_jsonl
 
+_FIELDS = ("archive", "what", "location", "season")
 
-class Ledger:
-    """An append-only list of losses; travels to worker processes."""
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self._noted: set[tuple[str, str, int]] = set()
+def note(path: Path, error: ShardCorrupt) -> None:
+    """Append what a read of a broken chunk has told: archive, what, location, season and the reason.
 
-    def __len__(self) -> int:
-        """Number of losses that this process has noted."""
-        return len(self._noted)
-
-    def note(self, *, location: str, season: int, what: str, reason: str) -> None:
-        """Write a loss down, unless this process has done so before.
-
-        Args:
-            location: id.
-            season: 0 for the first date.
-            what: modality, or `mask <name>`.
-            reason: why it cannot be read.
-        """
-        key = (what, location, season)
-        if key in self._noted:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as lock:  # a half-written line of another process is not for us to drop
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            append_jsonl(self.path, {"location": location, "season": season, "what": what, "reason": reason})
-        self._noted.add(key)
-
-    def note_error(self, error: ShardCorrupt) -> None:
-        """Write down what a read of `Archive` has raised.
-
-        Raises:
-            ShardCorrupt: the error itself, if it does not tell an image: then more is lost than one.
-        """
-        where = error.where
-        if not {"location", "season", "what"} <= where.keys():
-            raise error
-        self.note(location=where["location"], season=where["season"], what=where["what"], reason=error.found)
+    Raises:
+        ShardCorrupt: the error itself, if it does not tell an image: then more is lost than one.
+    """
+    if not set(_FIELDS) <= error.where.keys():
+        raise error
+    row = {**{name: error.where[name] for name in _FIELDS}, "reason": str(error)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:  # a half-written line of another process is not for us to drop
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        append_jsonl(path, row)

@@ -329,6 +329,14 @@ class Archive:
             raise unknown_name("modality of this archive", modality, self.modalities)
         return modality
 
+    def check_season(self, season: int) -> None:
+        """Raise unless there is such a season.
+
+        Raises:
+            LocationMissing: there is none.
+        """
+        self._check_range("season", season, self.num_seasons)
+
     def _check_range(self, what: str, value: int, size: int) -> None:
         if not 0 <= value < size:
             raise LocationMissing(f"{self.path} has no {what} {value}", expected=f"0 to {size - 1}", index=value)

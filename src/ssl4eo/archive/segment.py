@@ -194,11 +194,11 @@ def encode_sample(sample: Sample, layout: Layout) -> dict[str, list[bytes]]:
         step = layout.spec.form(name).step
         for resolution, array in groups.items():
             pixels = (image.pixels[resolution] for image in sample.images[name])
-            chunks[array.path] = [codecs.encode_chunk(_rounded(p, step), array.profile) for p in pixels]
+            chunks[array.path] = [codecs.encode_chunk(_rounded(p, step), array.compression) for p in pixels]
     for name, array in layout.masks.items():
         mask = sample.masks[name]
         planes = mask if array.num_seasons is not None else mask[None]
-        chunks[array.path] = [codecs.encode_chunk(plane, array.profile) for plane in planes]
+        chunks[array.path] = [codecs.encode_chunk(plane, array.compression) for plane in planes]
     return chunks
 
 

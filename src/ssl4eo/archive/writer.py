@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 import ssl4eo
 from ssl4eo.archive import checksums, codecs, identity, tables
-from ssl4eo.archive.arrays import NO_TIME, SHARD_LOCATIONS, TIME_PROFILE
+from ssl4eo.archive.arrays import NO_TIME, SHARD_LOCATIONS, TIME_COMPRESSION
 from ssl4eo.archive.journal import Journal
 from ssl4eo.archive.layout import LOCATIONS, SHARDS, SKIPPED, Layout, Spec, images_table
-from ssl4eo.archive.records import merge_kinds
+from ssl4eo.archive.records import location_record, merge_kinds
 from ssl4eo.archive.segment import Segment, SegmentWriter, copy_rows, load_segment, take_file
 from ssl4eo.archive.statistics import Run, Statistics, measure
 from ssl4eo.errors import DataMissing, SampleInvalid, Ssl4eoError, WriteFailed
@@ -118,7 +118,7 @@ class ArchiveWriter:
         with self._stack, contextlib.suppress(OSError):
             if self._open is not None:
                 self._open.__exit__(kind, error, trace)
-            if self._num_shards == 0 and not self._queue:
+            if self._num_shards == 0 and not self._waiting():
                 self._journal.discard()
 
     @property
@@ -146,7 +146,8 @@ class ArchiveWriter:
     def skipped(self) -> Mapping[str, str]:
         """By id why a location was left out."""
         waiting = {location: reason for segment in self._queue for location, reason in segment.skipped}
-        return {**self._skipped, **waiting}
+        done = self.done_ids
+        return {name: reason for name, reason in {**self._skipped, **waiting}.items() if name not in done}
 
     def append(self, sample: Sample) -> None:
         """Add a sample.
@@ -162,7 +163,9 @@ class ArchiveWriter:
             segment = self._open_segment()
             if len(segment) == SHARD_LOCATIONS:  # only after a write failed and was mended
                 segment = self._close_segment()
+            kinds = merge_kinds(self._kinds, location_record(sample))
             segment.append(sample)
+            self._kinds = kinds
             if len(segment) == SHARD_LOCATIONS:
                 self._close_segment()
 
@@ -236,7 +239,7 @@ class ArchiveWriter:
 
     def _publish(self, layout: Layout, figures: Mapping[str, Statistics], skipped: Mapping[str, str]) -> None:
         files = _write_facts(self._journal, layout, self._facts, self._kinds, figures)
-        rows = ({"location": name, "reason": reason} for name, reason in skipped.items() if name not in self._done)
+        rows = ({"location": name, "reason": reason} for name, reason in skipped.items())
         write_text(self._journal.archive / SKIPPED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         identity.write(self._journal.archive, {k: v for row in self._journal.rows() for k, v in row["files"].items()})
         checksums.write(self._journal.archive, [*files, SKIPPED, SHARDS])
@@ -363,7 +366,7 @@ def _write_times(archive: Path, layout: Layout, modality: str, times: NDArray[np
         chunk = np.full(array.chunk, NO_TIME, np.int64)
         chunk[: len(part)] = part
         with atomic_path(archive / name) as partial:
-            partial.write_bytes(codecs.encode_chunk(chunk, TIME_PROFILE))
+            partial.write_bytes(codecs.encode_chunk(chunk, TIME_COMPRESSION))
     return array.files
 
 

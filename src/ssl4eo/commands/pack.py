@@ -35,7 +35,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     s1_step: float | None = None,
     workers: int = 1,
     dask: str | None = None,
-    statistics: bool = True,
+    no_statistics: bool = False,
     json: bool = False,
 ) -> int:
     """Pack images into an archive; run again after an interruption and it goes on.
@@ -54,7 +54,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
             of it. Without it every bit is kept
         workers: processes to work in
         dask: address of a Dask scheduler that shares this disk, or `local`
-        statistics: measure all pixels and keep mean, deviation, quantiles and histogram in the archive
+        no_statistics: do not measure the pixels; else mean, deviation, quantiles and histogram are kept in the archive
         json: print the result as JSON
 
     Returns:
@@ -71,7 +71,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
             s1_step=s1_step,
             workers=workers,
             dask=dask,
-            statistics=statistics,
+            statistics=not no_statistics,
             progress=progress,
         )
     show(report, json=json)

@@ -38,6 +38,7 @@ def _add(parser: ArgumentParser, parameter: inspect.Parameter, hint: Any, text: 
         default = parameter.default
         options["default"] = list(default) if isinstance(default, tuple) else default  # jsonargparse checks in place
     if hint is bool:
+        assert parameter.default is False, f"a switch is off unless it is named: {parameter.name}"
         parser.add_argument(*_spellings(parameter.name), action="store_true", help=text)
         return
     element = _element(hint)

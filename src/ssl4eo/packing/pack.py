@@ -100,7 +100,7 @@ def pack(  # noqa: PLR0913 - each is an option of the command line
         plan={"source": _identity(source, ids), "segment_locations": size, "nodata": nodata},
     ) as writer:
         job = Job(source, writer.work.absolute(), writer.layout, errors, nodata)
-        ticker = _Ticker(progress, writer.num_resumed + len(writer.skipped), None if ids is None else len(ids))
+        ticker = _Ticker(progress, writer.num_resumed, None if ids is None else len(ids))
         with open_pool(job, workers=workers, dask=dask, tick=ticker) as pool:
             _absorb_all(writer, pool, _tasks(source, ids, writer, size))
             num_stored = len(writer.done_ids)
@@ -138,8 +138,10 @@ def _absorb_all(writer: ArchiveWriter, pool: Pool, tasks: Iterable[Task]) -> Non
 def _tasks(source: AnySource, ids: Sequence[str] | None, writer: ArchiveWriter, size: int) -> Iterator[Task]:
     number = writer.next_segment
     if ids is not None:
-        for start in range(number * size, len(ids), size):
-            yield Task(start // size, tuple(ids[start : start + size]))
+        again = tuple(writer.skipped)  # of an earlier run: perhaps they are mended now
+        rest = [ids[start : start + size] for start in range(number * size, len(ids), size)]
+        rest += [again[start : start + size] for start in range(0, len(again), size)]
+        yield from (Task(number + i, tuple(items)) for i, items in enumerate(rest))
         return
     stream = cast("StreamSource", source)
     known = set(writer.done_ids) | set(writer.skipped)

@@ -20,11 +20,11 @@ def _write(path: Path, *, num_locations: int, labelled: bool = True) -> Path:
     planet = SyntheticPlanet(num_locations, size=24, num_seasons=2, modalities=("S2L1C",))
     with ArchiveWriter(
         path,
-        modalities=planet.modalities,
+        forms=planet.forms,
         num_seasons=planet.num_seasons,
         shape=planet.shape,
         provenance=planet.provenance,
-        masks=("landcover",),
+        masks=planet.masks,
     ) as writer:
         for location in planet.ids():
             sample = planet.read(location)
