@@ -37,6 +37,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "collect": Verb("collect samples into a new archive (now: from the synthetic planet)"),
         "pack": Verb("convert a published layout into an archive"),
         "info": Verb("say what is in an archive"),
+        "stats": Verb("show mean, deviation and histogram of every band, beside the published figures"),
         "verify": Verb("check every byte of an archive"),
         "unpack": Verb("write an archive as GeoTIFFs, pictures, LMDB or WebDataset for others to read"),
         "pretrain": Verb("pre-train a network by a recipe"),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """checksums.json: size and SHA-256 of every file of an archive but the shards, which carry crc32c themselves.
 
-The file seals itself: it has exactly one spelling for its content, with the SHA-256 of the list inside,
-so that a flipped byte anywhere in it shows.
+Shards are told apart by shards.json, which is listed here. The file seals itself: it has exactly one spelling for its
+content, with the SHA-256 of the list inside, so that a flipped byte anywhere in it shows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ssl4eo.archive.layout import CHECKSUMS
@@ -57,6 +57,8 @@ def load(archive: Path) -> dict[str, Digest]:
         files = json.loads(text)["files"]
         if _render(files) != text:
             raise ValueError("its own checksum does not fit")
+        if any(PurePosixPath(name).is_absolute() or ".." in name.split("/") for name in files):
+            raise ValueError("it names files outside of the archive")
         return {name: Digest(**row) for name, row in files.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"

@@ -60,10 +60,14 @@ def decode_chunk(data: bytes, shape: tuple[int, ...], dtype: str) -> NDArray[np.
     """Check and decompress what `encode_chunk` made.
 
     Raises:
-        ShardCorrupt: the checksum fails or the size is another.
+        ShardCorrupt: the checksum fails, the size is another, or blosc refuses.
     """
     out = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
-    blosc.decompress(check_chunk(data, out.nbytes), out)
+    packed = check_chunk(data, out.nbytes)
+    try:
+        blosc.decompress(packed, out)
+    except RuntimeError as error:
+        raise ShardCorrupt(f"a chunk cannot be decompressed ({error})") from error
     return out.astype(dtype, copy=False)
 
 
@@ -112,6 +116,19 @@ def read_index(fd: int, slots: int) -> NDArray[np.uint64]:
     return np.frombuffer(data, "<u8").reshape(slots, 2)
 
 
+def require_packed(fd: int, index: NDArray[np.uint64], used: int) -> None:
+    """Raise unless the first `used` chunks lie end to end from the start of an open shard up to its index.
+
+    Raises:
+        ShardCorrupt: they do not, or there are others.
+    """
+    ends = np.cumsum(index[:used, 1])
+    body = os.fstat(fd).st_size - index_size(len(index))
+    is_packed = (index[:used, 0] == ends - index[:used, 1]).all() and (index[used:] == EMPTY).all()
+    if not is_packed or int(index[:used, 1].max()) > body or int(ends[-1]) != body:
+        raise ShardCorrupt(f"the index does not place {used} chunks end to end in {body} bytes")
+
+
 def read_chunk(fd: int, index: NDArray[np.uint64], slot: int) -> bytes:
     """Read the bytes of one chunk of an open shard, checksum included.
 
@@ -121,7 +138,23 @@ def read_chunk(fd: int, index: NDArray[np.uint64], slot: int) -> bytes:
     offset, length = index[slot].tolist()
     if offset == EMPTY:
         raise ShardCorrupt("the shard has no such chunk")
+    if length > os.fstat(fd).st_size:
+        raise ShardCorrupt(f"a chunk of {length} bytes in a file of {os.fstat(fd).st_size}")
     data = os.pread(fd, length, offset)
     if len(data) != length:
         raise ShardCorrupt(f"a chunk of {length} bytes ends after {len(data)}")
+    return data
+
+
+def read_seal(fd: int, index: NDArray[np.uint64], slot: int) -> bytes:
+    """Read the crc32c of one chunk of an open shard, unchecked.
+
+    Raises:
+        ShardCorrupt: the file ends before it.
+    """
+    offset, length = index[slot].tolist()
+    place = offset + length - CRC_BYTES
+    data = os.pread(fd, CRC_BYTES, place) if 0 <= place < os.fstat(fd).st_size else b""
+    if len(data) != CRC_BYTES:
+        raise ShardCorrupt(f"the file ends before the checksum of chunk {slot}")
     return data

@@ -4,7 +4,7 @@
     A.zarr.partial/lock            held by the one writer
     A.zarr.partial/spec.json       what is being written; a resumed writer must ask for the same
     A.zarr.partial/segments/       encoded locations on their way into shards, see segment.py
-    A.zarr.partial/progress.jsonl  one line a finished shard: ids, metadata, sizes of its files, segments used up
+    A.zarr.partial/progress.jsonl  one line a finished shard: ids, metadata, identity of its files, segments used up
     A.zarr.partial/archive/        becomes A.zarr by one rename
 
 A shard counts once its line is on disk; whatever else a crash left is swept away when the next writer opens.
@@ -118,7 +118,7 @@ class Journal:
             return None
         try:
             row = json.loads(line)
-            sizes = {self.archive / name: size for name, size in row["files"].items()}
+            sizes = {self.archive / name: facts["size"] for name, facts in row["files"].items()}
             full = row["shard"] == number and len(row["locations"]) == SHARD_LOCATIONS
         except (ValueError, KeyError, TypeError, AttributeError):
             return None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What lies where in an archive: its spec, its nodes and the zarr.json of every group.
 
-With arrays.py the one description of format 1; writer, reader and verify all derive from it, docs/format.md tells it
+With arrays.py the one description of format 2; writer, reader and verify all derive from it, docs/format.md tells it
 in words. Each resolution is a group of its own so that xarray's dimension sizes agree. Reads and writes nothing.
 """
 
@@ -27,6 +27,7 @@ ROOT = "zarr.json"
 CHECKSUMS = "checksums.json"
 LOCATIONS = "locations.parquet"
 SKIPPED = "skipped.jsonl"
+SHARDS = "shards.json"
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 

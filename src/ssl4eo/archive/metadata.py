@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The zarr.json files of an archive, read and held against format 2.
 
-Format 1 fixes every node, so the nodes are made again from the root's attributes and compared, rather than
+Format 2 fixes every node, so the nodes are made again from the root's attributes and compared, rather than
 interpreted. Reads no pixels and no tables.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from ssl4eo.archive import checksums
 from ssl4eo.archive.checksums import Digest
 from ssl4eo.archive.journal import partial_path
-from ssl4eo.archive.layout import FORMAT, ROOT, SKIPPED, Layout, Spec
+from ssl4eo.archive.layout import FORMAT, ROOT, SHARDS, SKIPPED, Layout, Spec
 from ssl4eo.archive.statistics import Statistics
 from ssl4eo.contract import Contract
 from ssl4eo.errors import ArchiveInvalid, DataMissing, Ssl4eoError
@@ -154,7 +154,7 @@ def _compare(path: Path, layout: Layout, documents: Mapping[str, Mapping[str, An
 
 def _check_files(path: Path, layout: Layout, documents: Mapping[str, Any], files: Mapping[str, Digest]) -> None:
     times = [name for array in layout.times.values() for name in array.files]
-    wanted = {*documents, *layout.tables, *times, SKIPPED}
+    wanted = {*documents, *layout.tables, *times, SKIPPED, SHARDS}
     if set(files) != wanted:
         odd = sorted(set(files) ^ wanted)
         raise _invalid(path, f"the checksums of {path} leave out or add {', '.join(odd)}", "one for each file")

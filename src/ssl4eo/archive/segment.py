@@ -11,6 +11,7 @@ A worker process writes a segment alone and whole; the one writer of the archive
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.archive import codecs
+from ssl4eo.archive.identity import Identity, identify
 from ssl4eo.archive.layout import Layout
 from ssl4eo.archive.records import check_sample, image_record, location_record
 from ssl4eo.files import write_json
@@ -117,7 +119,8 @@ class SegmentWriter:
     ) -> None:
         """Close all files; remove what is not finished."""
         for stream in self._streams.values():
-            stream.close()
+            with contextlib.suppress(OSError):  # on a full disk the rest of a buffer is refused again
+                stream.close()
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def __len__(self) -> int:
@@ -206,10 +209,10 @@ def _rounded(values: NDArray[np.generic], step: float | None) -> NDArray[np.gene
     return (np.rint(values.astype(np.float64) / step) * step).astype(np.float32)
 
 
-def copy_rows(parts: Sequence[tuple[Segment, range]], array: str, path: Path, slots: int) -> int:
-    """Join rows of segments to a shard file of one array; give its size [bytes]."""
+def copy_rows(parts: Sequence[tuple[Segment, range]], array: str, path: Path, slots: int) -> Identity:
+    """Join rows of segments to a shard file of one array; give its identity."""
     lengths: list[int] = []
-    with path.open("wb") as out:
+    with path.open("w+b") as out:
         for segment, rows in parts:
             sizes = [size for row in rows for size in segment.rows[row].lengths[array]]
             with segment.file(array).open("rb") as stream:
@@ -217,7 +220,8 @@ def copy_rows(parts: Sequence[tuple[Segment, range]], array: str, path: Path, sl
                 _copy(stream, out, sum(sizes))
             lengths += sizes
         out.write(codecs.encode_index(lengths, slots))
-        return out.tell()
+        out.flush()
+        return identify(out.fileno(), slots)
 
 
 def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
@@ -229,16 +233,16 @@ def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
         size -= len(block)
 
 
-def take_file(segment: Segment, array: str, path: Path, slots: int) -> int:
-    """Turn the file of a whole segment into a shard file by adding its index; give its size [bytes]."""
+def take_file(segment: Segment, array: str, path: Path, slots: int) -> Identity:
+    """Turn the file of a whole segment into a shard file by adding its index; give its identity."""
     lengths = [size for row in segment.rows for size in row.lengths[array]]
     source = segment.file(array)
     with source.open("r+b") as stream:
         stream.seek(sum(lengths))
         stream.truncate()
         stream.write(codecs.encode_index(lengths, slots))
-        size = stream.tell()
         stream.flush()
+        identity = identify(stream.fileno(), slots)
         os.fsync(stream.fileno())
     source.replace(path)
-    return size
+    return identity

@@ -2,8 +2,9 @@
 """Statistics of all pixels of an archive, band by band: exact for integers, shard by shard, in any number of processes.
 
 Integers are counted value by value, so mean, standard deviation and quantiles are those of NumPy on the whole.
-Floating-point values get a mean and a standard deviation in float64 and quantiles to 1/64 of their unit.
-Nothing is left out: values that stand for nodata count like all others and are counted apart as well.
+Floating-point values get a mean and a standard deviation in float64, and quantiles that are off by 1/128 of their unit
+at most, from counters that reach from -128 to 128; the figures of two runs differ by rounding only.
+Nothing is left out but NaN and infinity: values that stand for nodata count like all others, and apart as well.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from numpy.typing import NDArray
 from ssl4eo.archive.arrays import ShardedArray
 from ssl4eo.archive.layout import Layout
 from ssl4eo.archive.shards import Shards
+from ssl4eo.errors import ShardCorrupt
 
 QUANTILES = (0.01, 0.02, 0.05, 0.25, 0.5, 0.75, 0.95, 0.98, 0.99)
 NUM_BINS = 128
 """Of the histogram that is kept."""
 FLOAT_STEP = 1 / 64
 """Width of the counters of floating-point values."""
+_BATCH_PIXELS = 1 << 16
+"""Counted at once, in each band: as many as a processor cache holds."""
 _FLOAT_LOW = -128.0
 _FLOAT_COUNTERS = 16_384  # to +128: decibels of any radar
 
@@ -48,7 +52,7 @@ class BandStatistics:
     minimum: float
     maximum: float
     quantiles: Mapping[str, float]
-    """By level, as NumPy's linear method gives them; floating-point values to FLOAT_STEP / 2."""
+    """By level, as NumPy's linear method gives them; of floating-point values to FLOAT_STEP / 2."""
     histogram: tuple[int, ...]
     """NUM_BINS counts; the first and the last also hold what lies outside."""
     low: float
@@ -86,7 +90,7 @@ def _band_from_json(row: Mapping[str, Any]) -> BandStatistics:
 
 
 @dataclass
-class _Tally:
+class Tally:
     """What is known of the pixels of some bands, to be merged."""
 
     counters: NDArray[np.int64]
@@ -98,18 +102,13 @@ class _Tally:
     zeros: NDArray[np.int64]
     """(band,): pixels that are 0."""
 
-    def add(self, other: _Tally) -> None:
-        """Merge another tally into this one; moments after Chan, Golub and LeVeque 1979."""
+    def add(self, other: Tally) -> None:
+        """Merge another tally into this one."""
         self.counters += other.counters
         self.zeros += other.zeros
         self.extremes[:, 0] = np.minimum(self.extremes[:, 0], other.extremes[:, 0])
         self.extremes[:, 1] = np.maximum(self.extremes[:, 1], other.extremes[:, 1])
-        n, m = self.moments[:, 0], other.moments[:, 0]
-        total = np.maximum(n + m, 1)
-        gap = other.moments[:, 1] - self.moments[:, 1]
-        squares = self.moments[:, 2] + other.moments[:, 2] + gap**2 * n * m / total
-        mean = self.moments[:, 1] + gap * m / total
-        self.moments = np.stack([n + m, mean, squares], axis=1)
+        self.moments = _merged(self.moments, other.moments)
 
 
 def measure(archive: Path, layout: Layout, *, run: Run = map) -> dict[str, Statistics]:
@@ -129,7 +128,7 @@ def measure(archive: Path, layout: Layout, *, run: Run = map) -> dict[str, Stati
         for array in groups.values()
         for shard in range(array.num_shards)
     ]
-    tallies: dict[tuple[str, str], _Tally] = {}
+    tallies: dict[tuple[str, str], Tally] = {}
     results = run(partial(_measure_shard, archive), [(array, shard) for _, array, shard in tasks])
     for (name, array, _), tally in zip(tasks, results, strict=True):
         key = (name, array.path)
@@ -140,7 +139,7 @@ def measure(archive: Path, layout: Layout, *, run: Run = map) -> dict[str, Stati
     return {name: _modality(layout, name, tallies) for name in layout.bands}
 
 
-def _modality(layout: Layout, name: str, tallies: Mapping[tuple[str, str], _Tally]) -> Statistics:
+def _modality(layout: Layout, name: str, tallies: Mapping[tuple[str, str], Tally]) -> Statistics:
     bands: dict[str, BandStatistics] = {}
     for array in layout.bands[name].values():
         for i, band in enumerate(array.bands or ()):
@@ -148,63 +147,125 @@ def _modality(layout: Layout, name: str, tallies: Mapping[tuple[str, str], _Tall
     return Statistics({band: bands[band] for band in layout.spec.form(name).bands})
 
 
-def _measure_shard(archive: Path, task: tuple[ShardedArray, int]) -> _Tally:
+def _measure_shard(archive: Path, task: tuple[ShardedArray, int]) -> Tally:
+    """Count the pixels of a shard, some chunks at a time: 65,536 counters cost as much as 30,000 pixels."""
     array, shard = task
     shards = Shards(archive)
-    total: _Tally | None = None
-    for index in array.locations_in(shard):
-        pixels = np.stack([shards.read(array, index, season) for season in range(array.chunks_per_location)], axis=1)
-        tally = _count(pixels.reshape(len(pixels), -1))
-        if total is None:
-            total = tally
-        else:
-            total.add(tally)
-    assert total is not None, "a shard holds a location"
-    return total
+    tally = empty_tally(array.chunk[0], np.dtype(array.dtype))
+    places = [(index, season) for index in array.locations_in(shard) for season in range(array.chunks_per_location)]
+    step = max(1, _BATCH_PIXELS // math.prod(array.chunk[1:]))
+    for start in range(0, len(places), step):
+        chunks = [_read(archive, shards, array, *place) for place in places[start : start + step]]
+        count(tally, np.concatenate([c.reshape(len(c), -1) for c in chunks], axis=1))
+    return tally
 
 
-def _count(values: NDArray[np.generic]) -> _Tally:
-    """Count values (band, pixel)."""
-    if values.dtype.kind == "u":
-        length = 1 << (8 * values.dtype.itemsize)
-        counters = np.stack([np.bincount(row, minlength=length) for row in values])
-        found = [np.flatnonzero(row) for row in counters]
-        extremes = np.array([(f[0], f[-1]) for f in found], np.float64)
-        return _Tally(counters, np.zeros((len(values), 3)), extremes, counters[:, 0].copy())
-    rows = [row[np.isfinite(row)].astype(np.float64) for row in values]
-    places = (((row - _FLOAT_LOW) / FLOAT_STEP).clip(0, _FLOAT_COUNTERS - 1).astype(np.int64) for row in rows)
-    moments = [(len(r), r.mean(), ((r - r.mean()) ** 2).sum()) if len(r) else (0, 0.0, 0.0) for r in rows]
-    return _Tally(
-        np.stack([np.bincount(place, minlength=_FLOAT_COUNTERS) for place in places]),
-        np.array(moments, np.float64),
-        np.array([(r.min(), r.max()) if len(r) else (math.inf, -math.inf) for r in rows], np.float64),
-        np.array([np.count_nonzero(row == 0) for row in rows]),
+def _read(archive: Path, shards: Shards, array: ShardedArray, index: int, season: int) -> NDArray[np.generic]:
+    try:
+        return shards.read(array, index, season)
+    except (ShardCorrupt, OSError) as error:
+        file = archive / array.file(array.place(index, season)[0])
+        reason = error.found if isinstance(error, ShardCorrupt) else error.strerror
+        raise ShardCorrupt(
+            f"location number {index}, season {season}, cannot be read from {file}: {reason}",
+            expected="the bytes that were written",
+            remedy="run `ssl4eo verify` on the archive to see all damage, then copy the file again or pack anew",
+            path=str(file),
+        ) from error
+
+
+def empty_tally(num_bands: int, dtype: np.dtype[Any]) -> Tally:
+    """Make the tally of no pixels at all."""
+    length = 1 << (8 * dtype.itemsize) if dtype.kind == "u" else _FLOAT_COUNTERS
+    return Tally(
+        np.zeros((num_bands, length), np.int64),
+        np.zeros((num_bands, 3)),
+        np.tile([math.inf, -math.inf], (num_bands, 1)),
+        np.zeros(num_bands, np.int64),
     )
 
 
-def _summary(tally: _Tally, band: int, dtype: np.dtype[Any]) -> BandStatistics:
+def count(tally: Tally, values: NDArray[np.generic]) -> None:
+    """Count values (band, pixel) into a tally."""
+    for band, row in enumerate(values):
+        if values.dtype.kind == "u":
+            _count_integers(tally, band, row)
+        else:
+            _count_floats(tally, band, row)
+
+
+def _count_integers(tally: Tally, band: int, row: NDArray[np.generic]) -> None:
+    counts = np.bincount(row)
+    tally.counters[band, : len(counts)] += counts
+    tally.zeros[band] += counts[0]
+    _widen(tally, band, row)
+
+
+def _count_floats(tally: Tally, band: int, row: NDArray[np.generic]) -> None:
+    finite = np.isfinite(row)
+    values: NDArray[Any] = row if finite.all() else row[finite]
+    if not len(values):
+        return
+    tally.counters[band] += np.bincount(_places(values), minlength=_FLOAT_COUNTERS)
+    tally.zeros[band] += len(values) - np.count_nonzero(values)
+    _widen(tally, band, values)
+    wide = values.astype(np.float64)
+    mean = wide.mean()
+    wide -= mean
+    np.square(wide, out=wide)
+    tally.moments[band] = _merged(tally.moments[band], np.array([len(wide), mean, wide.sum()]))
+
+
+def _places(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Give the counter of each value; multiplying by a power of two and rounding down is exact in float32."""
+    high = np.nextafter(np.float32(-_FLOAT_LOW), np.float32(0))
+    scaled = np.clip(values.astype(np.float32, copy=False), np.float32(_FLOAT_LOW), high)
+    scaled *= np.float32(1 / FLOAT_STEP)
+    np.floor(scaled, out=scaled)
+    places = scaled.astype(np.int64)
+    places -= int(_FLOAT_LOW / FLOAT_STEP)
+    return places
+
+
+def _widen(tally: Tally, band: int, values: NDArray[Any]) -> None:
+    low, high = tally.extremes[band]
+    tally.extremes[band] = min(low, values.min()), max(high, values.max())
+
+
+def _merged(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Merge (..., 3) count, mean and sum of squared differences; Chan, Golub and LeVeque 1979."""
+    n, m = left[..., 0], right[..., 0]
+    total = np.maximum(n + m, 1)
+    gap = right[..., 1] - left[..., 1]
+    squares = left[..., 2] + right[..., 2] + gap**2 * n * m / total
+    return np.stack([n + m, left[..., 1] + gap * m / total, squares], axis=-1)
+
+
+def _summary(tally: Tally, band: int, dtype: np.dtype[Any]) -> BandStatistics:
     counters = tally.counters[band]
-    count = int(counters.sum())
-    if not count:  # not one value was finite
+    number = int(counters.sum())
+    if not number:  # not one value was finite
         return BandStatistics(0, 0.0, 0.0, 0.0, 0.0, 0.0, {}, (0,) * NUM_BINS, 0.0, 1.0)
     is_integer = dtype.kind == "u"
     if is_integer:
-        mean, std = _exact_moments(counters, count)
+        mean, std = _exact_moments(counters, number)
         low, step, width = 0.0, 1.0, 2.0 if dtype.itemsize == 1 else 128.0
     else:
         _, mean, squares = tally.moments[band].tolist()
-        std = math.sqrt(squares / count)
+        std = math.sqrt(squares / number)
         low, step, width = _FLOAT_LOW, FLOAT_STEP, 0.5
     minimum, maximum = tally.extremes[band].tolist()
     edge = 0.0 if is_integer else -50.0
+    levels = {q: _quantile(counters, q, low, step, is_integer=is_integer) for q in QUANTILES}
     return BandStatistics(
-        count=count,
-        nodata=int(tally.zeros[band]) / count,
+        count=number,
+        nodata=int(tally.zeros[band]) / number,
         mean=mean,
         std=std,
         minimum=minimum,
         maximum=maximum,
-        quantiles={f"{q:g}": _quantile(counters, q, low, step, is_integer=is_integer) for q in QUANTILES},
+        # the middle of a counter can lie outside of what was counted
+        quantiles={f"{q:g}": min(max(value, minimum), maximum) for q, value in levels.items()},
         histogram=_coarse(counters, low, step, edge, width),
         low=edge,
         width=width,
@@ -223,11 +284,15 @@ def _exact_moments(counters: NDArray[np.int64], count: int) -> tuple[float, floa
 def _quantile(counters: NDArray[np.int64], level: float, low: float, step: float, *, is_integer: bool) -> float:
     """Give the value at `level` of the sorted pixels, between two of them where it falls there."""
     ends = np.cumsum(counters)
-    position = level * (int(ends[-1]) - 1)
-    below, above = (int(np.searchsorted(ends, p, side="right")) for p in (math.floor(position), math.ceil(position)))
+    position = (int(ends[-1]) - 1) * level
+    first = math.floor(position)
     middle = 0.0 if is_integer else step / 2
-    part = position - math.floor(position)
-    return low + middle + step * (below + (above - below) * part)
+    below, above = (
+        low + middle + step * int(np.searchsorted(ends, place, side="right")) for place in (first, math.ceil(position))
+    )
+    part = position - first
+    # from the nearer end, as NumPy does, so that rounding is the same
+    return above - (above - below) * (1 - part) if part >= 0.5 else below + (above - below) * part
 
 
 def _coarse(counters: NDArray[np.int64], low: float, step: float, edge: float, width: float) -> tuple[int, ...]:

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ssl4eo
-from ssl4eo.archive import checksums, codecs, tables
+from ssl4eo.archive import checksums, codecs, identity, tables
 from ssl4eo.archive.arrays import NO_TIME, SHARD_LOCATIONS, TIME_COMPRESSION
 from ssl4eo.archive.journal import Journal
-from ssl4eo.archive.layout import LOCATIONS, SKIPPED, Layout, Spec, images_table
+from ssl4eo.archive.layout import LOCATIONS, SHARDS, SKIPPED, Layout, Spec, images_table
 from ssl4eo.archive.records import location_record, merge_kinds
 from ssl4eo.archive.segment import Segment, SegmentWriter, copy_rows, load_segment, take_file
 from ssl4eo.archive.statistics import Run, Statistics, measure
@@ -198,7 +198,8 @@ class ArchiveWriter:
         self._require_open()
         assert segment.folder.name == f"{self.next_segment:08d}", "segments come in order"
         known = self.done_ids
-        for row in segment.rows:
+        taken = 0 if self._queue else self._row  # a run that was killed may have stored its first rows
+        for row in segment.rows[taken:]:
             if row.location["id"] in known:
                 raise _twice(str(row.location["id"]))
             self._kinds = merge_kinds(self._kinds, row.location)
@@ -240,7 +241,8 @@ class ArchiveWriter:
         files = _write_facts(self._journal, layout, self._facts, self._kinds, figures)
         rows = ({"location": name, "reason": reason} for name, reason in skipped.items())
         write_text(self._journal.archive / SKIPPED, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        checksums.write(self._journal.archive, [*files, SKIPPED])
+        identity.write(self._journal.archive, {k: v for row in self._journal.rows() for k, v in row["files"].items()})
+        checksums.write(self._journal.archive, [*files, SKIPPED, SHARDS])
         self._journal.publish()
 
     def _require_open(self) -> None:
@@ -263,7 +265,7 @@ class ArchiveWriter:
         """Join the next rows to a shard; segments that are used up go, but those of the last, short one."""
         parts, used, row = self._take(count)
         rows = [segment.rows[i] for segment, chosen in parts for i in chosen]
-        files: dict[str, int] = {}
+        files: dict[str, Mapping[str, Any]] = {}
         is_full = count == SHARD_LOCATIONS
         whole = parts[0][0] if len(parts) == 1 and is_full and len(parts[0][0].rows) == count else None
         with writing(self.path):
@@ -271,7 +273,8 @@ class ArchiveWriter:
                 name = array.file(self._num_shards)
                 with atomic_path(self._journal.archive / name) as partial:
                     join = take_file if whole is not None else copy_rows
-                    files[name] = join(whole if whole is not None else parts, array.path, partial, array.slots)  # type: ignore[arg-type]
+                    joined = join(whole if whole is not None else parts, array.path, partial, array.slots)  # type: ignore[arg-type]
+                    files[name] = vars(joined)
             line = {
                 "shard": self._num_shards,
                 "locations": [row.location for row in rows],

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ssl4eo.archive.plausible import doubts_of
 from ssl4eo.archive.reader import Archive, open_archive
 from ssl4eo.errors import ContractMismatch
 from ssl4eo.sensors import modality
@@ -52,6 +53,7 @@ def describe(archive: Archive) -> dict[str, Any]:
         "profile": archive.profile,
         "columns": list(archive.columns),
         "bytes": sum(file.stat().st_size for file in archive.path.rglob("*") if file.is_file()),
+        "warnings": [str(doubt) for doubt in doubts_of(archive)],
         "skipped": [dict(row) for row in archive.skipped],
         **archive.facts,
     }
@@ -103,6 +105,8 @@ def _show(facts: dict[str, Any]) -> None:
         if value:
             console.print(f"{name:<12}{escape(value)}", highlight=False)
     console.print(_table(facts["modalities"]))
+    for line in facts["warnings"]:
+        console.print(f"warning: {escape(line)}", highlight=False)
     for row in facts["skipped"][:5]:
         console.print(f"left out: {escape(row['reason'])}", highlight=False)
     if len(facts["skipped"]) > 5:

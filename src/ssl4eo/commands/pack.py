@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from json import dumps
 from pathlib import Path
@@ -11,10 +12,14 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
+from ssl4eo.archive.plausible import doubts_of
+from ssl4eo.archive.reader import open_archive
 from ssl4eo.packing.layouts import open_source
 from ssl4eo.packing.pack import PackReport
 from ssl4eo.packing.pack import pack as pack_source
 from ssl4eo.progress import progress_bar
+
+log = logging.getLogger(__name__)
 
 
 def run(  # noqa: PLR0913 - each is an option of the command line
@@ -91,7 +96,9 @@ def run(  # noqa: PLR0913 - each is an option of the command line
 
 
 def show(report: PackReport, *, json: bool) -> None:
-    """Print what became of the locations."""
+    """Print what became of the locations; log what looks wrong with their values."""
+    for doubt in doubts_of(open_archive(report.path)):
+        log.warning("%s", doubt)
     if json:
         sys.stdout.write(dumps(report.to_json(), indent=2) + "\n")
         return

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
 from typing import Any, Protocol
 
+from ssl4eo.archive.parallel import begin_worker
 from ssl4eo.errors import ConfigInvalid, DataMissing, WorkerLost
 from ssl4eo.packing.work import Job, Task, encode
 
@@ -106,17 +103,9 @@ _job: list[Job] = []
 
 
 def _start_worker(job: Job) -> None:
-    """Prepare a worker process: remember the job, leave Ctrl-C to the parent, end with it."""
+    """Prepare a worker process."""
     _job[:] = [job]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "this is a worker"
-
-    def end_with_parent() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    begin_worker()
 
 
 def _encode_here(task: Task) -> int:
