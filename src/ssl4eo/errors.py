@@ -15,6 +15,8 @@
     |-- ShardCorrupt         (OSError)            stored bytes that fail their checksum
     |-- LocationMissing      (LookupError)        an id or index that the archive does not hold
     |-- CheckpointInvalid    (ValueError)         a checkpoint that is not ours, cut short, or of another recipe
+    |-- DownloadFailed       (OSError)            a server that refuses, stays away, or does not serve what it said
+    |-- ChecksumMismatch     (ValueError)         every byte came, and they are not the published ones
     `-- TrainingDiverged     (ArithmeticError)    loss or weights are no longer finite
 
 A message has three parts: what was found, what was expected, what to do.
@@ -109,6 +111,14 @@ class LocationMissing(Ssl4eoError, LookupError):
 
 class CheckpointInvalid(Ssl4eoError, ValueError):
     """A checkpoint that is not ours, is cut short, or belongs to another recipe."""
+
+
+class DownloadFailed(Ssl4eoError, OSError):
+    """A server that refuses, stays away, or does not serve what it said; parts that came are kept."""
+
+
+class ChecksumMismatch(Ssl4eoError, ValueError):
+    """Every byte came, and they are not the published ones; nothing stands under the final name."""
 
 
 class TrainingDiverged(Ssl4eoError, ArithmeticError):
