@@ -6,6 +6,7 @@
 """
 
 from ssl4eo.download.entry import Checksum, Dataset, DriveFile, FileEntry, HubListing
+from ssl4eo.download.extract import archives_of, extract
 from ssl4eo.download.fetch import Fetched, fetch
 from ssl4eo.download.http import Client, Retry
 from ssl4eo.download.remote import Joined, RemoteFile
@@ -21,5 +22,7 @@ __all__ = [
     "Joined",
     "RemoteFile",
     "Retry",
+    "archives_of",
+    "extract",
     "fetch",
 ]
