@@ -10,8 +10,11 @@ from ssl4eo.download.extract import archives_of, extract
 from ssl4eo.download.fetch import Fetched, fetch
 from ssl4eo.download.http import Client, Retry
 from ssl4eo.download.remote import Joined, RemoteFile
+from ssl4eo.download.run import Plan, Planned, download, plan, resolve
+from ssl4eo.download.table import DATASETS, find_dataset
 
 __all__ = [
+    "DATASETS",
     "Checksum",
     "Client",
     "Dataset",
@@ -20,9 +23,15 @@ __all__ = [
     "FileEntry",
     "HubListing",
     "Joined",
+    "Plan",
+    "Planned",
     "RemoteFile",
     "Retry",
     "archives_of",
+    "download",
     "extract",
     "fetch",
+    "find_dataset",
+    "plan",
+    "resolve",
 ]
