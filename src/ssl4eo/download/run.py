@@ -198,12 +198,7 @@ def download(
         WriteFailed: the disk has no room for what is to come.
         DownloadFailed, ChecksumMismatch, TargetExists, Busy: a file failed (all others were finished first).
     """
-    if jobs < 1:
-        raise ConfigInvalid(f"jobs is {jobs}", expected="at least 1")
-    names = [entry.name.lower() for entry in entries]  # there are file systems that do not tell A from a
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ConfigInvalid(f"several files are called {twice!r}", expected="one name for each")
+    _require_sane(entries, jobs)
     client = client or Client(connections=max(16, jobs))
     chosen = client
     planned = _with_sizes(plan_locally(entries, out), lambda entry: _hint(entry, chosen))
@@ -232,6 +227,20 @@ def download(
             f"stopped after {len(results)} of {len(entries)} files", remedy="run it again: what came so far is kept"
         )
     return tuple(results[index] for index in range(len(entries)))
+
+
+def _require_sane(entries: Sequence[FileEntry], jobs: int) -> None:
+    """Raise if a download cannot work.
+
+    Raises:
+        ConfigInvalid: no jobs, or two files of one name.
+    """
+    if jobs < 1:
+        raise ConfigInvalid(f"jobs is {jobs}", expected="at least 1")
+    names = [entry.name.lower() for entry in entries]  # there are file systems that do not tell A from a
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigInvalid(f"several files are called {twice!r}", expected="one name for each")
 
 
 def plan_locally(entries: Iterable[FileEntry], out: Path | None) -> Plan:
