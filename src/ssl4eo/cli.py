@@ -35,6 +35,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "demo": Verb("synthetic planet -> archive -> pre-train -> evaluate -> report, on a CPU"),
         "collect": Verb("collect samples into a new archive (now: from the synthetic planet)"),
+        "download": Verb("fetch a published data set or benchmark, resumed and checked"),
         "pack": Verb("convert a published layout into an archive"),
         "info": Verb("say what is in an archive"),
         "stats": Verb("show mean, deviation and histogram of every band, beside the published figures"),

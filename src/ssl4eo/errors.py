@@ -16,6 +16,8 @@
     |-- LocationMissing      (LookupError)        an id or index that the archive does not hold
     |-- CheckpointInvalid    (ValueError)         a checkpoint that is not ours, cut short, or of another recipe
     |-- WorkerLost           (RuntimeError)       a worker process died
+    |-- DownloadFailed       (OSError)            a server that refuses, stays away, or does not serve what it said
+    |-- ChecksumMismatch     (ValueError)         every byte came, and they are not the published ones
     `-- TrainingDiverged     (ArithmeticError)    loss or weights are no longer finite
 
 A message has three parts: what was found, what was expected, what to do.
@@ -114,6 +116,14 @@ class CheckpointInvalid(Ssl4eoError, ValueError):
 
 class WorkerLost(Ssl4eoError, RuntimeError):
     """A process that did part of the work died."""
+
+
+class DownloadFailed(Ssl4eoError, OSError):
+    """A server that refuses, stays away, or does not serve what it said; parts that came are kept."""
+
+
+class ChecksumMismatch(Ssl4eoError, ValueError):
+    """Every byte came, and they are not the published ones; nothing stands under the final name."""
 
 
 class TrainingDiverged(Ssl4eoError, ArithmeticError):
