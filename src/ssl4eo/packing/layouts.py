@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl4eo.archive.layout import ROOT
+from ssl4eo.collection.lmdb_files import LmdbFile, is_lmdb
 from ssl4eo.collection.published import RawLayout, is_raw_layout
 from ssl4eo.collection.source import AnySource, Source
 from ssl4eo.errors import ConfigInvalid, DataMissing, unknown_name
@@ -33,6 +34,10 @@ def _raw(paths: tuple[Path, ...], **options: Any) -> Source:
     return RawLayout(_only(paths), **options)
 
 
+def _lmdb(paths: tuple[Path, ...], **options: Any) -> Source:
+    return LmdbFile(_only(paths), **options)
+
+
 def _only(paths: tuple[Path, ...]) -> Path:
     if len(paths) != 1:
         raise ConfigInvalid(f"{len(paths)} paths", expected="one folder for this layout")
@@ -40,6 +45,7 @@ def _only(paths: tuple[Path, ...]) -> Path:
 
 
 LAYOUTS: Mapping[str, LayoutKind] = {
+    "lmdb": LayoutKind(_lmdb, is_lmdb, "data.mdb, or a file *.lmdb", ("rule", "modalities")),
     "raw": LayoutKind(_raw, is_raw_layout, "s1|s2c|s2a/<id>/<product>/<band>.tif", ("num_seasons", "modalities")),
 }
 
