@@ -15,6 +15,7 @@ from ssl4eo.archive.layout import ROOT
 from ssl4eo.collection.lmdb_files import LmdbFile, is_lmdb
 from ssl4eo.collection.published import RawLayout, is_raw_layout
 from ssl4eo.collection.source import AnySource, Source
+from ssl4eo.collection.v11 import ZipFolder, is_v11
 from ssl4eo.errors import ConfigInvalid, DataMissing, unknown_name
 
 
@@ -38,6 +39,10 @@ def _lmdb(paths: tuple[Path, ...], **options: Any) -> Source:
     return LmdbFile(_only(paths), **options)
 
 
+def _v11(paths: tuple[Path, ...], **options: Any) -> Source:
+    return ZipFolder(_only(paths), **options)
+
+
 def _only(paths: tuple[Path, ...]) -> Path:
     if len(paths) != 1:
         raise ConfigInvalid(f"{len(paths)} paths", expected="one folder for this layout")
@@ -46,6 +51,9 @@ def _only(paths: tuple[Path, ...]) -> Path:
 
 LAYOUTS: Mapping[str, LayoutKind] = {
     "lmdb": LayoutKind(_lmdb, is_lmdb, "data.mdb, or a file *.lmdb", ("rule", "modalities")),
+    "v1.1": LayoutKind(
+        _v11, is_v11, "S1GRD|S2L1C|S2L2A|S2RGB/ssl4eos12_<split>_seasonal_data_<number>.zarr.zip", ("modalities",)
+    ),
     "raw": LayoutKind(_raw, is_raw_layout, "s1|s2c|s2a/<id>/<product>/<band>.tif", ("num_seasons", "modalities")),
 }
 
