@@ -6,11 +6,14 @@ from __future__ import annotations
 import sys
 from json import dumps
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from rich.console import Console
 from rich.markup import escape
 
+from ssl4eo.collection.recoded import EightBit
+from ssl4eo.collection.source import AnySource, Source, is_stream
+from ssl4eo.errors import ConfigInvalid
 from ssl4eo.packing.layouts import open_source
 from ssl4eo.packing.pack import PackReport
 from ssl4eo.packing.pack import pack as pack_source
@@ -24,6 +27,10 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     layout: str = "auto",
     num_seasons: int | None = None,
     modalities: list[str] | None = None,
+    ids: Path | None = None,
+    rule: str | None = None,
+    eight_bit: Literal["10k", "sigma2"] | None = None,
+    as_published: bool = False,
     errors: Literal["skip", "raise"] = "skip",
     nodata: Literal["skip", "flag"] = "skip",
     profile: Literal["fast", "default", "compact"] = "default",
@@ -41,6 +48,11 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         layout: how the images are laid out; auto looks
         num_seasons: dates a location must have; without it the most common number
         modalities: products to pack, such as S1GRD S2L1C; without it all there are
+        ids: file with one location id a line, to pack only these out of archives
+        rule: 8-bit rule that the Sentinel-2 values of an LMDB were made by, which it does not tell
+        eight_bit: store 8 bits; Sentinel-2 by 10,000 DN or by mean and deviation, Sentinel-1 always by the latter.
+            What is lost cannot be had back
+        as_published: with eight-bit, what the reference wrote; all bands on the finest grid, bright values wrap to dark
         errors: what a broken location does; skip leaves it out and notes why in the archive, raise stops
         nodata: what a location with unobserved pixels does (Sentinel-1 of 0 dB, empty images); skip leaves it out,
             flag keeps it and marks its image as not valid
@@ -55,7 +67,8 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     Returns:
         Exit status 0.
     """
-    source = open_source(*src, layout=layout, num_seasons=num_seasons, modalities=modalities)
+    source = open_source(*src, layout=layout, num_seasons=num_seasons, modalities=modalities, ids=ids, rule=rule)
+    source = _recoded(source, eight_bit, as_published=as_published)
     with progress_bar(f"packing {src[0]}") as progress:
         report = pack_source(
             source,
@@ -71,6 +84,21 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         )
     show(report, json=json)
     return 0
+
+
+def _recoded(source: AnySource, rule: Literal["10k", "sigma2"] | None, *, as_published: bool) -> AnySource:
+    """Give the source, or its 8-bit form where that is asked for."""
+    if rule is None:
+        if as_published:
+            raise ConfigInvalid("--as-published alone", expected="--eight-bit 10k or sigma2 with it")
+        return source
+    if is_stream(source):
+        raise ConfigInvalid(
+            "--eight-bit for images that are read from front to back",
+            expected="a layout on disk",
+            remedy="pack them as they are, then that archive with --eight-bit",
+        )
+    return EightBit(cast("Source", source), rule, as_published=as_published)
 
 
 def show(report: PackReport, *, json: bool) -> None:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssl4eo.archive.layout import ROOT
+from ssl4eo.archive.layout import LOCATIONS, ROOT
 from ssl4eo.collection.lmdb_files import LmdbFile, is_lmdb
 from ssl4eo.collection.published import RawLayout, is_raw_layout
 from ssl4eo.collection.source import AnySource, Source
 from ssl4eo.collection.v11 import ZipFolder, is_v11
 from ssl4eo.errors import ConfigInvalid, DataMissing, unknown_name
+from ssl4eo.packing.archives import ArchiveSource, is_archive
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ def _lmdb(paths: tuple[Path, ...], **options: Any) -> Source:
     return LmdbFile(_only(paths), **options)
 
 
+def _archive(paths: tuple[Path, ...], **options: Any) -> Source:
+    return ArchiveSource(paths, **options)
+
+
 def _v11(paths: tuple[Path, ...], **options: Any) -> Source:
     return ZipFolder(_only(paths), **options)
 
@@ -50,6 +55,9 @@ def _only(paths: tuple[Path, ...]) -> Path:
 
 
 LAYOUTS: Mapping[str, LayoutKind] = {
+    "archive": LayoutKind(
+        _archive, is_archive, f"{ROOT}, {LOCATIONS}; several are joined by id", ("modalities", "ids")
+    ),
     "lmdb": LayoutKind(_lmdb, is_lmdb, "data.mdb, or a file *.lmdb", ("rule", "modalities")),
     "v1.1": LayoutKind(
         _v11, is_v11, "S1GRD|S2L1C|S2L2A|S2RGB/ssl4eos12_<split>_seasonal_data_<number>.zarr.zip", ("modalities",)
