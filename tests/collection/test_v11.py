@@ -4,6 +4,7 @@
 import json
 import logging
 import pickle
+import random
 import shutil
 import warnings
 import zipfile
@@ -25,6 +26,7 @@ from ssl4eo.collection.zarr_zip import ZarrZip
 from ssl4eo.errors import ConfigInvalid, DataMissing, LocationMissing, SampleInvalid, SourceInvalid, UnknownName
 from ssl4eo.packing.layouts import open_source
 from ssl4eo.packing.pack import pack
+from ssl4eo.sample import Sample
 from ssl4eo.sensors import modality
 
 NAMES = ("S1GRD", "S2L1C", "S2L2A", "S2RGB")
@@ -324,6 +326,83 @@ def test_a_damaged_chunk_costs_one_location(copy: Path) -> None:
         assert source.read(location).num_seasons == 4
 
 
+def _damage(data: bytes, chance: random.Random) -> bytes:
+    """Flip a bit, overwrite parts of the list of entries, cut the end off or bytes out."""
+    broken = bytearray(data)
+    kind = chance.choice(["flip", "flip", "list", "list", "cut", "out"])
+    if kind == "flip":
+        broken[chance.randrange(len(broken))] ^= 1 << chance.randrange(8)
+    elif kind == "list":
+        for _ in range(3):
+            broken[chance.randrange(len(broken) - 6000, len(broken))] = chance.randrange(256)
+    elif kind == "cut":
+        del broken[chance.randrange(len(broken)) :]
+    else:
+        start = chance.randrange(len(broken))
+        del broken[start : start + chance.randrange(1, 20)]
+    return bytes(broken)
+
+
+def _same(left: Sample, right: Sample) -> bool:
+    pairs = zip(left.images["S2L2A"], right.images["S2L2A"], strict=True)
+    return (
+        left.location == right.location
+        and all(
+            np.array_equal(a.pixels[10], b.pixels[10]) and (a.time, a.product, a.crs) == (b.time, b.product, b.crs)
+            for a, b in pairs
+        )
+        and all(np.array_equal(mask, right.masks[name]) for name, mask in left.masks.items())
+    )
+
+
+def test_whatever_is_damaged_gives_the_same_values_or_a_refusal(tmp_path: Path) -> None:
+    """300 damages: no other error, and never a pixel, mask, time or name that was not written."""
+    chance = random.Random(11)
+    path = write_zip(tmp_path / "S2L2A" / STAMP.format("val", 1), make_dataset("S2L2A", ["0000001"]))
+    data = path.read_bytes()
+    whole = ZipFolder(tmp_path).read("0000001")
+    num_refused = 0
+
+    for _ in range(300):
+        path.write_bytes(_damage(data, chance))
+        source = ZipFolder(tmp_path)
+        for location in source.ids():
+            try:
+                sample = source.read(location)
+            except (SourceInvalid, SampleInvalid):
+                num_refused += 1
+            else:
+                assert _same(sample, whole)
+
+    assert num_refused > 100
+
+
+def test_entries_that_no_release_has_are_refused(copy: Path) -> None:
+    """Each may be a chunk whose name was damaged: strays, chunks that are there twice, arrays without metadata."""
+    path = _file(copy, "S2L1C")
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as file:
+        mask = file.read("cloud_mask/0.1.0.0")
+    for name in ("cloud_mask/0.q.0.0", "cloud_mask/0.1.0.0", "clowd_mask/0.1.0.0", "notes.txt"):
+        path.write_bytes(whole)
+        with warnings.catch_warnings(), zipfile.ZipFile(path, "a") as file:
+            warnings.simplefilter("ignore")
+            file.writestr(name, mask)
+        with pytest.raises(SourceInvalid, match=f"entry '{name}'"):
+            ZipFolder(copy).read("0000100")
+
+
+def test_a_mask_chunk_under_another_name_is_not_taken_for_left_out(copy: Path) -> None:
+    """In the list of entries only: the name before the data still tells."""
+    path = _file(copy, "S2L2A")
+    data = path.read_bytes()
+    place = data.rindex(b"cloud_mask/1.1.0.0")
+    path.write_bytes(data[:place] + b"cloud_mask/1.9.0.0" + data[place + 18 :])
+
+    with pytest.raises(SourceInvalid, match=r"cloud_mask/1\.9\.0\.0"):
+        ZipFolder(copy).read("0000101")
+
+
 def test_files_that_do_not_fit_each_other_are_refused(copy: Path, tmp_path: Path) -> None:
     """A location that one modality lacks, a file that one modality lacks, a location that is in two files."""
     write_zip(_file(copy, "S2RGB"), make_dataset("S2RGB", ["0000100", "0000101", "0000555"]))
@@ -367,9 +446,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "other axes": ("bands/.zattrs", lambda _: b'{"_ARRAY_DIMENSIONS": ["time", "sample", "band", "y", "x"]}', "axes"),
     "a scale": ("bands/.zattrs", _json(scale_factor=0.1), "scale factor"),
     "another type": ("bands/.zarray", _json(dtype="<f4"), "type float32"),
-    "no bands": ("bands/.zarray", None, "no array bands"),
-    "no names": ("sample/.zarray", None, "no array sample"),
-    "no times": ("time_/.zarray", None, "no array time_"),
+    "no bands": ("bands/.zarray", None, "an entry 'bands/"),
     "no units": ("time_/.zattrs", lambda _: b'{"_ARRAY_DIMENSIONS": ["sample", "time"]}', "CF times"),
     "another calendar": ("time_/.zattrs", _json(calendar="noleap"), "noleap"),
     "months": ("time_/.zattrs", _json(units="months since 2020-01-01"), "months"),
@@ -417,6 +494,8 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a band too few": (lambda d: d.isel(band=range(12)), "has bands"),
     "a location twice": (lambda d: d.assign_coords(sample=["0000100", "0000100", "0000102"]), "twice"),
     "a season too few": (lambda d: d.isel(time=range(3)), "seasons"),
+    "no names": (lambda d: d.drop_vars("sample"), "no array sample"),
+    "no times": (lambda d: d.drop_vars("time_"), "no array time_"),
     "no names of products": (lambda d: d.drop_vars(["file_id", "sample_id"]), "no array file_id"),
 }
 

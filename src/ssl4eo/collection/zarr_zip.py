@@ -9,13 +9,15 @@ decompressed. Only one slab of chunks of an array is kept; the zip's own checksu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -33,6 +35,11 @@ MAX_TEXT_BYTES = 1 << 24
 """Size of a decoded chunk of text at most."""
 
 _DTYPE = re.compile(r"(?:[<>|][biufSU]\d+|[<>]M8\[(?:s|ms|us|ns)\]|\|O)\Z")
+_CHUNK = re.compile(r"\d+(?:[./]\d+)*\Z")
+_ROOT_NAMES = (".zgroup", ".zattrs", ".zmetadata")
+_ARRAY_NAMES = (".zarray", ".zattrs")
+_END = struct.Struct("<4s6xH10x")
+"""End of a zip file: its magic and the number of entries, without what else stands there."""
 
 
 class ZarrZip:
@@ -46,12 +53,47 @@ class ZarrZip:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile, ValueError) as error:
+        except (OSError, zipfile.BadZipFile, ValueError, RuntimeError, struct.error) as error:
             raise self.invalid(f"cannot be opened ({error})", "a whole zip file") from error
         self._names = frozenset(self._zip.namelist())
-        if ".zgroup" not in self._names:
+        self._trusted: set[str] = set()
+        try:
+            self._check_directory()
+        except BaseException:
             self.close()
+            raise
+
+    def _check_directory(self) -> None:
+        """Refuse a damaged list of entries: it has no checksum, and an entry that it loses would be a lost chunk."""
+        names = self._zip.namelist()
+        with self.path.open("rb") as stream:
+            stream.seek(-_END.size - len(self._zip.comment), os.SEEK_END)
+            magic, count = _END.unpack(stream.read(_END.size))
+        if magic != b"PK\5\6" or count not in (len(names), 0xFFFF):  # the latter where there are too many to say
+            raise self.invalid(f"lists {len(names)} entries where it says {count}", "a whole zip file")
+        if ".zgroup" not in self._names:
             raise self.invalid("has no .zgroup", "a Zarr v2 group at the root of the zip file")
+        chunks: set[str] = set()
+        for name in names:
+            array, _, rest = name.partition("/")
+            is_chunk = _CHUNK.match(rest) is not None and name not in chunks and array in self
+            if not (is_chunk or name in _ROOT_NAMES or (array in self and rest in _ARRAY_NAMES) or name.endswith("/")):
+                raise self.invalid(f"has an entry {name!r}", "Zarr metadata and chunks, each chunk once")
+            chunks |= {name} if is_chunk else set()
+
+    def require_names(self, array: str) -> None:
+        """Hold the names of an array's entries against those that stand before their data.
+
+        Raises:
+            SourceInvalid: they differ, so a chunk that seems not to be there is.
+        """
+        if array in self._trusted:
+            return
+        for info in self._zip.infolist():
+            if info.filename.startswith(f"{array}/"):
+                with self._reading(info.filename):
+                    self._zip.open(info).close()
+        self._trusted.add(array)
 
     def close(self) -> None:
         """Close the file."""
@@ -96,13 +138,19 @@ class ZarrZip:
         """
         if entry not in self._names:
             return None
-        try:
+        with self._reading(entry):
             if self._zip.getinfo(entry).file_size > limit:
                 raise self.invalid(f"has {entry} of {self._zip.getinfo(entry).file_size} bytes", f"{limit} at most")
             return self._zip.read(entry)
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
-            if isinstance(error, SourceInvalid):
-                raise
+
+    @contextlib.contextmanager
+    def _reading(self, entry: str) -> Generator[None]:
+        """Turn what the zip library says of an entry into our error."""
+        try:
+            yield
+        except SourceInvalid:
+            raise
+        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, struct.error) as error:
             raise self.invalid(f"has {entry} that cannot be read ({error})", "whole entries") from error
 
     def invalid(self, found: str, expected: str) -> SourceInvalid:
@@ -200,6 +248,7 @@ class ZarrArray:
             raise self._group.invalid(f"has no chunk {entry}", "all chunks")
         try:
             if data is None:
+                self._group.require_names(self.name)
                 return np.array(self._layout.fill, self._layout.dtype)
             return _decode(decompress(data, self._layout.compressor, limit), self._layout)
         except (ValueError, TypeError, OverflowError, RuntimeError, zlib.error, struct.error, IndexError) as error:
