@@ -74,9 +74,7 @@ class EightBit:
     def provenance(self) -> Provenance:
         """That of the source, with what was done to it."""
         changed = [form for form in self._forms.values() if form.scaling != "none"]
-        details: dict[str, str | int | float | bool] = {
-            f"{form.modality}_8bit": eightbit.RULES[form.scaling.partition(":")[0]] for form in changed
-        }
+        details: dict[str, str | int | float | bool] = {f"{form.modality}_8bit": form.scaling for form in changed}
         if any(modality(form.modality).unit == "DN" for form in changed):
             details["8bit_offset"] = (
                 "images with +1000 DN are left out"
