@@ -223,7 +223,7 @@ def test_an_unknown_folder_is_refused_with_what_it_holds(tmp_path: Path) -> None
     """The error lists the entries and the layouts that are known."""
     (tmp_path / "photos").mkdir()
 
-    with pytest.raises(DataMissing, match=r"holds photos; expected a known layout, rgb-png .*raw"):
+    with pytest.raises(DataMissing, match=r"holds photos; expected a known layout, .*raw"):
         open_source(tmp_path)
     with pytest.raises(DataMissing, match="holds nothing"):
         open_source(tmp_path / "photos")
@@ -236,9 +236,11 @@ def test_an_unknown_folder_is_refused_with_what_it_holds(tmp_path: Path) -> None
         open_source(tmp_path / "a.csv")
 
 
-def test_an_archive_is_not_taken_for_a_source(tmp_path: Path) -> None:
-    """The remedy says that it may be packed already."""
+def test_an_archive_that_lacks_a_table_is_not_taken_for_a_source(tmp_path: Path) -> None:
+    """The remedy says how to look at it; a whole one is a source."""
     pack(Radar(1), tmp_path / "a.zarr")
+    assert open_source(tmp_path / "a.zarr").num_seasons == 2
+    (tmp_path / "a.zarr/locations.parquet").unlink()
 
     with pytest.raises(DataMissing, match="ssl4eo info"):
         open_source(tmp_path / "a.zarr")

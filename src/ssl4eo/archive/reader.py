@@ -30,6 +30,7 @@ from ssl4eo.sample import Image, Location, Provenance, Sample
 
 if TYPE_CHECKING:
     import geopandas as gpd
+    import pyarrow as pa
 
     from ssl4eo.archive.tables import ImageTable
 
@@ -180,6 +181,22 @@ class Archive:
             raise unknown_name("label", column, self.columns)
         return read_column(self._table(LOCATIONS), column).to_numpy()
 
+    def labels_of(self, location: str | int) -> dict[str, int | float | str]:
+        """Give the labels of one location, without columns that it has no value in.
+
+        Raises:
+            LocationMissing: the archive holds no such location.
+        """
+        index = self.index_of(location)
+        values = {name: column[index].as_py() for name, column in self._label_columns.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @cached_property
+    def _label_columns(self) -> dict[str, pa.ChunkedArray]:
+        from ssl4eo.archive.tables import read_column
+
+        return {name: read_column(self._table(LOCATIONS), name) for name in self.columns}
+
     def index_of(self, location: str | int) -> int:
         """Give the index of a location id, or check an index.
 
@@ -280,8 +297,6 @@ class Archive:
         """
         index = self.index_of(location)
         seasons = range(self.num_seasons)
-        row = self.locations.iloc[index]
-        labels = {name: _plain(row[name]) for name in self.columns}
         masks = {
             name: np.stack([self.mask(name, location=index, season=s) for s in seasons])
             if seasonal
@@ -291,7 +306,7 @@ class Archive:
         return Sample(
             self.location(index),
             {m: tuple(self.read(m, location=index, season=s) for s in seasons) for m in self.modalities},
-            labels={name: value for name, value in labels.items() if value is not None},
+            labels=self.labels_of(index),
             masks=masks,
         )
 
@@ -359,12 +374,6 @@ class Archive:
         array = self._layout.times[modality]
         parts = [codecs.decode_chunk(self._table(name).read_bytes(), array.chunk, "int64") for name in array.files]
         return np.concatenate(parts)[: len(self)].astype(np.int64, copy=False)
-
-
-def _plain(value: Any) -> int | float | str | None:
-    """Turn a cell of the location table into a label, None where it is empty."""
-    plain = value.item() if isinstance(value, np.generic) else value
-    return None if plain is None or plain != plain else plain  # noqa: PLR0124 - NaN
 
 
 def open_archive(path: Path | str) -> Archive:

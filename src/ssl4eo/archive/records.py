@@ -31,7 +31,7 @@ def check_sample(sample: Sample, spec: Spec) -> None:
     forms = {form.modality: replace(form, step=None) for form in spec.forms}
     rows = (
         ("modalities", sorted(sample.images), sorted(spec.modalities)),
-        ("forms", {form.modality: form for form in sample.forms}, forms),
+        ("forms", {form.modality: replace(form, step=None) for form in sample.forms}, forms),
         ("seasons", sample.num_seasons, spec.num_seasons),
         ("shape", sample.shape, spec.shape),
         ("masks", {name: mask.ndim == 3 for name, mask in sample.masks.items()}, dict(spec.masks)),

@@ -7,13 +7,16 @@ import logging
 import sys
 from json import dumps
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from rich.console import Console
 from rich.markup import escape
 
 from ssl4eo.archive.plausible import doubts_of
 from ssl4eo.archive.reader import open_archive
+from ssl4eo.collection.recoded import EightBit
+from ssl4eo.collection.source import AnySource, Source, is_stream
+from ssl4eo.errors import ConfigInvalid
 from ssl4eo.packing.layouts import open_source
 from ssl4eo.packing.pack import PackReport
 from ssl4eo.packing.pack import pack as pack_source
@@ -33,6 +36,9 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     offset: int | None = None,
     modality: str | None = None,
     bands: list[str] | None = None,
+    ids: Path | None = None,
+    eight_bit: Literal["10k", "sigma2"] | None = None,
+    as_published: bool = False,
     errors: Literal["skip", "raise"] = "skip",
     nodata: Literal["skip", "flag"] = "skip",
     profile: Literal["fast", "default", "compact"] = "default",
@@ -50,10 +56,15 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         layout: how the images are laid out; auto looks
         num_seasons: dates a location must have; without it the most common number
         modalities: products to pack, such as S1GRD S2L1C; without it all there are
-        rule: of 8-bit images of the compressed release, how they were made; without it uint8_sigma2:published_rounded
+        rule: how 8-bit values were made, where files do not tell; without it as published, for the compressed release
+            uint8_sigma2:published_rounded, for an LMDB uint8_10k_wrapped
         offset: of Sentinel-2 images that do not say it, the constant in their values [DN], 0 or 1000
         modality: of a folder of pictures, what they are, such as S2L2A
         bands: of a folder of pictures, their bands in file order, such as B2 B3 B4 B8
+        ids: file with one location id a line, to pack only these out of archives
+        eight_bit: store 8 bits; Sentinel-2 by 10,000 DN or by mean and deviation, Sentinel-1 always by the latter.
+            What is lost cannot be had back
+        as_published: with eight-bit, what the reference wrote; all bands on the finest grid, bright values wrap to dark
         errors: what a broken location does; skip leaves it out and notes why in the archive, raise stops
         nodata: what a location with unobserved pixels does (Sentinel-1 of 0 dB, empty images); skip leaves it out,
             flag keeps it and marks its image as not valid
@@ -77,7 +88,9 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         offset=offset,
         modality=modality,
         bands=bands,
+        ids=ids,
     )
+    source = _recoded(source, eight_bit, as_published=as_published)
     with progress_bar(f"packing {src[0]}") as progress:
         report = pack_source(
             source,
@@ -93,6 +106,21 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         )
     show(report, json=json)
     return 0
+
+
+def _recoded(source: AnySource, rule: Literal["10k", "sigma2"] | None, *, as_published: bool) -> AnySource:
+    """Give the source, or its 8-bit form where that is asked for."""
+    if rule is None:
+        if as_published:
+            raise ConfigInvalid("--as-published alone", expected="--eight-bit 10k or sigma2 with it")
+        return source
+    if is_stream(source):
+        raise ConfigInvalid(
+            "--eight-bit for images that are read from front to back",
+            expected="a layout on disk",
+            remedy="pack them as they are, then that archive with --eight-bit",
+        )
+    return EightBit(cast("Source", source), rule, as_published=as_published)
 
 
 def show(report: PackReport, *, json: bool) -> None:

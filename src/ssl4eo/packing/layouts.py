@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssl4eo.archive.layout import ROOT
+from ssl4eo.archive.layout import LOCATIONS, ROOT
 from ssl4eo.collection.compressed import CompressedLayout, is_compressed
 from ssl4eo.collection.eurosat import is_eurosat, open_eurosat
+from ssl4eo.collection.lmdb_files import LmdbFile, is_lmdb
 from ssl4eo.collection.picture_folder import PictureFolder, is_picture_folder
 from ssl4eo.collection.published import RawLayout, is_raw_layout
 from ssl4eo.collection.rgb_png import RgbPng, is_rgb_png
 from ssl4eo.collection.source import AnySource, Source
 from ssl4eo.collection.ssl4eo_l import Ssl4eoL, is_ssl4eo_l
 from ssl4eo.collection.terramesh import TerraMesh, is_terramesh
+from ssl4eo.collection.v11 import ZipFolder, is_v11
 from ssl4eo.errors import ConfigInvalid, DataMissing, unknown_name
+from ssl4eo.packing.archives import ArchiveSource, is_archive
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ def _only(paths: tuple[Path, ...]) -> Path:
 
 
 LAYOUTS: Mapping[str, LayoutKind] = {
+    "archive": LayoutKind(
+        ArchiveSource, is_archive, f"{ROOT}, {LOCATIONS}; several are joined by id", ("modalities", "ids")
+    ),
+    "lmdb": LayoutKind(_of_one_folder(LmdbFile), is_lmdb, "data.mdb, or a file *.lmdb", ("rule", "modalities")),
+    "v1.1": LayoutKind(
+        _of_one_folder(ZipFolder),
+        is_v11,
+        "S1GRD|S2L1C|S2L2A|S2RGB/ssl4eos12_<split>_seasonal_data_<number>.zarr.zip",
+        ("modalities",),
+    ),
     "rgb-png": LayoutKind(_of_one_folder(RgbPng), is_rgb_png, "s2c/<id>/<product>.png", ("num_seasons",)),
     "compressed": LayoutKind(
         _of_one_folder(CompressedLayout),

@@ -21,6 +21,7 @@ from ssl4eo.archive.writer import ArchiveWriter
 from ssl4eo.collection.source import AnySource, Source, StreamSource, is_stream
 from ssl4eo.errors import DataMissing, WriteFailed
 from ssl4eo.files import require_absent
+from ssl4eo.form import Form
 from ssl4eo.packing.pools import Pool, open_pool
 from ssl4eo.packing.quality import Nodata
 from ssl4eo.packing.work import Errors, Job, Task
@@ -91,7 +92,7 @@ def pack(  # noqa: PLR0913 - each is an option of the command line
     size = _segment_size(target, ids, parallel=workers > 1 or dask is not None)
     with ArchiveWriter(
         target,
-        forms=[replace(f, step=s1_step) if f.dtype == "float32" else f for f in source.forms],
+        forms=[_stored(form, s1_step) for form in source.forms],
         num_seasons=source.num_seasons,
         shape=source.shape,
         provenance=source.provenance,
@@ -108,6 +109,13 @@ def pack(  # noqa: PLR0913 - each is an option of the command line
                 raise _nothing(target, writer.skipped)
             writer.finish(statistics=statistics, run=pool.run)
         return PackReport(target, num_stored, writer.num_resumed, writer.skipped)
+
+
+def _stored(form: Form, s1_step: float | None) -> Form:
+    """Give the form that an archive keeps: values that were rounded before stay as coarse as they are."""
+    if form.dtype != "float32":
+        return form
+    return replace(form, step=max(s1_step or 0, form.step or 0) or None)
 
 
 class _Ticker:

@@ -43,6 +43,8 @@ def inspect(sample: Sample, *, nodata: Nodata) -> Sample:
 def nodata_share(image: Image, location: str, season: int) -> float:
     """Give the share of pixels of the finest grid that hold fill values in all bands (in any, for decibels).
 
+    In 8-bit forms a dark pixel looks like a fill value: there only images without any other value count.
+
     Raises:
         SourceInvalid: NaN or infinity.
     """
@@ -56,7 +58,9 @@ def nodata_share(image: Image, location: str, season: int) -> float:
         pixels = image.pixels[form.base]
         share = float(np.mean(~pixels.any(axis=0)))
         others = (image.pixels[r] for r in form.resolutions[1:])
-        return share if share < 1 or not any(p.any() for p in others) else 0.0
+        if share < 1:
+            return share if form.scaling == "none" else 0.0
+        return 0.0 if any(p.any() for p in others) else 1.0
     pixels = image.pixels[form.base]
     if not np.isfinite(pixels).all():
         raise SourceInvalid(
@@ -66,6 +70,8 @@ def nodata_share(image: Image, location: str, season: int) -> float:
             remedy="fetch it again, or leave the location out",
             location=location,
         )
+    if form.step is not None and image.valid:
+        return 0.0  # out of an archive that was looked at before its values were rounded: 0 is what -0.1 became
     return float(np.mean((pixels == 0).any(axis=0)))
 
 

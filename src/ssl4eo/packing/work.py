@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 from ssl4eo.archive.layout import Layout
 from ssl4eo.archive.segment import SegmentWriter
 from ssl4eo.archive.writer import writing
+from ssl4eo.collection.recoded import EightBit
 from ssl4eo.collection.source import AnySource, Parcel, Source, StreamSource
 from ssl4eo.errors import ContractMismatch, SampleInvalid, SourceInvalid
 from ssl4eo.packing.quality import Nodata, inspect
@@ -64,7 +65,7 @@ def encode(job: Job, task: Task, tick: Callable[[int], None] | None = None) -> i
     with writing(job.work), SegmentWriter(job.work, task.number, job.layout) as segment:
         for item in task.items:
             try:
-                segment.append(inspect(_read(job.source, item), nodata=job.nodata))
+                segment.append(_prepared(job, item))
             except BROKEN as error:
                 if job.errors == "raise":
                     raise
@@ -73,6 +74,13 @@ def encode(job: Job, task: Task, tick: Callable[[int], None] | None = None) -> i
                 tick(1)
         segment.finish(task.cursor)
     return task.number
+
+
+def _prepared(job: Job, item: str | Parcel) -> Sample:
+    """Read and check a sample; fill values must be found before values become 8 bits."""
+    if isinstance(job.source, EightBit):
+        return job.source.recode(inspect(_read(job.source.source, item), nodata=job.nodata))
+    return inspect(_read(job.source, item), nodata=job.nodata)
 
 
 def _read(source: AnySource, item: str | Parcel) -> Sample:
