@@ -57,9 +57,9 @@ def read_band(file: Path | bytes | None, label: str, *, dtype: str, size: int) -
     except (RasterioError, OSError) as error:
         if isinstance(error, SourceInvalid):
             raise
-        reason = " ".join(str(error.__cause__ or error).split())
+        reason = _VIRTUAL.sub(lambda _: label, " ".join(str(error.__cause__ or error).split()))
         raise SourceInvalid(
-            f"{label} cannot be read ({_VIRTUAL.sub('it', reason)})",
+            f"{label} cannot be read ({reason})",
             expected="a whole GeoTIFF",
             remedy="fetch it again",
             path=label,
