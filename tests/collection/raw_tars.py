@@ -71,7 +71,7 @@ def write_layout(root: Path, numbers: Sequence[int], folder: str = "s2c", *, siz
 def tar_bytes(root: Path, change: Callable[[tarfile.TarFile], None] | None = None, **settings: object) -> bytes:
     """Tar all folders of a layout, sorted; `change` adds members at the end."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", **settings) as tar:
+    with tarfile.open(fileobj=out, mode="w", **{"format": tarfile.GNU_FORMAT, **settings}) as tar:
         for path in sorted(root.rglob("*")):
             tar.add(path, str(path.relative_to(root)), recursive=False)
         if change is not None:

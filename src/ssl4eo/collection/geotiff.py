@@ -21,7 +21,7 @@ from rasterio.warp import transform as reproject
 from ssl4eo.errors import SourceInvalid
 from ssl4eo.sample import Transform
 
-_VIRTUAL = re.compile(r"'?/vsimem/[^'\s:,]*'?")
+_VIRTUAL = re.compile(r"/vsimem/[^'\s:,]*")
 """What GDAL calls a file in memory."""
 
 
@@ -52,7 +52,7 @@ def read_band(file: Path | bytes | None, label: str, *, dtype: str, size: int) -
     try:
         if isinstance(file, Path):
             return _read(file, label, dtype, size)
-        with MemoryFile(file, filename="band.tif") as memory:
+        with MemoryFile(file, filename=label.rpartition("/")[2]) as memory:
             return _read(memory.name, label, dtype, size)
     except (RasterioError, OSError) as error:
         if isinstance(error, SourceInvalid):

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ssl4eo.archive.layout import ROOT
+from ssl4eo.collection.parts import find_parts, first_part, holds_tar
 from ssl4eo.collection.published import RawLayout, is_raw_layout
-from ssl4eo.collection.source import AnySource, Source
+from ssl4eo.collection.rawtar import RawTarStream
+from ssl4eo.collection.source import AnySource, Source, StreamSource
 from ssl4eo.errors import ConfigInvalid, DataMissing, unknown_name
 
 
@@ -33,6 +35,17 @@ def _raw(paths: tuple[Path, ...], **options: Any) -> Source:
     return RawLayout(_only(paths), **options)
 
 
+def _raw_tar(paths: tuple[Path, ...], **options: Any) -> StreamSource:
+    found = [find_parts(path if path.is_dir() or len(paths) == 1 else first_part(path)) for path in paths]
+    if len(set(found)) > 1:
+        raise ConfigInvalid(
+            f"{len(set(found))} tars",
+            expected="one, of one modality",
+            remedy="pack each into an archive of its own, then join them: ssl4eo pack s1.zarr s2c.zarr OUT",
+        )
+    return RawTarStream(found[0], **options)
+
+
 def _only(paths: tuple[Path, ...]) -> Path:
     if len(paths) != 1:
         raise ConfigInvalid(f"{len(paths)} paths", expected="one folder for this layout")
@@ -41,6 +54,7 @@ def _only(paths: tuple[Path, ...]) -> Path:
 
 LAYOUTS: Mapping[str, LayoutKind] = {
     "raw": LayoutKind(_raw, is_raw_layout, "s1|s2c|s2a/<id>/<product>/<band>.tif", ("num_seasons", "modalities")),
+    "raw-tar": LayoutKind(_raw_tar, holds_tar, "*.tar.gz.partaa, *.tar.gz or *.tar of one of them", ("num_seasons",)),
 }
 
 
