@@ -152,7 +152,7 @@ def test_a_state_beyond_the_end_is_refused(tmp_path: Path) -> None:
     """The stream was longer when the state was made."""
     data = gzip.compress(DATA)
 
-    with pytest.raises(SourceInvalid, match=f"ends after {len(DATA)} bytes"):
+    with pytest.raises(SourceInvalid, match=f"gives {len(DATA)} bytes"):
         open_stream(data, None, {"offset": len(DATA) + 1, "crc": 0, "size": 0})
 
 
@@ -196,6 +196,22 @@ def test_a_broken_finder_of_points_stops_nothing(tmp_path: Path, monkeypatch, ca
     assert drain(open_stream(gzip.compress(DATA), tmp_path / "points"))[0] == DATA
     assert "no points today" in caplog.text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_while_points_are_looked_for_is_not_swallowed(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a read comes out as what it is."""
+
+    class Impatient(io.BytesIO):
+        def read(self, count: int = -1) -> bytes:
+            if self.tell() > 200_000:
+                raise KeyboardInterrupt
+            return super().read(count)
+
+    file = Impatient(gzip.compress(DATA))
+    points = SeekPoints(file, tmp_path / "points", spacing=SPACING)
+
+    with pytest.raises(KeyboardInterrupt):
+        points.advance(len(DATA))
 
 
 def test_a_plain_stream_goes_on_too() -> None:

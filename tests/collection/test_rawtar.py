@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from raw_tars import BANDS, PRODUCTS, SIZE, add_file, put_parts, tar_bytes, write_layout, zipped
 
-from ssl4eo.collection import rawtar, tarstream
+from ssl4eo.collection import grouping, rawtar, tarstream
 from ssl4eo.collection.parts import find_parts
 from ssl4eo.collection.published import RawLayout
 from ssl4eo.collection.rawtar import RawTarStream
@@ -207,6 +207,7 @@ def test_a_member_of_no_location_is_left_out_with_a_warning(tmp_path: Path, root
         (hostile(tarfile.FIFOTYPE, f"s2c/0000040/{OTHER}/B1.tif"), "B1.tif is a pipe"),
         (hostile(tarfile.BLKTYPE, "s2c/0000040/x"), "x is a device"),
         (hostile(b"Z", "s2c/0000040/x"), "x is of type"),
+        (hostile(tarfile.SYMTYPE, "s2c/0000040/\udcff/B1.tif"), "B1.tif is a symbolic link"),
         (lambda tar: add_file(tar, FILE.replace("17", "40")), "B5.tif comes twice"),
         (lambda tar: add_file(tar, f"s2c/0000040/{OTHER}/B1.tif", b"x" * 5000), "B1.tif has 5000 bytes"),
         (lambda tar: [add_file(tar, f"s2c/0000040/p{i}/B1.tif") for i in range(200)], "more than 100 files"),
@@ -214,8 +215,8 @@ def test_a_member_of_no_location_is_left_out_with_a_warning(tmp_path: Path, root
 )
 def test_a_location_with_odd_members_is_refused(tmp_path: Path, root: Path, change, message: str, monkeypatch) -> None:
     """Its files cannot be trusted; its memory is bounded; the others are whole."""
-    monkeypatch.setattr(rawtar, "MAX_FILE", 4000)
-    monkeypatch.setattr(rawtar, "MAX_FILES", 100)
+    monkeypatch.setattr(grouping, "MAX_FILE", 4000)
+    monkeypatch.setattr(grouping, "MAX_FILES", 100)
 
     found = read_all(stream_of(tmp_path / "parts", zipped(tar_bytes(root, change))))
 
@@ -242,6 +243,21 @@ def test_a_sparse_member_is_refused(tmp_path: Path, root: Path) -> None:
     found = read_all(stream_of(tmp_path / "parts", zipped(tar_bytes(root, add, format=tarfile.PAX_FORMAT))))
 
     assert "is a sparse file" in str(found["0000040"])
+
+
+@pytest.mark.parametrize("name", ["20200101T000000_\udcff", "20200101T000000_a\nb"])
+def test_a_name_that_is_no_text_is_refused_in_plain_words(tmp_path: Path, root: Path, name: str) -> None:
+    """The reason can be written down; a name of a mile belongs nowhere."""
+
+    def add(tar: tarfile.TarFile) -> None:
+        add_file(tar, f"s2c/0000040/{name}/B1.tif")
+        add_file(tar, "s2c/0000040/" + "x" * 5000)
+
+    found = read_all(stream_of(tmp_path / "parts", zipped(tar_bytes(root, add))))
+
+    assert "a product called '20200101T000000_" in str(found["0000040"])
+    assert str(found["0000040"]).isprintable()
+    assert len(str(found["0000040"])) < 500
 
 
 def test_void_ids_are_left_out(tmp_path: Path, root: Path) -> None:
@@ -343,7 +359,7 @@ def test_swapped_and_missing_last_parts_are_errors(tmp_path: Path, root: Path) -
 
     put_parts(parts, data, (third, 2 * third))
     last.unlink()
-    with pytest.raises(SourceInvalid, match="ends in the middle"):
+    with pytest.raises(SourceInvalid, match=r"ends in the middle, at or before byte \d+ of x.tar.gz.partab"):
         read_all(RawTarStream(find_parts(parts), num_seasons=2, _size=SIZE))
 
 
@@ -371,4 +387,4 @@ def test_no_part_is_refused() -> None:
 def test_all_bands_are_asked_for() -> None:
     """The helper writes what the layout has."""
     assert len(BANDS["s2c"]) == 13
-    assert tarstream.MAX_HEADER < rawtar.MAX_FILE
+    assert tarstream.MAX_HEADER < grouping.MAX_FILE

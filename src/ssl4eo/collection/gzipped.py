@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Protocol
 
 from ssl4eo.collection.seekpoints import SeekPoint, SeekPoints
@@ -68,13 +68,21 @@ class GzipStream:
         file: the compressed bytes; its position is moved.
         points: where the stream can be entered; told how far the reading is.
         state: of an earlier run, None for the start.
+        place: says where a byte of the file is, for messages.
 
     Raises:
         SourceInvalid: the stream is damaged or cut short, or is shorter than the state says.
     """
 
-    def __init__(self, file: BinaryIO, points: SeekPoints, state: Mapping[str, Any] | None = None) -> None:
-        self._file, self._points = file, points
+    def __init__(
+        self,
+        file: BinaryIO,
+        points: SeekPoints,
+        state: Mapping[str, Any] | None = None,
+        *,
+        place: Callable[[int], str] = "byte {}".format,
+    ) -> None:
+        self._file, self._points, self._place = file, points, place
         start = {key: int((state or _START)[key]) for key in _START}
         self._buffer = memoryview(b"")
         self._crc = self._size = 0
@@ -101,7 +109,7 @@ class GzipStream:
     def _skip_to(self, offset: int) -> None:
         while self.position < offset:
             if not self.read(min(_OUTPUT, offset - self.position)):
-                raise self._broken(f"ends after {self.position} bytes", f"{offset} at least, as an earlier run saw")
+                raise self._broken(f"gives {self.position} bytes", f"{offset} at least, as an earlier run saw")
 
     def read(self, count: int) -> bytes:
         """Give `count` bytes, fewer only at the end.
@@ -137,9 +145,9 @@ class GzipStream:
             try:
                 self._buffer = memoryview(self._inflater.decompress(data, _OUTPUT))
             except zlib.error as error:
-                raise self._broken(f"is damaged before byte {self._at} ({error})", "a whole gzip stream") from error
+                raise self._broken(f"is damaged ({error})", "a whole gzip stream") from error
             if not data and not self._buffer and not self._inflater.eof:
-                raise self._broken(f"ends in the middle, after {self._at} bytes", "a whole gzip stream")
+                raise self._broken("ends in the middle", "a whole gzip stream")
         return True
 
     def _input(self) -> bytes:
@@ -162,7 +170,7 @@ class GzipStream:
                 return False
         rest = rest.lstrip(b"\0") + self._input()
         if not rest.startswith(MAGIC):
-            raise self._broken(f"goes on after its end, before byte {self._at}", "nothing, or more gzip")
+            raise self._broken("goes on after its end", "nothing, or more gzip")
         self._at -= len(rest)
         self._inflater, self._has_trailer = zlib.decompressobj(_GZIP), False
         self._crc = self._size = 0
@@ -175,11 +183,12 @@ class GzipStream:
             raise self._broken("holds other data than its CRC says", "the same", packed=True)
 
     def _broken(self, found: str, expected: str, *, packed: bool = False) -> SourceInvalid:
-        name = getattr(self._file, "name", "the stream")
         remedy = "fetch the part again; what was read before is kept"
         if packed or "incorrect" in found:
             remedy = "fetch it again, and remove what was packed from it (the .partial folder beside the target)"
-        return SourceInvalid(f"{name} {found}", expected=expected, remedy=remedy)
+        return SourceInvalid(
+            f"the gzip stream {found}, at or before {self._place(self._at)}", expected=expected, remedy=remedy
+        )
 
 
 _FIXED = (1 << 1, 10)

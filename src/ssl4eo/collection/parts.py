@@ -197,6 +197,11 @@ class PartsFile(io.RawIOBase):
         """Bytes of all parts."""
         return self._ends[-1] if self._ends else 0
 
+    def place(self, offset: int) -> str:
+        """Say where a byte is: in which part, at which of its bytes."""
+        part = min(bisect_right(self._ends, offset), len(self._parts) - 1)
+        return f"byte {offset - self._starts[part]} of {self._parts[part].name}"
+
     def readable(self) -> bool:
         """True."""
         return True

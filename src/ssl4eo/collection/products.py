@@ -120,7 +120,9 @@ def _in_order(
 
 
 def _time(name: str, product: Product, location: str) -> dt.datetime:
-    """Read the acquisition time out of a product's name."""
+    """Read the acquisition time out of a product's name, which is kept as it is and must be text."""
+    if not product.name.isprintable():
+        raise invalid(location, f"a product called {product.name!a}", f"the name of a {name} product", "rename it")
     match = _TIME[str(modality(name).published_folder)[:2]].match(product.name)
     try:
         return dt.datetime.strptime(match[1] if match else "", "%Y%m%dT%H%M%S").replace(tzinfo=dt.UTC)

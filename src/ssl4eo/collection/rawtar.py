@@ -12,28 +12,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from ssl4eo.collection.grouping import Group, Ignored, RawFiles, place_of
 from ssl4eo.collection.gzipped import MAGIC, GzipStream, PlainStream, Stream
 from ssl4eo.collection.parts import Part, PartsFile
-from ssl4eo.collection.products import (
-    FOLDERS,
-    METADATA,
-    SIZE,
-    Product,
-    file_names,
-    invalid,
-    is_id,
-    provenance_of,
-    read_seasons,
-)
+from ssl4eo.collection.products import FOLDERS, SIZE, file_names, invalid, provenance_of, read_seasons
 from ssl4eo.collection.published import VOID_IDS
 from ssl4eo.collection.seekpoints import SPACING, SeekPoints
 from ssl4eo.collection.source import Parcel
-from ssl4eo.collection.tarstream import Member, TarMembers
+from ssl4eo.collection.tarstream import TarMembers
 from ssl4eo.errors import ConfigInvalid, SourceInvalid
 from ssl4eo.form import Form
 from ssl4eo.sample import Location, Provenance, Sample
@@ -41,96 +31,11 @@ from ssl4eo.sensors import modality
 
 log = logging.getLogger(__name__)
 
-MAX_FILE = 64 << 20
-"""Bytes of one file; a published band has 280 kB at most."""
-
-MAX_LOCATION = 256 << 20
-"""Bytes of all files of one location, which wait in memory."""
-
-MAX_FILES = 10_000
-"""Files and folders of one location."""
-
 _PROBES = 50
 """Locations that are looked at to find the number of seasons."""
 
-_WARNINGS = 20
-"""Members that are warned of one by one; after them only their number is told."""
-
 _PATIENCE = 10_000
 """Members without a location that may come before the first one."""
-
-
-@dataclass(frozen=True)
-class RawFiles:
-    """All that a tar holds of one location."""
-
-    place: str
-    """Its folder in the tar."""
-    files: Mapping[str, bytes]
-    """By `<product>/<file>` the content; `<product>/` for the folder itself."""
-    faults: tuple[str, ...]
-    """Why it cannot be trusted."""
-
-    @property
-    def products(self) -> list[Product]:
-        """Its files by product."""
-        found: dict[str, dict[str, Path | bytes]] = {}
-        for path, content in self.files.items():
-            product, _, name = path.partition("/")
-            files = found.setdefault(product, {})
-            if name:
-                files[name] = content
-        return [Product(product, f"{self.place}/{product}", files) for product, files in found.items()]
-
-    def is_whole(self, names: Sequence[str]) -> bool:
-        """Say whether every product has all files of these names."""
-        products = self.products
-        return bool(products) and not self.faults and all(set(names) <= set(p.files) for p in products)
-
-
-@dataclass
-class _Group:
-    """The location whose files are being collected."""
-
-    folder: str
-    id: str
-    place: str
-    wanted: frozenset[str]
-    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    faults: list[str] = field(default_factory=list[str])
-    size: int = 0
-
-    def add(self, member: Member, path: Sequence[str]) -> None:
-        """Take a member in; `path` is below the location's folder."""
-        if member.oddity is not None:
-            self._refuse(f"{member.name} is {member.oddity}")
-            return
-        if not path or path[0].startswith(".") or (len(path) == 1 and not member.is_folder):
-            return
-        self.files.setdefault(f"{path[0]}/", b"")
-        if len(path) == 2 and path[1] in self.wanted and not member.is_folder:
-            self._take(member, "/".join(path))
-        if len(self.files) > MAX_FILES:
-            self._refuse(f"{self.place} has more than {MAX_FILES} files")
-            self.files.clear()
-
-    def _take(self, member: Member, key: str) -> None:
-        if key in self.files:
-            self._refuse(f"{member.name} comes twice")
-        elif member.size > MAX_FILE or self.size + member.size > MAX_LOCATION:
-            self._refuse(f"{member.name} has {member.size} bytes, after {self.size} of other files")
-        elif not self.faults:
-            self.files[key] = member.read()
-            self.size += member.size
-
-    def _refuse(self, fault: str) -> None:
-        if not self.faults:
-            self.faults.append(fault)
-
-    def parcel(self, cursor: Mapping[str, int]) -> Parcel:
-        """Close the group."""
-        files = {} if self.faults else self.files
-        return Parcel(self.id, RawFiles(self.place, files, tuple(self.faults)), dict(cursor))
 
 
 class RawTarStream:
@@ -275,7 +180,7 @@ class RawTarStream:
         *,
         points: Path | None = None,
         md5: Mapping[str, str] | None = None,
-    ) -> Generator[tuple[_Group, Mapping[str, int]]]:
+    ) -> Generator[tuple[Group, Mapping[str, int]]]:
         """Collect members to locations; give each with the state of the stream after it.
 
         Args:
@@ -285,11 +190,11 @@ class RawTarStream:
             md5: of the parts.
         """
         with PartsFile(self._parts, md5=md5) as file:
-            members = TarMembers(self._stream(cast("BinaryIO", file), cursor, points))
-            group: _Group | None = None
-            ignored = _Ignored()
+            members = TarMembers(self._stream(file, cursor, points))
+            group: Group | None = None
+            ignored = Ignored()
             for member in members:
-                place = _place(member.name)
+                place = place_of(member.name)
                 if place is None:
                     ignored.note(member)
                     if group is None and cursor is None and ignored.count > _PATIENCE:
@@ -306,48 +211,18 @@ class RawTarStream:
             if group is not None:
                 yield group, members.state
 
-    def _begin(self, place: str, expected: str | None) -> _Group:
-        folder, name = place.split("/")[-2:]
-        if expected not in (None, folder):
+    def _begin(self, place: str, expected: str | None) -> Group:
+        group = Group(place)
+        if expected not in (None, group.folder):
             raise SourceInvalid(
-                f"{self._parts[0].name} holds {expected} and {folder}",
+                f"{self._parts[0].name} holds {expected} and {group.folder}",
                 expected="one modality a tar",
                 remedy="unpack it and pack the folder, or make a tar of each modality",
             )
-        wanted = frozenset((*file_names(FOLDERS[folder]), METADATA))
-        return _Group(folder, name.zfill(7), place, wanted)
+        return group
 
-    def _stream(self, file: BinaryIO, cursor: Mapping[str, Any] | None, points: Path | None) -> Stream:
-        head = file.read(len(MAGIC))
-        if head != MAGIC:
+    def _stream(self, parts: PartsFile, cursor: Mapping[str, Any] | None, points: Path | None) -> Stream:
+        file = cast("BinaryIO", parts)
+        if file.read(len(MAGIC)) != MAGIC:
             return PlainStream(file, cursor)
-        return GzipStream(file, SeekPoints(file, points, spacing=self._spacing), cursor)
-
-
-class _Ignored:
-    """Members that belong to no location."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._told = 0
-
-    def note(self, member: Member) -> None:
-        self.count += 1
-        if not member.is_folder and self._told < _WARNINGS:
-            self._told += 1
-            log.warning("%r is left out: it belongs to no location", member.name)
-
-    def tell(self) -> None:
-        if self._told == _WARNINGS:
-            log.warning("%d members in all belong to no location", self.count)
-
-
-def _place(name: str) -> tuple[str, list[str]] | None:
-    """Split a member's name into its location's folder and what is below, None where it is in none."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts:
-        return None
-    for number in range(len(parts) - 1):
-        if parts[number] in FOLDERS and is_id(parts[number + 1]):
-            return "/".join(parts[: number + 2]), parts[number + 2 :]
-    return None
+        return GzipStream(file, SeekPoints(file, points, spacing=self._spacing), cursor, place=parts.place)

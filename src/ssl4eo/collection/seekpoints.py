@@ -143,8 +143,8 @@ class SeekPoints:
             index.export_index(fileobj=found)
             points = parse_index(found.getvalue())
         except (OSError, ValueError) as error:  # all errors of indexed_gzip are OSErrors
-            for reason in (error, error.__cause__, error.__context__):
-                if isinstance(reason, Ssl4eoError):
+            for reason in (error, error.__cause__, error.__context__):  # what reading raised: also Ctrl-C
+                if isinstance(reason, Ssl4eoError) or (reason is not None and not isinstance(reason, Exception)):
                     raise reason from None
             log.warning("no more seek points are kept (%s): a run that goes on will read from the start", error)
             self._is_able = False
