@@ -72,7 +72,7 @@ def test_the_samples_are_those_of_the_folders(tmp_path: Path, root: Path) -> Non
         assert all(same(found[i], layout.read(i)) for i in found)
         assert (stream.forms, stream.shape, stream.num_seasons) == (layout.forms, layout.shape, 2)
         assert stream.provenance.licence == layout.provenance.licence
-        assert stream.identity.count("\n") == len(cuts)
+        assert stream.identity.startswith("x.tar.gz.partaa ")
 
 
 @pytest.mark.parametrize("folder", ["s1", "s2c"])

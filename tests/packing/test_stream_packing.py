@@ -212,14 +212,19 @@ def test_the_work_folder_never_holds_the_tar(tmp_path: Path, layout: Path, parts
     assert 0 < most[0] < 75_000 < sum(p.stat().st_size for p in parts.iterdir())
 
 
-def test_a_stream_that_breaks_leaves_what_was_whole_and_is_gone_on_with(
-    tmp_path: Path, layout: Path, expected: Path, parts: Path
+@pytest.mark.parametrize(
+    "harm",
+    [lambda d: d[: len(d) // 2] + b"\xff" * (len(d) - len(d) // 2), lambda d: d[: len(d) // 2], lambda d: None],
+    ids=["damaged", "cut short", "missing"],
+)
+def test_a_stream_that_breaks_is_gone_on_with_when_it_is_mended(
+    tmp_path: Path, layout: Path, expected: Path, parts: Path, harm
 ) -> None:
-    """The last part comes late; then the archive is that of the folders."""
+    """The last part comes late; what was whole is kept, and the archive is that of the folders."""
     broken = Path(shutil.copytree(parts, tmp_path / "broken"))
     last = max(broken.iterdir())
     whole = last.read_bytes()
-    last.write_bytes(whole[: len(whole) // 2] + b"\xff" * (len(whole) - len(whole) // 2))
+    last.unlink() if harm(whole) is None else last.write_bytes(harm(whole))
 
     with pytest.raises(SourceInvalid, match="expected"):
         pack(Tar(find_parts(broken), _size=SIZE), tmp_path / "a.zarr")
@@ -231,8 +236,8 @@ def test_a_stream_that_breaks_leaves_what_was_whole_and_is_gone_on_with(
     assert tree(tmp_path / "a.zarr") == without_places(tree(expected), layout)
 
 
-def test_another_tar_does_not_go_on_with_what_was_begun(tmp_path: Path, parts: Path) -> None:
-    """Names and sizes of the parts are the stream's identity."""
+def test_another_tar_does_not_go_on_with_what_was_begun(tmp_path: Path, layout: Path, parts: Path) -> None:
+    """A stream is known by its name and its beginning; one that only differs later fails its CRC."""
 
     class Interrupted(Tar):
         def open(self, parcel):
@@ -242,10 +247,15 @@ def test_another_tar_does_not_go_on_with_what_was_begun(tmp_path: Path, parts: P
 
     with pytest.raises(KeyboardInterrupt):
         pack(Interrupted(find_parts(parts), _size=SIZE), tmp_path / "a.zarr")
-    other = put_parts(tmp_path / "other", b"".join(p.read_bytes() for p in sorted(parts.iterdir())), (11,))
+    other = put_parts(tmp_path / "other", zipped(tar_bytes(write_layout(tmp_path / "raw", [5], "s1"))))
+    data = tar_bytes(layout)
+    place = data.index(b"s1/0000030/S1A") + 1000
+    later = put_parts(tmp_path / "later", zipped(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]))
 
     with pytest.raises(TargetExists, match="another archive"):
-        pack(Tar(find_parts(other), _size=SIZE), tmp_path / "a.zarr")
+        pack(Tar(find_parts(other), _size=SIZE, num_seasons=2), tmp_path / "a.zarr")
+    with pytest.raises(SourceInvalid, match="other data than an earlier run saw"):
+        pack(Tar(find_parts(later), _size=SIZE), tmp_path / "a.zarr")
 
 
 def test_the_layout_is_found_by_names(tmp_path: Path, parts: Path) -> None:

@@ -89,8 +89,11 @@ class GzipStream:
         """Of the data of this member so far."""
         self._is_checked = False
         """Whether `_crc` and `_size` are true: not before the place of the state is reached."""
-        self._enter(points.before(start["offset"]))
+        point = points.before(start["offset"])
+        self._enter(point)
         self._skip_to(start["offset"])
+        if point is None and (self._crc, self._size) != (start["crc"], start["size"]):
+            raise self._broken("holds other data than an earlier run saw", "the same", packed=True)
         self._crc, self._size, self._is_checked = start["crc"], start["size"], True
 
     def _enter(self, point: SeekPoint | None) -> None:

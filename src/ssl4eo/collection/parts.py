@@ -42,7 +42,7 @@ class Part(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Bytes; asked several times, so that a remote part had better remember it."""
         ...
 
     def open(self) -> BinaryIO:

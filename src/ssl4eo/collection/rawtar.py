@@ -9,6 +9,7 @@ reason; other members are left out with a warning. The checks of the files are t
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 
 _PROBES = 50
 """Locations that are looked at to find the number of seasons."""
+
+_HEAD = 4096
+"""Bytes that a stream is known by: the names and pixels of its first files."""
 
 _PATIENCE = 10_000
 """Members without a location that may come before the first one."""
@@ -76,8 +80,13 @@ class RawTarStream:
 
     @property
     def identity(self) -> str:
-        """Names and sizes of the parts."""
-        return "\n".join(f"{part.name} {part.size}" for part in self._parts)
+        """Name of the first part and a hash of the beginning of the stream.
+
+        Not the sizes: a part that was cut short and is fetched again must not keep a run from going on. That it is
+        the same stream is held against its CRC at the end.
+        """
+        with PartsFile(self._parts) as file:
+            return f"{self._parts[0].name} {hashlib.sha256(file.read(_HEAD)).hexdigest()}"
 
     @property
     def provenance(self) -> Provenance:

@@ -165,16 +165,15 @@ class SeekPoints:
         self._unsaved = 0
 
     def _load(self) -> list[SeekPoint]:
-        """Read the saved points; what is no such file, damaged or of another stream is left aside."""
+        """Read the saved points; what is no such file or damaged is left aside."""
         if self._path is None or not self._path.is_file():
             return []
         data = self._path.read_bytes()
         body, crc = data[: -_CRC.size], data[-_CRC.size :]
         try:
-            size = _HEADER.unpack_from(body)[3]
-            if _CRC.pack(zlib.crc32(body)) == crc and size == self._size:
-                return parse_index(body)
-        except (ValueError, struct.error):
+            if _CRC.pack(zlib.crc32(body)) == crc:  # the size may differ: a part may have been cut short before
+                return [point for point in parse_index(body) if point.compressed < self._size]
+        except ValueError:
             pass
-        log.warning("%s holds no seek points of this stream: it is read from the start", self._path)
+        log.warning("%s holds no seek points: the stream is read from the start", self._path)
         return []

@@ -85,7 +85,7 @@ class StreamSource(Described, Protocol):
 
     @property
     def identity(self) -> str:
-        """Name that stays the same as long as the stream does: its files, sizes and checksums."""
+        """Name that stays the same as long as the stream does."""
         ...
 
     def parcels(self, cursor: Mapping[str, Any] | None) -> Iterator[Parcel]:
