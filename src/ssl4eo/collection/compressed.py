@@ -28,7 +28,8 @@ from ssl4eo.collection.product_folders import (
     product_name,
     sentinel_time,
 )
-from ssl4eo.collection.published import FOLDERS, VOID_IDS
+from ssl4eo.collection.products import FOLDERS
+from ssl4eo.collection.published import VOID_IDS
 from ssl4eo.collection.source import Provenance
 from ssl4eo.eightbit import RULES, is_rule
 from ssl4eo.errors import SourceInvalid, unknown_name

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,10 +15,14 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
 from rasterio.warp import transform as reproject
 
 from ssl4eo.errors import SourceInvalid
 from ssl4eo.sample import Transform
+
+_VIRTUAL = re.compile(r"/vsimem/[^'\s:,]*")
+"""What GDAL calls a file in memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,44 +35,57 @@ class Band:
     transform: Transform | None
 
 
-def read_band(path: Path, *, dtype: str, size: int) -> Band:
+def read_band(file: Path | bytes | None, label: str, *, dtype: str, size: int) -> Band:
     """Read a single-band GeoTIFF of `size` x `size` pixels.
+
+    Args:
+        file: its path or its content, None where it is missing.
+        label: its name in messages.
+        dtype: NumPy name of the type it must have.
+        size: height and width that it must have [px].
 
     Raises:
         SourceInvalid: the file is missing, unreadable, cut short, or of another shape or type.
     """
-    if not path.is_file():
-        raise SourceInvalid(f"no file {path}", expected="one file a band", remedy="fetch it again", path=str(path))
+    if file is None or (isinstance(file, Path) and not file.is_file()):
+        raise SourceInvalid(f"no file {label}", expected="one file a band", remedy="fetch it again", path=label)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # then there is no transform: None says so
-            with rasterio.open(path) as file:
-                found = (file.count, file.height, file.width, *file.dtypes)
-                _require(path, found, (1, size, size, dtype))
-                pixels = file.read(1)
-                placed = file.crs is not None or not file.transform.is_identity
-                a, b, c, d, e, f = file.transform[:6]
-                transform = (a, b, c, d, e, f) if placed else None
-                return Band(pixels, spell_crs(file.crs), transform)
+        if isinstance(file, Path):
+            return _read(file, label, dtype, size)
+        with MemoryFile(file, filename=label.rpartition("/")[2]) as memory:
+            return _read(memory.name, label, dtype, size)
     except (RasterioError, OSError) as error:
         if isinstance(error, SourceInvalid):
             raise
-        reason = error.__cause__ or error
+        reason = _VIRTUAL.sub(lambda _: label, " ".join(str(error.__cause__ or error).split()))
         raise SourceInvalid(
-            f"{path} cannot be read ({reason})",
+            f"{label} cannot be read ({reason})",
             expected="a whole GeoTIFF",
             remedy="fetch it again",
-            path=str(path),
+            path=label,
         ) from error
 
 
-def _require(path: Path, found: tuple[object, ...], expected: tuple[object, ...]) -> None:
+def _read(place: Path | str, label: str, dtype: str, size: int) -> Band:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # then there is no transform: None says so
+        with rasterio.open(place, driver="GTiff") as file:
+            found = (file.count, file.height, file.width, *file.dtypes)
+            _require(label, found, (1, size, size, dtype))
+            pixels = file.read(1)
+            placed = file.crs is not None or not file.transform.is_identity
+            a, b, c, d, e, f = file.transform[:6]
+            transform = (a, b, c, d, e, f) if placed else None
+            return Band(pixels, spell_crs(file.crs), transform)
+
+
+def _require(label: str, found: tuple[object, ...], expected: tuple[object, ...]) -> None:
     if found != expected:
         raise SourceInvalid(
-            f"{path} has {_words(found)}",
+            f"{label} has {_words(found)}",
             expected=_words(expected),
             remedy="fetch it again, or convert it to what was published",
-            path=str(path),
+            path=label,
         )
 
 
@@ -77,7 +95,6 @@ def _words(profile: tuple[object, ...]) -> str:
 
 
 def spell_crs(crs: CRS | None) -> str:
-    """Give the EPSG code or WKT of a coordinate reference system, empty for none."""
     return "" if crs is None else _spell_wkt(crs.to_wkt())
 
 

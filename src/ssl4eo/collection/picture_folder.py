@@ -31,7 +31,7 @@ from ssl4eo.collection.picture import (
     usual_kind,
 )
 from ssl4eo.collection.product_folders import first_entries
-from ssl4eo.collection.published import FOLDERS, PUBLISHED_ID
+from ssl4eo.collection.products import FOLDERS, is_id
 from ssl4eo.collection.source import Provenance
 from ssl4eo.errors import ConfigInvalid, DataMissing, LocationMissing, SourceInvalid, unknown_name
 from ssl4eo.form import DTYPES, Form
@@ -48,7 +48,7 @@ _COLORS = ("red", "green", "blue")
 def is_picture_folder(root: Path) -> bool:
     """Say whether a folder holds pictures, or folders with pictures that are not locations of another layout."""
     entries = first_entries(root)
-    classes = [e for e in entries if e.is_dir() and e.name not in FOLDERS and not PUBLISHED_ID.match(e.name)]
+    classes = [e for e in entries if e.is_dir() and e.name not in FOLDERS and not is_id(e.name)]
     return any(is_picture(e) for e in entries) or any(is_picture(e) for c in classes for e in first_entries(c))
 
 

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from ssl4eo.collection.picture import PROBES
-from ssl4eo.collection.published import PRODUCT_TIME, PUBLISHED_ID
+from ssl4eo.collection.products import PRODUCT_TIME, is_id
 from ssl4eo.errors import ConfigInvalid, DataMissing, LocationMissing, SourceInvalid, unknown_name
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class ProductFolders:
         for name, folder in self._folders.items():
             by_id = found.setdefault(name, {})
             for path in sorted(folder.iterdir()):
-                if PUBLISHED_ID.match(path.name) and path.is_dir():
+                if is_id(path.name) and path.is_dir():
                     by_id.setdefault(path.name.zfill(7), []).append(path)
                 elif not path.name.startswith("."):
                     log.warning("%s is left out: its name is no location id of 6 or 7 digits", path)
@@ -196,7 +196,7 @@ def first_entries(folder: Path) -> list[Path]:
 
 def first_locations(folder: Path) -> list[Path]:
     """Give a few folders of locations by their names."""
-    return [path for path in first_entries(folder) if PUBLISHED_ID.match(path.name) and path.is_dir()]
+    return [path for path in first_entries(folder) if is_id(path.name) and path.is_dir()]
 
 
 def invalid(location: str, found: str, expected: str, remedy: str) -> SourceInvalid:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeGuard
+from pathlib import Path
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 from ssl4eo.form import Form
 from ssl4eo.sample import Provenance, Sample
 
-__all__ = ["AnySource", "Parcel", "Provenance", "Source", "StreamSource", "is_stream"]
+__all__ = ["AnySource", "KeepsWork", "Parcel", "Provenance", "Source", "StreamSource", "is_stream"]
 
 
 class Described(Protocol):
@@ -72,6 +73,8 @@ class Parcel:
     """Whatever `StreamSource.read` makes a sample of; goes to worker processes."""
     cursor: Mapping[str, Any]
     """Plain values: where to go on after this location."""
+    is_repeat: bool = False
+    """Whether the location has come before; set by who reads the stream, then the payload is not opened."""
 
 
 class StreamSource(Described, Protocol):
@@ -82,7 +85,7 @@ class StreamSource(Described, Protocol):
 
     @property
     def identity(self) -> str:
-        """Name that stays the same as long as the stream does: its files, sizes and checksums."""
+        """Name that stays the same as long as the stream does."""
         ...
 
     def parcels(self, cursor: Mapping[str, Any] | None) -> Iterator[Parcel]:
@@ -95,6 +98,15 @@ class StreamSource(Described, Protocol):
         Raises:
             SourceInvalid, SampleInvalid: as `Source.read`.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsWork(Protocol):
+    """A source that keeps something on disk by which an interrupted run goes on faster."""
+
+    def use_work_folder(self, folder: Path) -> None:
+        """Keep it in this folder, which need not exist yet, and goes when all is packed."""
         ...
 
 

@@ -16,10 +16,12 @@ from ssl4eo.archive.layout import LOCATIONS, ROOT
 from ssl4eo.collection.compressed import CompressedLayout, is_compressed
 from ssl4eo.collection.eurosat import is_eurosat, open_eurosat
 from ssl4eo.collection.lmdb_files import LmdbFile, is_lmdb
+from ssl4eo.collection.parts import find_parts, first_part, holds_tar
 from ssl4eo.collection.picture_folder import PictureFolder, is_picture_folder
 from ssl4eo.collection.published import RawLayout, is_raw_layout
+from ssl4eo.collection.rawtar import RawTarStream
 from ssl4eo.collection.rgb_png import RgbPng, is_rgb_png
-from ssl4eo.collection.source import AnySource, Source
+from ssl4eo.collection.source import AnySource, Source, StreamSource
 from ssl4eo.collection.ssl4eo_l import Ssl4eoL, is_ssl4eo_l
 from ssl4eo.collection.terramesh import TerraMesh, is_terramesh
 from ssl4eo.collection.v11 import ZipFolder, is_v11
@@ -46,6 +48,17 @@ def _of_one_folder(source: Callable[..., Source]) -> Callable[..., Source]:
         return source(_only(paths), **options)
 
     return open_only
+
+
+def _raw_tar(paths: tuple[Path, ...], **options: Any) -> StreamSource:
+    found = [find_parts(path if path.is_dir() or len(paths) == 1 else first_part(path)) for path in paths]
+    if len(set(found)) > 1:
+        raise ConfigInvalid(
+            f"{len(set(found))} tars",
+            expected="one, of one modality",
+            remedy="pack each into an archive of its own, then join them: ssl4eo pack s1.zarr s2c.zarr OUT",
+        )
+    return RawTarStream(found[0], **options)
 
 
 def _only(paths: tuple[Path, ...]) -> Path:
@@ -78,6 +91,7 @@ LAYOUTS: Mapping[str, LayoutKind] = {
         "s1|s2c|s2a/<id>/<product>/<band>.tif",
         ("num_seasons", "modalities"),
     ),
+    "raw-tar": LayoutKind(_raw_tar, holds_tar, "*.tar.gz.partaa, *.tar.gz or *.tar of one of them", ("num_seasons",)),
     "ssl4eo-l": LayoutKind(
         _of_one_folder(Ssl4eoL),
         is_ssl4eo_l,

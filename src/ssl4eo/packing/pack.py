@@ -18,7 +18,7 @@ from ssl4eo.archive.arrays import SHARD_LOCATIONS
 from ssl4eo.archive.journal import noted_plan
 from ssl4eo.archive.segment import load_segment
 from ssl4eo.archive.writer import ArchiveWriter
-from ssl4eo.collection.source import AnySource, Source, StreamSource, is_stream
+from ssl4eo.collection.source import AnySource, KeepsWork, Parcel, Source, StreamSource, is_stream
 from ssl4eo.errors import DataMissing, WriteFailed
 from ssl4eo.files import require_absent
 from ssl4eo.form import Form
@@ -27,7 +27,7 @@ from ssl4eo.packing.quality import Nodata
 from ssl4eo.packing.work import Errors, Job, Task
 
 SMALL_SEGMENT = 8
-"""Locations of a segment where there are too few for whole shards in parallel."""
+"""Locations of a segment of a stream, or where there are too few for whole shards in parallel."""
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of locations done and their total, None where the source does not know it."""
@@ -100,6 +100,8 @@ def pack(  # noqa: PLR0913 - each is an option of the command line
         profile=profile,
         plan={"source": _identity(source, ids), "segment_locations": size, "nodata": nodata},
     ) as writer:
+        if isinstance(source, KeepsWork):
+            source.use_work_folder(writer.work.absolute() / "stream")
         job = Job(source, writer.work.absolute(), writer.layout, errors, nodata)
         ticker = _Ticker(progress, writer.num_resumed, None if ids is None else len(ids))
         with open_pool(job, workers=workers, dask=dask, tick=ticker) as pool:
@@ -153,10 +155,18 @@ def _tasks(source: AnySource, ids: Sequence[str] | None, writer: ArchiveWriter, 
         return
     stream = cast("StreamSource", source)
     known = set(writer.done_ids) | set(writer.skipped)
-    fresh = (p for p in stream.parcels(writer.cursor) if p.location not in known and not known.add(p.location))
-    while items := tuple(islice(fresh, size)):
+    parcels = (_noted(parcel, known) for parcel in stream.parcels(writer.cursor))
+    while items := tuple(islice(parcels, size)):
         yield Task(number, items, items[-1].cursor)
         number += 1
+
+
+def _noted(parcel: Parcel, known: set[str]) -> Parcel:
+    """Note the location of a parcel; files that come a second time are neither merged nor lost in silence."""
+    if parcel.location in known:
+        return replace(parcel, payload=None, is_repeat=True)
+    known.add(parcel.location)
+    return parcel
 
 
 def _segment_size(target: Path, ids: Sequence[str] | None, *, parallel: bool) -> int:
@@ -164,7 +174,9 @@ def _segment_size(target: Path, ids: Sequence[str] | None, *, parallel: bool) ->
     noted = noted_plan(target).get("segment_locations")
     if isinstance(noted, int) and 1 <= noted <= SHARD_LOCATIONS:
         return noted
-    is_small = ids is not None and len(ids) < 16 * SHARD_LOCATIONS
+    if ids is None:  # the files of all locations of a segment wait in memory
+        return SMALL_SEGMENT
+    is_small = len(ids) < 16 * SHARD_LOCATIONS
     return SMALL_SEGMENT if parallel and is_small else SHARD_LOCATIONS
 
 

@@ -69,7 +69,7 @@ def encode(job: Job, task: Task, tick: Callable[[int], None] | None = None) -> i
             except BROKEN as error:
                 if job.errors == "raise":
                     raise
-                segment.skip(item if isinstance(item, str) else item.location, str(error))
+                segment.skip(_ledger_name(item), str(error))
             if tick is not None:
                 tick(1)
         segment.finish(task.cursor)
@@ -83,7 +83,21 @@ def _prepared(job: Job, item: str | Parcel) -> Sample:
     return inspect(_read(job.source, item), nodata=job.nodata)
 
 
+def _ledger_name(item: str | Parcel) -> str:
+    """Name a location in the ledger; files that come again have a line beside that of the location itself."""
+    if isinstance(item, str):
+        return item
+    return f"{item.location} (again)" if item.is_repeat else item.location
+
+
 def _read(source: AnySource, item: str | Parcel) -> Sample:
-    if isinstance(item, Parcel):
-        return cast("StreamSource", source).open(item)
-    return cast("Source", source).read(item)
+    if isinstance(item, str):
+        return cast("Source", source).read(item)
+    if item.is_repeat:
+        raise SourceInvalid(
+            f"location {item.location}: more of its files come after those of other locations",
+            expected="all files of a location one after the other",
+            remedy="the location is as its first files made it, stored or left out; look into the stream",
+            location=item.location,
+        )
+    return cast("StreamSource", source).open(item)
