@@ -15,7 +15,6 @@
     |-- ShardCorrupt         (OSError)            stored bytes that fail their checksum
     |-- LocationMissing      (LookupError)        an id or index that the archive does not hold
     |-- CheckpointInvalid    (ValueError)         a checkpoint that is not ours, cut short, or of another recipe
-    |-- ChecksumMismatch     (ValueError)         a file whose checksum is not the published one
     |-- WorkerLost           (RuntimeError)       a worker process died
     |-- DownloadFailed       (OSError)            a server that refuses, stays away, or does not serve what it said
     |-- ChecksumMismatch     (ValueError)         every byte came, and they are not the published ones
@@ -115,10 +114,6 @@ class CheckpointInvalid(Ssl4eoError, ValueError):
     """A checkpoint that is not ours, is cut short, or belongs to another recipe."""
 
 
-class ChecksumMismatch(Ssl4eoError, ValueError):
-    """A file whose checksum is not the published one."""
-
-
 class WorkerLost(Ssl4eoError, RuntimeError):
     """A process that did part of the work died."""
 
@@ -128,7 +123,7 @@ class DownloadFailed(Ssl4eoError, OSError):
 
 
 class ChecksumMismatch(Ssl4eoError, ValueError):
-    """Every byte came, and they are not the published ones; nothing stands under the final name."""
+    """A file whose checksum is not the published one; nothing stands under the final name."""
 
 
 class TrainingDiverged(Ssl4eoError, ArithmeticError):

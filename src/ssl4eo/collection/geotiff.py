@@ -95,6 +95,7 @@ def _words(profile: tuple[object, ...]) -> str:
 
 
 def spell_crs(crs: CRS | None) -> str:
+    """Give the EPSG code of a reference system, WKT where it has none, nothing where there is none."""
     return "" if crs is None else _spell_wkt(crs.to_wkt())
 
 
