@@ -10,7 +10,7 @@ Nothing is left out but NaN and infinity: values that stand for nodata count lik
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from ssl4eo.archive.arrays import ShardedArray
 from ssl4eo.archive.layout import Layout
 from ssl4eo.archive.shards import Shards
 from ssl4eo.errors import ShardCorrupt
+from ssl4eo.processes import Run
 
 QUANTILES = (0.01, 0.02, 0.05, 0.25, 0.5, 0.75, 0.95, 0.98, 0.99)
 NUM_BINS = 128
@@ -33,9 +34,6 @@ _BATCH_PIXELS = 1 << 16
 """Counted at once, in each band: as many as a processor cache holds."""
 _FLOAT_LOW = -128.0
 _FLOAT_COUNTERS = 16_384  # to +128: decibels of any radar
-
-Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
-"""How to apply a function to tasks, in order: the builtin `map`, or that of a pool of processes."""
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from ssl4eo.archive.arrays import ShardedArray
 from ssl4eo.archive.identity import Identity
 from ssl4eo.archive.layout import CHECKSUMS, LOCATIONS, ROOT, SHARDS, SKIPPED, Layout
 from ssl4eo.archive.metadata import read_layout
-from ssl4eo.archive.parallel import open_run
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.errors import ArchiveInvalid, ShardCorrupt, Ssl4eoError
+from ssl4eo.processes import open_run
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,11 @@ from ssl4eo.archive.journal import Journal
 from ssl4eo.archive.layout import LOCATIONS, SHARDS, SKIPPED, Layout, Spec, images_table
 from ssl4eo.archive.records import location_record, merge_kinds
 from ssl4eo.archive.segment import Segment, SegmentWriter, copy_rows, load_segment, take_file
-from ssl4eo.archive.statistics import Run, Statistics, measure
+from ssl4eo.archive.statistics import Statistics, measure
 from ssl4eo.errors import DataMissing, SampleInvalid, Ssl4eoError, WriteFailed
 from ssl4eo.files import atomic_path, exclusive, require_absent, write_json, write_text
 from ssl4eo.form import Form
+from ssl4eo.processes import Run
 from ssl4eo.sample import Provenance, Sample
 
 

@@ -17,11 +17,11 @@ from rich.table import Table
 
 from ssl4eo import sensors
 from ssl4eo.archive.metadata import read_layout
-from ssl4eo.archive.parallel import open_run
 from ssl4eo.archive.plausible import doubts, recorded_offset
 from ssl4eo.archive.reader import Archive, open_archive
 from ssl4eo.archive.statistics import BandStatistics, Statistics, measure
 from ssl4eo.form import Form
+from ssl4eo.processes import open_run
 
 BARS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 WIDTH = 24

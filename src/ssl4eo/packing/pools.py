@@ -2,26 +2,18 @@
 """Who does the work: this process, some processes on this machine, or a Dask cluster.
 
 Each gives results in the order of its tasks and looks only a few tasks ahead, so that little waits on the disk.
-Processes are spawned, not forked: nothing of the parent's threads and open files comes along. A worker ends with its
-parent, also when that is killed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
-from ssl4eo.archive.parallel import begin_worker
-from ssl4eo.errors import ConfigInvalid, DataMissing, WorkerLost
+from ssl4eo.errors import DataMissing
 from ssl4eo.packing.work import Job, Task, encode
-
-AHEAD = 2
-"""Tasks under way for each worker."""
+from ssl4eo.processes import AHEAD, check_workers, in_order, process_pool, shared
 
 
 class Pool(Protocol):
@@ -67,24 +59,14 @@ class _Submitting:
 
     def encode(self, tasks: Iterable[Task]) -> Iterator[int]:
         """Encode tasks; ticks after each of them."""
-        for task, number in self._ordered(self.submit_task, tasks):
+        for task, number in in_order(self.submit_task, tasks, ahead=self._ahead):
             yield number
             self._tick(len(task.items))
 
     def run(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """Apply a function."""
-        return (result for _, result in self._ordered(lambda item: self.submit(function, item), items))
-
-    def _ordered(self, start: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        waiting: deque[tuple[Any, Any]] = deque()
-        for item in items:
-            waiting.append((item, start(item)))
-            if len(waiting) >= self._ahead:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
+        pairs = in_order(lambda item: self.submit(function, item), items, ahead=self._ahead)
+        return (result for _, result in pairs)
 
 
 class _Processes(_Submitting):
@@ -99,17 +81,8 @@ class _Processes(_Submitting):
         return self._executor.submit(_encode_here, task)
 
 
-_job: list[Job] = []
-
-
-def _start_worker(job: Job) -> None:
-    """Prepare a worker process."""
-    _job[:] = [job]
-    begin_worker()
-
-
 def _encode_here(task: Task) -> int:
-    return encode(_job[0], task)
+    return encode(shared(), task)
 
 
 class _OnDask(_Submitting):
@@ -140,38 +113,15 @@ def open_pool(job: Job, *, workers: int, dask: str | None, tick: Callable[[int],
         DataMissing: Dask is not installed, or no scheduler answers.
         WorkerLost: a worker died.
     """
-    if workers < 1:
-        raise ConfigInvalid(f"{workers} workers", expected="1 or more")
+    check_workers(workers)
     if dask is not None:
         with _dask_client(dask, workers) as client:
             yield _OnDask(client, job, workers, tick)
     elif workers == 1:
         yield Inline(job, tick)
     else:
-        with _processes(job, workers) as executor:
+        with process_pool(workers, job) as executor:
             yield _Processes(executor, workers, tick)
-
-
-@contextlib.contextmanager
-def _processes(job: Job, workers: int) -> Generator[ProcessPoolExecutor]:
-    executor = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(job,)
-    )
-    try:
-        yield executor
-    except BrokenProcessPool as error:
-        raise WorkerLost(
-            "a worker process died",
-            expected="workers that live until the end",
-            remedy="often the system ended it for want of memory: run again with fewer --workers, it goes on",
-        ) from error
-    except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():  # what they had begun is swept away by the next run
-            child.terminate()
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager

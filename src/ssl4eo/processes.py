@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Some processes on this machine that apply functions to items, results in order.
+
+Processes are spawned, not forked: nothing of the parent's threads and open files comes along. Only a few items are
+under way for each, so that little waits in memory or on disk. A worker ends with its parent, also when that is killed,
+and leaves Ctrl-C to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import Any
+
+from ssl4eo.errors import ConfigInvalid, WorkerLost
+
+AHEAD = 2
+"""Items under way for each worker."""
+
+Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+"""How to apply a function to items, in order: the builtin `map`, or that of a pool of processes."""
+
+
+def check_workers(workers: int) -> None:
+    """Raise unless there is a worker.
+
+    Raises:
+        ConfigInvalid: fewer than one.
+    """
+    if workers < 1:
+        raise ConfigInvalid(f"{workers} workers", expected="1 or more")
+
+
+_shared: list[Any] = []
+
+
+def shared() -> Any:
+    """Give, in a worker, what all its tasks share."""
+    return _shared[0]
+
+
+def _begin(value: object) -> None:
+    """Prepare a worker process."""
+    _shared[:] = [value]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this is a worker"
+
+    def end_with_parent() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+@contextlib.contextmanager
+def process_pool(workers: int, value: object = None) -> Generator[ProcessPoolExecutor]:
+    """Start processes, and end them with the block: on an error at once, whatever they are doing.
+
+    Args:
+        workers: number of processes.
+        value: what `shared` gives in them; it travels once.
+
+    Raises:
+        ConfigInvalid: fewer than one worker.
+        WorkerLost: a worker died.
+    """
+    check_workers(workers)
+    executor = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin, initargs=(value,)
+    )
+    try:
+        yield executor
+    except BrokenProcessPool as error:
+        raise WorkerLost(
+            "a worker process died",
+            expected="workers that live until the end",
+            remedy="often the system ended it for want of memory: run again with fewer --workers",
+        ) from error
+    except BaseException:
+        children = list((getattr(executor, "_processes", None) or {}).values())  # shutdown forgets them
+        executor.shutdown(wait=False, cancel_futures=True)
+        for child in children:
+            child.terminate()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def in_order(start: Callable[[Any], Any], items: Iterable[Any], *, ahead: int) -> Generator[tuple[Any, Any]]:
+    """Start items and give each with its result, in order.
+
+    Args:
+        start: gives a future for an item.
+        items: taken only as far as needed.
+        ahead: items under way.
+    """
+    waiting: deque[tuple[Any, Any]] = deque()
+    for item in items:
+        waiting.append((item, start(item)))
+        if len(waiting) >= ahead:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    while waiting:
+        first, future = waiting.popleft()
+        yield first, future.result()
+
+
+@contextlib.contextmanager
+def open_run(workers: int) -> Generator[Run]:
+    """Give a function that works as `map` does, in `workers` processes; 1 is this one.
+
+    Raises:
+        ConfigInvalid: fewer than one worker.
+        WorkerLost: a worker died.
+    """
+    check_workers(workers)
+    if workers == 1:
+        yield map
+        return
+    with process_pool(workers) as executor:
+
+        def run(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+            pairs = in_order(lambda item: executor.submit(function, item), items, ahead=2 * AHEAD * workers)
+            return (result for _, result in pairs)
+
+        yield run
