@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/ssl4eo demo --out demo
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "not slow"
 
 check lint: $(STAMP)
 	$(BIN)/ruff check .

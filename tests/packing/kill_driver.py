@@ -23,8 +23,8 @@ from typing import Any, Self
 
 from tiny_source import TinySource, tree
 
+from ssl4eo import processes
 from ssl4eo.archive.verify import verify_archive
-from ssl4eo.packing import pools
 from ssl4eo.packing.pack import pack
 
 STEPS = ("fsync", "rename", "replace", "mkdir", "unlink", "rmdir", "truncate")
@@ -113,7 +113,7 @@ def run(target: Path, *, workers: int, start: str, kill_at: int = 0) -> tuple[in
         install(steps)
         if start == "fork":
             context = multiprocessing.get_context("fork")
-            pools.multiprocessing.get_context = lambda _: context
+            processes.multiprocessing.get_context = lambda _: context
         pack(TinySource(), target, workers=workers)
         os._exit(0)
     os.close(held)

@@ -18,6 +18,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.warp import transform as reproject
 
+from ssl4eo.collection.losses import require_all_blocks, watch_losses
 from ssl4eo.errors import SourceInvalid
 from ssl4eo.sample import Transform
 
@@ -67,12 +68,15 @@ def read_band(file: Path | bytes | None, label: str, *, dtype: str, size: int) -
 
 
 def _read(place: Path | str, label: str, dtype: str, size: int) -> Band:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), watch_losses() as losses:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # then there is no transform: None says so
         with rasterio.open(place, driver="GTiff") as file:
             found = (file.count, file.height, file.width, *file.dtypes)
             _require(label, found, (1, size, size, dtype))
             pixels = file.read(1)
+            require_all_blocks(file, pixels[None])
+            if losses:
+                raise OSError(losses[0])
             placed = file.crs is not None or not file.transform.is_identity
             a, b, c, d, e, f = file.transform[:6]
             transform = (a, b, c, d, e, f) if placed else None

@@ -9,7 +9,6 @@ and changes no value. Price: the format is that of the file's name, a PNG called
 from __future__ import annotations
 
 import contextlib
-import logging
 import warnings
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ssl4eo.collection.geotiff import Band, centre, spell_crs
+from ssl4eo.collection.losses import require_all_blocks, watch_losses
 from ssl4eo.errors import SourceInvalid, UnknownName
 from ssl4eo.sample import Transform
 from ssl4eo.sensors import canonical_band, modality
@@ -115,7 +115,7 @@ def read_picture(path: Path, kind: Kind, *, dtypes: Sequence[str] = ()) -> Pictu
             _require_whole_png(path)
         pixels = _jpeg_pixels(path) if file.driver == "JPEG" else file.read()
         if file.driver == "GTiff":
-            _require_all_blocks(file, pixels)
+            require_all_blocks(file, pixels)
         return Picture(path, pixels, header)
 
 
@@ -143,7 +143,7 @@ def _opened(path: Path) -> Generator[Any]:
         raise SourceInvalid(f"no file {path}", expected="a picture", remedy="fetch it again", path=str(path))
     driver = FORMATS.get(path.suffix.lower(), "GTiff")
     try:
-        with warnings.catch_warnings(), _losses() as losses:
+        with warnings.catch_warnings(), watch_losses() as losses:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # then there is no transform: None says so
             with rasterio.open(path, driver=driver) as file:
                 yield file
@@ -160,40 +160,6 @@ def _opened(path: Path) -> Generator[Any]:
         ) from error
 
 
-class _Losses(logging.Filter):
-    """Collects those messages of GDAL that tell of something in a file that could not be read."""
-
-    _TOLD_BY = ("io error", "premature end", "corrupt", "bogus")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.messages: list[str] = []
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keep the message; it goes on to the error instead of the log."""
-        is_loss = any(words in record.getMessage().lower() for words in self._TOLD_BY)
-        if is_loss:
-            self.messages.append(record.getMessage())
-        return not is_loss
-
-
-@contextlib.contextmanager
-def _losses() -> Generator[list[str]]:
-    """Watch GDAL's log: lost tags and JPEG data that end early inside a TIFF are warnings to it, not errors."""
-    watch = _Losses()
-    loggers = [logging.getLogger(name) for name in ("rasterio._env", "rasterio._err")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.addFilter(watch)
-        logger.setLevel(logging.WARNING)
-    try:
-        yield watch.messages
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-            logger.removeFilter(watch)
-
-
 def _require_whole_png(path: Path) -> None:
     """Check the checksums of all chunks: GDAL gives the lines that a cut-short PNG lacks as zeros, without a word."""
     try:
@@ -203,15 +169,6 @@ def _require_whole_png(path: Path) -> None:
         raise SourceInvalid(
             f"{path} cannot be read ({error})", expected="a whole PNG", remedy="fetch it again", path=str(path)
         ) from error
-
-
-def _require_all_blocks(file: Any, pixels: NDArray[np.generic]) -> None:
-    """Raise where a block was never written, as a killed writer leaves it: GDAL gives it as zeros."""
-    for (row, column), window in file.block_windows(1):
-        blank = ~pixels[:, *window.toslices()].any(axis=(1, 2))
-        for index in np.flatnonzero(blank):
-            if file.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=int(index) + 1) is None:
-                raise OSError(f"block {row}, {column} of band {index + 1} was never written")
 
 
 def _jpeg_pixels(path: Path) -> NDArray[np.uint8]:
