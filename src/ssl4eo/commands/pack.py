@@ -51,7 +51,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     """Pack images into an archive; run again after an interruption and it goes on.
 
     Args:
-        src: images, in any layout that is known (`ssl4eo pack --layout help .` lists them); often one folder
+        src: images in any published layout (docs/layouts.md); often one folder
         out: archive to make; it must not exist yet and appears when it is whole
         layout: how the images are laid out; auto looks
         num_seasons: dates a location must have; without it the most common number
