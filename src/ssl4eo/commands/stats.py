@@ -11,6 +11,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -24,6 +25,8 @@ from ssl4eo.form import Form
 from ssl4eo.processes import open_run
 
 BARS = " \u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
+LEAST_WIDTH = 116
+"""Of the tables [characters], on narrower screens too."""
 WIDTH = 24
 """Characters of a histogram."""
 ROUNDING = 1e-9
@@ -148,6 +151,7 @@ def _show(
     is_measured: bool,
 ) -> None:
     console = Console(soft_wrap=True)
+    console.width = max(console.width, LEAST_WIDTH)
     where = "measured now" if is_measured else "measured when it was packed"
     console.print(f"{escape(str(archive.path))}: {where}", highlight=False)
     for name, row in facts.items():
@@ -162,8 +166,7 @@ def _show(
 
 
 def _table(title: str, figures: Statistics) -> Table:
-    table = Table(*("band", "mean", "std", "min", "1 %", "50 %", "99 %", "max", "zero", "histogram"))
-    table.title = escape(title)
+    table = _narrow_table(title, "band", "mean", "std", "min", "1 %", "50 %", "99 %", "max", "zero", "histogram")
     for band, row in figures.bands.items():
         levels = [row.quantiles.get(q, math.nan) for q in ("0.01", "0.5", "0.99")]
         numbers = [_number(v) for v in (row.mean, row.std, row.minimum, *levels, row.maximum)]
@@ -172,11 +175,11 @@ def _table(title: str, figures: Statistics) -> Table:
 
 
 def _published_table(name: str, tables: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
-    table = Table("band", *(f"{source} {what}" for source in tables for what in ("mean", "std")))
-    table.title = f"{name}, published (and how much ours is more)"
+    columns = (f"{source}\n{what}" for source in tables for what in ("mean", "std"))
+    table = _narrow_table(f"{name}, published (and how much ours is more)", "band", *columns)
     for band in next(iter(tables.values())):
         cells = [
-            f"{_number(rows[band][what])} ({rows[band][f'{what}_difference']:+.4g})"
+            f"{_number(rows[band][what])} ({_difference(rows[band][f'{what}_difference'])})"
             for rows in tables.values()
             for what in ("mean", "std")
         ]
@@ -184,5 +187,17 @@ def _published_table(name: str, tables: Mapping[str, Mapping[str, Mapping[str, f
     return table
 
 
+def _narrow_table(title: str, *columns: str) -> Table:
+    """Make a table whose numbers are never cut: they are worth more than the width of the screen."""
+    table = Table(title=escape(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True, justify="left" if column in ("band", "histogram") else "right")
+    return table
+
+
 def _number(value: float) -> str:
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.4g}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _difference(value: float) -> str:
+    return f"{value:+.0f}" if abs(value) >= 100 else f"{value:+.3g}"
