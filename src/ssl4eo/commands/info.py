@@ -117,10 +117,15 @@ def _table(modalities: dict[str, dict[str, Any]]) -> Table:
     table = Table("modality", "bands", "values", "dates", "size", "of raw")
     for name, row in modalities.items():
         offset = "offset differs" if row["offset"] is None else f"offset {row['offset']}"
-        values = f"{row['dtype']} {row['unit']}" + (f", {offset}" if row["unit"] == "DN" else "")
+        rule = row["scaling"] if row["scaling"] != "none" else offset if row["unit"] == "DN" else ""
+        values = ", ".join(filter(None, (f"{row['dtype']} {row['unit']}", rule, _step(row["step"]))))
         dates = f"{row['first'][:10]} to {row['last'][:10]}" if row["first"] else "unknown"
         table.add_row(name, str(len(row["bands"])), values, dates, _size(row["bytes"]), f"{row['ratio']:.2f}")
     return table
+
+
+def _step(step: float | None) -> str:
+    return "" if step is None else f"in steps of {step:g}"
 
 
 def _size(count: float) -> str:
