@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ssl4eo.errors import Busy, DataMissing, SourceInvalid, TargetExists, WriteFailed
+from ssl4eo.errors import Busy, DataMissing, SourceInvalid, Ssl4eoError, TargetExists, WriteFailed
 
 
 @contextlib.contextmanager
@@ -56,6 +56,31 @@ def whole_or_told(path: Path, kinds: tuple[type[Exception], ...] = ()) -> Genera
             f"{path} cannot be written ({' '.join(str(error).split())[:200]})",
             expected="room on the disk and the right to write there",
             remedy="free some space or choose another place, and run the same command again (a run: with --resume)",
+            path=str(path),
+        ) from error
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Turn what the system says of a failed write into an error with a remedy.
+
+    Args:
+        path: what is being written, named where the system names no file.
+
+    Raises:
+        WriteFailed: the disk is full or refuses.
+    """
+    try:
+        yield
+    except Ssl4eoError:
+        raise
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise WriteFailed(
+            f"cannot write {error.filename or path}: {error.strerror or error}",
+            expected="room on the disk and the right to write there",
+            remedy=("free some space" if full else "mend that")
+            + ", then run the same command again: it goes on after what is whole",
             path=str(path),
         ) from error
 

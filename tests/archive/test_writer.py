@@ -289,3 +289,20 @@ def test_left_out_locations_are_noted_in_the_archive(tmp_path: Path) -> None:
         writer.finish()
 
     assert open_archive(tmp_path / "a.zarr").skipped == ({"location": "0000007", "reason": "no file \u00e9"},)
+
+
+def test_a_work_folder_left_by_a_kill_after_the_last_rename_goes(tmp_path: Path) -> None:
+    """The archive is whole and refused as a target; what lies beside it is swept, but not another one's work."""
+    path, work = write_archive(tmp_path / "a.zarr", [_small(0)], **SMALL), tmp_path / "a.zarr.partial"
+    work.mkdir()
+    (work / "progress.jsonl").write_text("{}")
+
+    with pytest.raises(TargetExists), make_writer(path, **SMALL):
+        pass
+
+    assert not work.exists()
+    assert verify_archive(path).is_whole
+    (work / "archive").mkdir(parents=True)
+    with pytest.raises(TargetExists), make_writer(path, **SMALL):
+        pass
+    assert work.exists()

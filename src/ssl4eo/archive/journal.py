@@ -12,6 +12,7 @@ A shard counts once its line is on disk; whatever else a crash left is swept awa
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -21,12 +22,25 @@ from typing import Any
 
 from ssl4eo.archive.arrays import SHARD_LOCATIONS
 from ssl4eo.errors import TargetExists
-from ssl4eo.files import require_absent, write_json
+from ssl4eo.files import exclusive, require_absent, write_json
 
 
 def partial_path(target: Path) -> Path:
     """Name the work folder of a target."""
     return target.with_name(f"{target.name}.partial")
+
+
+def require_free(target: Path) -> None:
+    """Raise if something stands at `target`; a work folder that has already become an archive is removed.
+
+    Raises:
+        TargetExists: something stands there; it is untouched.
+    """
+    folder = partial_path(target)
+    if target.exists() and folder.is_dir() and not (folder / "archive").exists():
+        with contextlib.suppress(OSError), exclusive(folder / "lock"):  # its writer was killed after the last rename
+            shutil.rmtree(folder)
+    require_absent(target, "archive")
 
 
 def noted_plan(target: Path) -> Mapping[str, Any]:

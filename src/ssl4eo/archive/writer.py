@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import errno
 import json
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import TracebackType
@@ -25,13 +24,13 @@ from numpy.typing import NDArray
 import ssl4eo
 from ssl4eo.archive import checksums, codecs, identity, tables
 from ssl4eo.archive.arrays import NO_TIME, SHARD_LOCATIONS, TIME_COMPRESSION
-from ssl4eo.archive.journal import Journal
+from ssl4eo.archive.journal import Journal, require_free
 from ssl4eo.archive.layout import LOCATIONS, SHARDS, SKIPPED, Layout, Spec, images_table
 from ssl4eo.archive.records import location_record, merge_kinds
 from ssl4eo.archive.segment import Segment, SegmentWriter, copy_rows, load_segment, take_file
 from ssl4eo.archive.statistics import Statistics, measure
-from ssl4eo.errors import DataMissing, SampleInvalid, Ssl4eoError, WriteFailed
-from ssl4eo.files import atomic_path, exclusive, require_absent, write_json, write_text
+from ssl4eo.errors import DataMissing, SampleInvalid
+from ssl4eo.files import atomic_path, exclusive, require_absent, write_json, write_text, writing
 from ssl4eo.form import Form
 from ssl4eo.processes import Run
 from ssl4eo.sample import Provenance, Sample
@@ -97,7 +96,7 @@ class ArchiveWriter:
     def __enter__(self) -> Self:
         """Take the lock and find where to go on."""
         with contextlib.ExitStack() as stack, writing(self.path):
-            require_absent(self.path, "archive")
+            require_free(self.path)
             stack.enter_context(exclusive(self._journal.lock))
             require_absent(self.path, "archive")
             created = dt.datetime.now(dt.UTC).replace(microsecond=0).isoformat()
@@ -273,9 +272,10 @@ class ArchiveWriter:
             for array in self.layout.sharded:
                 name = array.file(self._num_shards)
                 with atomic_path(self._journal.archive / name) as partial:
-                    join = take_file if whole is not None else copy_rows
-                    joined = join(whole if whole is not None else parts, array.path, partial, array.slots)  # type: ignore[arg-type]
-                    files[name] = vars(joined)
+                    if whole is None:
+                        files[name] = vars(copy_rows(parts, array.path, partial, array.slots))
+                    else:
+                        files[name] = vars(take_file(whole, array.path, partial, array.slots))
             line = {
                 "shard": self._num_shards,
                 "locations": [row.location for row in rows],
@@ -369,21 +369,3 @@ def _write_times(archive: Path, layout: Layout, modality: str, times: NDArray[np
         with atomic_path(archive / name) as partial:
             partial.write_bytes(codecs.encode_chunk(chunk, TIME_COMPRESSION))
     return array.files
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Generator[None]:
-    """Turn what the system says of a failed write into an error with a remedy."""
-    try:
-        yield
-    except Ssl4eoError:
-        raise
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise WriteFailed(
-            f"cannot write {error.filename or path}: {error.strerror or error}",
-            expected="room on the disk and the right to write there",
-            remedy=("free some space" if full else "mend that")
-            + ", then run the same command again: it goes on after the last finished shard",
-            path=str(path),
-        ) from error

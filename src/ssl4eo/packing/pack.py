@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from ssl4eo.archive.arrays import SHARD_LOCATIONS
-from ssl4eo.archive.journal import noted_plan
+from ssl4eo.archive.journal import noted_plan, require_free
 from ssl4eo.archive.segment import load_segment
 from ssl4eo.archive.writer import ArchiveWriter
 from ssl4eo.collection.source import AnySource, KeepsWork, Parcel, Source, StreamSource, is_stream
 from ssl4eo.errors import DataMissing, WriteFailed
-from ssl4eo.files import require_absent
 from ssl4eo.form import Form
 from ssl4eo.packing.pools import Pool, open_pool
 from ssl4eo.packing.quality import Nodata
@@ -87,7 +86,7 @@ def pack(  # noqa: PLR0913 - each is an option of the command line
         WorkerLost: a worker died; run again to go on.
     """
     target = Path(target)
-    require_absent(target, "archive")
+    require_free(target)
     ids = None if is_stream(source) else list(cast("Source", source).ids())
     size = _segment_size(target, ids, parallel=workers > 1 or dask is not None)
     with ArchiveWriter(

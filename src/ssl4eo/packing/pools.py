@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 from ssl4eo.errors import DataMissing
@@ -28,6 +29,9 @@ class Pool(Protocol):
         ...
 
 
+_Submit = Callable[..., Any]
+
+
 class Inline:
     """Everything in this process."""
 
@@ -44,58 +48,39 @@ class Inline:
 
 
 class _Submitting:
-    """Results of what `submit` starts, in order."""
+    """Results of what is submitted elsewhere, in order."""
 
-    def __init__(self, workers: int, tick: Callable[[int], None]) -> None:
+    def __init__(
+        self, submit: _Submit, encode_task: Callable[[Task], Any], *, workers: int, tick: Callable[[int], None]
+    ) -> None:
+        """Say how to start a function, and how to start to encode a task; both give futures."""
+        self._submit, self._encode_task = submit, encode_task
         self._ahead, self._tick = max(2, AHEAD * workers), tick
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Start a function; give a future."""
-        raise NotImplementedError
-
-    def submit_task(self, task: Task) -> Any:
-        """Start to encode a task; give a future."""
-        raise NotImplementedError
 
     def encode(self, tasks: Iterable[Task]) -> Iterator[int]:
         """Encode tasks; ticks after each of them."""
-        for task, number in in_order(self.submit_task, tasks, ahead=self._ahead):
+        for task, number in in_order(self._encode_task, tasks, ahead=self._ahead):
             yield number
             self._tick(len(task.items))
 
     def run(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         """Apply a function."""
-        pairs = in_order(lambda item: self.submit(function, item), items, ahead=self._ahead)
+        pairs = in_order(lambda item: self._submit(function, item), items, ahead=self._ahead)
         return (result for _, result in pairs)
 
 
-class _Processes(_Submitting):
-    def __init__(self, executor: ProcessPoolExecutor, workers: int, tick: Callable[[int], None]) -> None:
-        super().__init__(workers, tick)
-        self._executor = executor
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        return self._executor.submit(function, *arguments)
-
-    def submit_task(self, task: Task) -> Future[int]:
-        return self._executor.submit(_encode_here, task)
+def _in_processes(executor: ProcessPoolExecutor, workers: int, tick: Callable[[int], None]) -> Pool:
+    return _Submitting(executor.submit, lambda task: executor.submit(_encode_here, task), workers=workers, tick=tick)
 
 
 def _encode_here(task: Task) -> int:
     return encode(shared(), task)
 
 
-class _OnDask(_Submitting):
-    def __init__(self, client: Any, job: Job, workers: int, tick: Callable[[int], None]) -> None:
-        super().__init__(workers, tick)
-        self._client = client
-        self._scattered = client.scatter(job, broadcast=True)
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return self._client.submit(function, *arguments, pure=False)
-
-    def submit_task(self, task: Task) -> Any:
-        return self._client.submit(encode, self._scattered, task, pure=False)
+def _on_dask(client: Any, job: Job, workers: int, tick: Callable[[int], None]) -> Pool:
+    submit = partial(client.submit, pure=False)
+    scattered = client.scatter(job, broadcast=True)
+    return _Submitting(submit, lambda task: submit(encode, scattered, task), workers=workers, tick=tick)
 
 
 @contextlib.contextmanager
@@ -116,12 +101,12 @@ def open_pool(job: Job, *, workers: int, dask: str | None, tick: Callable[[int],
     check_workers(workers)
     if dask is not None:
         with _dask_client(dask, workers) as client:
-            yield _OnDask(client, job, workers, tick)
+            yield _on_dask(client, job, workers, tick)
     elif workers == 1:
         yield Inline(job, tick)
     else:
         with process_pool(workers, job) as executor:
-            yield _Processes(executor, workers, tick)
+            yield _in_processes(executor, workers, tick)
 
 
 @contextlib.contextmanager

@@ -13,10 +13,10 @@ from typing import Any, Literal, cast
 
 from ssl4eo.archive.layout import Layout
 from ssl4eo.archive.segment import SegmentWriter
-from ssl4eo.archive.writer import writing
 from ssl4eo.collection.recoded import EightBit
 from ssl4eo.collection.source import AnySource, Parcel, Source, StreamSource
 from ssl4eo.errors import ContractMismatch, SampleInvalid, SourceInvalid
+from ssl4eo.files import writing
 from ssl4eo.packing.quality import Nodata, inspect
 from ssl4eo.sample import Sample
 

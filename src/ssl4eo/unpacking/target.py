@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import hashlib
 import io
 import json
@@ -23,8 +22,8 @@ from typing import Any
 
 from ssl4eo.archive.layout import CHECKSUMS
 from ssl4eo.archive.reader import Archive
-from ssl4eo.errors import Ssl4eoError, TargetExists, WriteFailed
-from ssl4eo.files import append_jsonl, exclusive, read_jsonl, write_json, write_text
+from ssl4eo.errors import TargetExists
+from ssl4eo.files import append_jsonl, exclusive, read_jsonl, write_json, write_text, writing
 from ssl4eo.unpacking.work import Place
 
 NOTE = "unpack.json"
@@ -136,21 +135,3 @@ def note_skipped(out: Path, skipped: Mapping[str, str]) -> None:
     """Append what was left out."""
     for name, reason in skipped.items():
         append_jsonl(out / SKIPPED, {"location": name, "reason": reason})
-
-
-@contextlib.contextmanager
-def writing(out: Path) -> Generator[None]:
-    """Turn what the system says of a failed write into an error with a remedy."""
-    try:
-        yield
-    except Ssl4eoError:
-        raise
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise WriteFailed(
-            f"cannot write {error.filename or out}: {error.strerror or error}",
-            expected="room on the disk and the right to write there",
-            remedy=("free some space" if full else "mend that")
-            + ", then run the same command again: it goes on after what is whole",
-            path=str(out),
-        ) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ssl4eo.collection.eurosat import CLASSES
 from ssl4eo.contract import Contract, plan_remap
 from ssl4eo.errors import SourceInvalid, unknown_name
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task, make_task
@@ -22,18 +23,6 @@ log = logging.getLogger(__name__)
 
 NAME = "eurosat"
 SPLITS = ("reference",)
-CLASSES = (
-    "AnnualCrop",
-    "Forest",
-    "HerbaceousVegetation",
-    "Highway",
-    "Industrial",
-    "Pasture",
-    "PermanentCrop",
-    "Residential",
-    "River",
-    "SeaLake",
-)
 NUM_PICTURES = 27_000
 """Pictures of the whole data set."""
 
