@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ssl4eo.collection import seekpoints
-from ssl4eo.collection.gzipped import GzipStream, PlainStream, alignment
-from ssl4eo.collection.seekpoints import SeekPoints, parse_index
+from ssl4eo.collection.gzipped import READ, GzipStream, PlainStream, alignment
+from ssl4eo.collection.seekpoints import SeekPoint, SeekPoints, cut_points, parse_index, thinned
 from ssl4eo.errors import SourceInvalid
 
 SPACING = 40_000
@@ -177,6 +177,53 @@ def test_only_the_last_points_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
 
     assert points.stat().st_size < 4 * 33_000
     assert drain(open_stream(data, points, states[-3]))[0] == DATA[states[-3]["offset"] :]
+
+
+def test_of_the_older_points_a_few_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has to go back behind the last ones does not go back to the start; thinned bit by bit or at once."""
+    monkeypatch.setattr(seekpoints, "KEPT", 2)
+    monkeypatch.setattr(seekpoints, "OLDER_APART", 30)
+    points = [SeekPoint(offset, 0, offset, b"w") for offset in range(0, 110, 10)]
+
+    bit_by_bit: list[SeekPoint] = []
+    for point in points:
+        bit_by_bit = thinned([*bit_by_bit, point])
+
+    assert [point.offset for point in thinned(points)] == [0, 30, 60, 90, 100]
+    assert bit_by_bit == thinned(points)
+
+
+def test_points_behind_a_wrong_byte_are_forgotten(tmp_path: Path) -> None:
+    """Those before stay, and a stream can be entered there; a file that is not there is not made."""
+    data, path = gzip.compress(DATA), tmp_path / "points"
+    _, states = drain(open_stream(data, path))
+    all_points = SeekPoints(io.BytesIO(data), path).before(len(DATA))
+    at = len(data) // 2
+
+    cut_points(path, at)
+    cut_points(tmp_path / "none", at)
+
+    last = SeekPoints(io.BytesIO(data), path).before(len(DATA))
+    assert 0 < last.compressed <= at < all_points.compressed
+    assert drain(open_stream(data, path, states[-3]))[0] == DATA[states[-3]["offset"] :]
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_state_tells_how_many_bytes_of_the_file_it_rests_on() -> None:
+    """Cut there, the file still gives all data up to the state; what is damaged is told from its part's start on."""
+    data = gzip.compress(DATA)
+    _, states = drain(open_stream(data, None))
+
+    for state in states[1::20]:
+        short = zlib.decompressobj(31).decompress(data[: state[READ]])
+        assert short[: state["offset"]] == DATA[: state["offset"]]
+    broken = bytearray(gzip.compress(DATA[:300_000]))
+    broken[len(broken) // 2 : len(broken) // 2 + 300] = bytes(300)
+    file = io.BytesIO(bytes(broken))
+    stream = GzipStream(file, SeekPoints(file, None), part_start=lambda at: 100_000 if at >= 100_000 else 0)
+    with pytest.raises(SourceInvalid) as caught:
+        drain(stream)
+    assert caught.value.where["suspect_from"] == 100_000
 
 
 def test_a_broken_finder_of_points_stops_nothing(tmp_path: Path, monkeypatch, caplog) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packing a tar makes the archive that packing its folders makes, goes on after a kill, and needs little room."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -19,13 +20,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "collection"))
 from raw_tars import SIZE, add_file, put_parts, tar_bytes, write_layout, zipped
 
+from ssl4eo.archive.journal import Journal
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.archive.verify import verify_archive
 from ssl4eo.collection.parts import LocalPart, PartsFile, find_parts
 from ssl4eo.collection.published import RawLayout
 from ssl4eo.collection.rawtar import RawTarStream
 from ssl4eo.collection.seekpoints import SeekPoints
-from ssl4eo.errors import ConfigInvalid, DataMissing, SourceInvalid, TargetExists
+from ssl4eo.errors import ChecksumMismatch, ConfigInvalid, DataMissing, SourceInvalid, TargetExists
 from ssl4eo.packing.layouts import open_source
 from ssl4eo.packing.pack import pack
 from ssl4eo.sample import Provenance
@@ -218,9 +220,10 @@ def test_the_work_folder_never_holds_the_tar(tmp_path: Path, layout: Path, parts
     ids=["damaged", "cut short", "missing"],
 )
 def test_a_stream_that_breaks_is_gone_on_with_when_it_is_mended(
-    tmp_path: Path, layout: Path, expected: Path, parts: Path, harm
+    tmp_path: Path, layout: Path, expected: Path, parts: Path, harm, monkeypatch
 ) -> None:
     """The last part comes late; what was whole is kept, and the archive is that of the folders."""
+    read_in_small_bites(monkeypatch)
     broken = Path(shutil.copytree(parts, tmp_path / "broken"))
     last = max(broken.iterdir())
     whole = last.read_bytes()
@@ -234,6 +237,84 @@ def test_a_stream_that_breaks_is_gone_on_with_when_it_is_mended(
 
     assert report.num_resumed > 0
     assert tree(tmp_path / "a.zarr") == without_places(tree(expected), layout)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 locations, which are three shards and a bit; two cannot be read, so that no segment ends with a shard."""
+    root = write_layout(tmp_path_factory.mktemp("many"), range(200), "s1")
+    for number in (20, 21):
+        next((root / f"s1/{number:07d}").rglob("VH.tif")).unlink()
+    return root
+
+
+class WithoutPoints(Tar):
+    """Read only as far as it is packed: the finder of seek points reads 1 MiB ahead, which is half of these tars."""
+
+    def use_work_folder(self, folder: Path) -> None:
+        """Keep nothing."""
+
+
+def harmed(data: bytes, number: int) -> bytes:
+    """Change one pixel of a location."""
+    at = data.index(b"II*\0", data.index(b"s1/%07d/S1A" % number)) + 300
+    return data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1 :]
+
+
+def read_in_small_bites(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssl4eo.collection.rawtar.PartsFile", partial(PartsFile, block=1000))
+    monkeypatch.setattr("ssl4eo.collection.gzipped._INPUT", 1000)
+    monkeypatch.setattr("ssl4eo.collection.gzipped._OUTPUT", 10_000)
+
+
+@pytest.mark.parametrize(("first", "workers"), [(2, 1), (60, 1), (70, 1), (73, 1), (125, 1), (133, 2), (146, 1)])
+def test_a_wrong_part_is_taken_back_and_what_came_before_it_is_kept(
+    tmp_path: Path, many: Path, monkeypatch, first: int, workers: int
+) -> None:
+    """A byte that only the MD5 of its part shows is in shards by then; the next run makes them anew."""
+    read_in_small_bites(monkeypatch)
+    whole = gzip.compress(tar_bytes(many), 0, mtime=0)  # stored, so that a wrong byte is a wrong pixel
+    borders = [whole.index(b"s1/%07d/S1A" % number) for number in (first, 190)]
+    parts = put_parts(tmp_path / "parts", whole, borders)
+    pack(WithoutPoints(find_parts(parts), _size=SIZE), tmp_path / "expected.zarr")
+    sums = _sums(parts)
+    put_parts(parts, harmed(whole, first + 3), borders)
+    shards: list[int] = []
+    cut_back = Journal.cut_back
+    monkeypatch.setattr(
+        Journal, "cut_back", lambda self, is_good: shards.append(len([*self.rows()])) or cut_back(self, is_good)
+    )
+
+    with pytest.raises(ChecksumMismatch, match=r"partab has MD5.*run the same command again"):
+        pack(WithoutPoints(find_parts(parts), _size=SIZE, md5=sums), tmp_path / "a.zarr", workers=workers)
+    assert shards == [2]
+    assert not (tmp_path / "a.zarr").exists()
+    assert (tmp_path / "a.zarr.partial").exists() == (first > 72)
+    put_parts(parts, whole, borders)
+    report = pack(WithoutPoints(find_parts(parts), _size=SIZE, md5=sums), tmp_path / "a.zarr")
+
+    assert report.num_resumed == {2: 0, 60: 0, 70: 0, 73: 64, 125: 64, 133: 64, 146: 142}[first]
+    assert tree(tmp_path / "a.zarr") == tree(tmp_path / "expected.zarr")
+    assert not (tmp_path / "a.zarr.partial").exists()
+
+
+def test_a_damaged_part_is_taken_back_too(tmp_path: Path, many: Path, monkeypatch) -> None:
+    """Deflate shows damage late: what was made of its part before is not trusted, with or without a checksum."""
+    read_in_small_bites(monkeypatch)
+    whole = zipped(tar_bytes(many))
+    borders = [len(whole) * 2 // 5, len(whole) - 1000]
+    parts = put_parts(tmp_path / "parts", whole, borders)
+    pack(Tar(find_parts(parts), _size=SIZE), tmp_path / "expected.zarr")
+    at = len(whole) * 9 // 10
+    put_parts(parts, whole[:at] + bytes(500) + whole[at + 500 :], borders)
+
+    with pytest.raises(SourceInvalid, match=r"damaged.*run the same command again"):
+        pack(Tar(find_parts(parts), _size=SIZE, _spacing=SPACING), tmp_path / "a.zarr")
+    put_parts(parts, whole, borders)
+    report = pack(Tar(find_parts(parts), _size=SIZE, _spacing=SPACING), tmp_path / "a.zarr")
+
+    assert report.num_resumed == 64
+    assert tree(tmp_path / "a.zarr") == tree(tmp_path / "expected.zarr")
 
 
 def test_another_tar_does_not_go_on_with_what_was_begun(tmp_path: Path, layout: Path, parts: Path) -> None:

@@ -16,11 +16,13 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
 from ssl4eo.archive.arrays import SHARD_LOCATIONS
+from ssl4eo.archive.segment import load_segment
 from ssl4eo.errors import TargetExists
 from ssl4eo.files import exclusive, require_absent, write_json
 
@@ -158,6 +160,22 @@ class Journal:
             stream.flush()
             os.fsync(stream.fileno())
 
+    def cut_back(self, is_good: Callable[[Mapping[str, Any]], bool]) -> bool:
+        """Forget all shards and segments that hold something read after the last good cursor; say if any are left.
+
+        A shard reaches to the end of the last segment that it has rows of. Its files go when the next writer opens.
+        """
+        num_good = sum(1 for _ in takewhile(lambda row: _passes(row.get("reach"), is_good), self.rows()))
+        if self._lines.is_file():
+            with self._lines.open("rb") as stream:
+                end = sum(map(len, islice(stream, num_good)))
+            os.truncate(self._lines, end)
+        for folder in (self.folder / "segments").glob("[0-9]*"):
+            segment = load_segment(self.folder, int(folder.name))
+            if segment is None or not _passes(segment.cursor, is_good):
+                shutil.rmtree(folder)
+        return num_good > 0 or any((self.folder / "segments").glob("[0-9]*"))
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Read the notes of the finished shards, one at a time."""
         if self._lines.is_file():
@@ -182,6 +200,10 @@ class Journal:
     def discard(self) -> None:
         """Remove the work folder."""
         shutil.rmtree(self.folder)
+
+
+def _passes(cursor: Mapping[str, Any] | None, is_good: Callable[[Mapping[str, Any]], bool]) -> bool:
+    return cursor is not None and is_good(cursor)
 
 
 def _sync(folder: Path) -> None:

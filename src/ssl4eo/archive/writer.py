@@ -12,7 +12,7 @@ import contextlib
 import datetime as dt
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import TracebackType
@@ -90,6 +90,8 @@ class ArchiveWriter:
         self._row = 0
         self._cursor: Mapping[str, Any] | None = None
         self._num_shards = 0
+        self._is_worth_keeping: bool | None = None
+        """Whether a cut has left anything; None: nothing was cut."""
         self._open: SegmentWriter | None = None
         self._is_open = False
 
@@ -118,7 +120,9 @@ class ArchiveWriter:
         with self._stack, contextlib.suppress(OSError):
             if self._open is not None:
                 self._open.__exit__(kind, error, trace)
-            if self._num_shards == 0 and not self._waiting():
+            if self._is_worth_keeping is None:
+                self._is_worth_keeping = bool(self._num_shards or self._waiting())
+            if not self._is_worth_keeping:
                 self._journal.discard()
 
     @property
@@ -141,6 +145,11 @@ class ArchiveWriter:
         """Ids that are stored or waiting for their shard to fill."""
         waiting = {str(row.location["id"]) for row in self._waiting()}
         return self._done.keys() | waiting | set(self._open.ids if self._open is not None else ())
+
+    @property
+    def begun_ids(self) -> AbstractSet[str]:
+        """Ids that are stored already of the segment to be absorbed next, if that has to be made once more."""
+        return set(list(self._done)[len(self._done) - self._row :]) if not self._queue else set()
 
     @property
     def skipped(self) -> Mapping[str, str]:
@@ -206,6 +215,17 @@ class ArchiveWriter:
         self._queue.append(segment)
         while len(self._waiting()) >= SHARD_LOCATIONS:
             self._flush(SHARD_LOCATIONS)
+
+    def cut_back(self, is_good: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Take back all that was read after the last good cursor; only the next writer goes on.
+
+        Args:
+            is_good: says whether nothing that proved wrong was read up to a cursor.
+        """
+        self._require_open()
+        self._is_open = False
+        with writing(self.path):
+            self._is_worth_keeping = self._journal.cut_back(is_good)
 
     def _resume_segments(self) -> None:
         while (segment := load_segment(self.work, self.next_segment)) is not None:
@@ -285,6 +305,7 @@ class ArchiveWriter:
                 "segment": self._segment + len(used),
                 "row": row,
                 "cursor": used[-1].cursor if used else self._cursor,
+                "reach": (self._queue[len(used)] if row else used[-1]).cursor,
             }
             self._journal.append(line)
         self._note(json.loads(json.dumps(line)))

@@ -24,6 +24,9 @@ _GZIP, _RAW = 31, -15
 
 _START = {"offset": 0, "crc": 0, "size": 0}
 
+READ = "read"
+"""In the state of a stream: bytes of the file that its data up to there were made of, at most."""
+
 
 class Stream(Protocol):
     """Data from front to back."""
@@ -41,12 +44,23 @@ class Stream(Protocol):
         """Give plain values from which another run goes on here."""
         ...
 
+    @property
+    def suspect_from(self) -> int:
+        """Where wrong data may begin if those at hand are wrong: the first byte of the part that they are in."""
+        ...
+
 
 class PlainStream:
     """A file that is not compressed."""
 
-    def __init__(self, file: BinaryIO, state: Mapping[str, Any] | None = None) -> None:
-        self._file = file
+    def __init__(
+        self,
+        file: BinaryIO,
+        state: Mapping[str, Any] | None = None,
+        *,
+        part_start: Callable[[int], int] = lambda _: 0,
+    ) -> None:
+        self._file, self._part_start = file, part_start
         self.position = int((state or _START)["offset"])
 
     def read(self, count: int) -> bytes:
@@ -58,7 +72,12 @@ class PlainStream:
 
     def state(self) -> dict[str, int]:
         """Give the position."""
-        return {"offset": self.position}
+        return {"offset": self.position, READ: self.position}
+
+    @property
+    def suspect_from(self) -> int:
+        """The first byte of the part that the last byte read is in."""
+        return self._part_start(max(0, self.position - 1))
 
 
 class GzipStream:
@@ -69,6 +88,7 @@ class GzipStream:
         points: where the stream can be entered; told how far the reading is.
         state: of an earlier run, None for the start.
         place: says where a byte of the file is, for messages.
+        part_start: gives the first byte of the part that a byte of the file is in.
 
     Raises:
         SourceInvalid: the stream is damaged or cut short, or is shorter than the state says.
@@ -81,12 +101,15 @@ class GzipStream:
         state: Mapping[str, Any] | None = None,
         *,
         place: Callable[[int], str] = "byte {}".format,
+        part_start: Callable[[int], int] = lambda _: 0,
     ) -> None:
-        self._file, self._points, self._place = file, points, place
+        self._file, self._points, self._place, self._part_start = file, points, place, part_start
         start = {key: int((state or _START)[key]) for key in _START}
         self._buffer = memoryview(b"")
         self._crc = self._size = 0
         """Of the data of this member so far."""
+        self._inflating = 0
+        """First byte of the file that the data at hand were made of."""
         self._is_checked = False
         """Whether `_crc` and `_size` are true: not before the place of the state is reached."""
         point = points.before(start["offset"])
@@ -134,7 +157,12 @@ class GzipStream:
 
     def state(self) -> dict[str, int]:
         """Give plain values from which another run goes on here."""
-        return {"offset": self.position, "crc": self._crc, "size": self._size}
+        return {"offset": self.position, "crc": self._crc, "size": self._size, READ: self._at}
+
+    @property
+    def suspect_from(self) -> int:
+        """The first byte of the part that the bytes inflated last are in."""
+        return self._part_start(self._inflating)
 
     def _fill(self) -> bool:
         """Inflate some data; False at the end of the file."""
@@ -145,10 +173,13 @@ class GzipStream:
                     return False
                 continue
             data = self._inflater.unconsumed_tail or self._input()
+            self._inflating = self._at - len(data)
             try:
                 self._buffer = memoryview(self._inflater.decompress(data, _OUTPUT))
             except zlib.error as error:
-                raise self._broken(f"is damaged ({error})", "a whole gzip stream") from error
+                broken = self._broken(f"is damaged ({error})", "a whole gzip stream")
+                broken.where["suspect_from"] = self.suspect_from
+                raise broken from error
             if not data and not self._buffer and not self._inflater.eof:
                 raise self._broken("ends in the middle", "a whole gzip stream")
         return True

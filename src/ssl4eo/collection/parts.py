@@ -202,6 +202,10 @@ class PartsFile(io.RawIOBase):
         part = min(bisect_right(self._ends, offset), len(self._parts) - 1)
         return f"byte {offset - self._starts[part]} of {self._parts[part].name}"
 
+    def part_start(self, offset: int) -> int:
+        """Give the first byte of the part that a byte is in."""
+        return self._starts[min(bisect_right(self._ends, offset), len(self._parts) - 1)]
+
     def readable(self) -> bool:
         """True."""
         return True
@@ -294,6 +298,7 @@ class PartsFile(io.RawIOBase):
                 expected=str(expected),
                 remedy="fetch it again, and remove what was packed from it (the .partial folder beside the target)",
                 path=part.name,
+                suspect_from=self._starts[number],
             )
             raise self._mismatch
 

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ssl4eo.collection.grouping import Group, Ignored, RawFiles, place_of
-from ssl4eo.collection.gzipped import MAGIC, GzipStream, PlainStream, Stream
+from ssl4eo.collection.gzipped import MAGIC, READ, GzipStream, PlainStream, Stream
 from ssl4eo.collection.parts import Part, PartsFile
 from ssl4eo.collection.products import FOLDERS, SIZE, file_names, invalid, provenance_of, read_seasons
 from ssl4eo.collection.published import VOID_IDS
-from ssl4eo.collection.seekpoints import SPACING, SeekPoints
+from ssl4eo.collection.seekpoints import SPACING, SeekPoints, cut_points
 from ssl4eo.collection.source import Parcel
 from ssl4eo.collection.tarstream import TarMembers
-from ssl4eo.errors import ConfigInvalid, SourceInvalid
+from ssl4eo.errors import ConfigInvalid, SourceInvalid, Ssl4eoError
 from ssl4eo.form import Form
 from ssl4eo.sample import Location, Provenance, Sample
 from ssl4eo.sensors import modality
@@ -160,6 +160,19 @@ class RawTarStream:
         if void:
             log.info("%d void ids are left out", void)
 
+    def distrust(self, error: Ssl4eoError) -> Callable[[Mapping[str, Any]], bool] | None:
+        """Forget what is kept of bytes that an error of `parcels` says are wrong; give the test of good cursors.
+
+        None where the error says no such thing. A part that fails its checksum is wrong from its first byte on, and so
+        is one in which the stream turns out to be damaged, as what came before it may have been read wrongly.
+        """
+        start = error.where.get("suspect_from")
+        if start is None:
+            return None
+        if self._points is not None:
+            cut_points(self._points, start)
+        return lambda cursor: READ in cursor and cursor[READ] <= start
+
     def open(self, parcel: Parcel) -> Sample:
         """Make the sample of a location.
 
@@ -233,5 +246,11 @@ class RawTarStream:
     def _stream(self, parts: PartsFile, cursor: Mapping[str, Any] | None, points: Path | None) -> Stream:
         file = cast("BinaryIO", parts)
         if file.read(len(MAGIC)) != MAGIC:
-            return PlainStream(file, cursor)
-        return GzipStream(file, SeekPoints(file, points, spacing=self._spacing), cursor, place=parts.place)
+            return PlainStream(file, cursor, part_start=parts.part_start)
+        return GzipStream(
+            file,
+            SeekPoints(file, points, spacing=self._spacing),
+            cursor,
+            place=parts.place,
+            part_start=parts.part_start,
+        )

@@ -4,7 +4,8 @@
 A point is a border of deflate blocks: its bit in the compressed stream and the 32 KiB of data before it. indexed_gzip
 finds them, on bytes that the reader has just had; it does not read the data for us, since it starts at a point for
 every read and checks no CRC. The price is that everything is inflated twice. The last points are saved in a small
-file (the index format of indexed_gzip and a CRC), never more than 8 MiB. Without the file a run reads from the start.
+file (the index format of indexed_gzip and a CRC), 8 MiB and a few older ones for whoever has to go further back: 4 MiB
+for a terabyte. Without the file a run reads from the start.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ SAVED_EVERY = 8
 """Points from one saving of the file to the next."""
 
 KEPT = 256
-"""Points in the file: what the workers of a large machine can be behind the reader."""
+"""Last points in the file: what the workers of a large machine can be behind the reader."""
+
+OLDER_APART = 8 << 30
+"""Bytes of data from point to point of those that stay in the file before the last."""
 
 _HEADER = struct.Struct("<5sBBQQIII")
 _ROW = struct.Struct("<QQBB")
@@ -154,26 +158,55 @@ class SeekPoints:
         last_offset = self._points[-1].offset if self._points else -1
         fresh = [point for point in points if point.offset > last_offset]
         self._unsaved += len(fresh)
-        self._points = [*self._points, *fresh][-KEPT:]
+        self._points = thinned([*self._points, *fresh])
 
     def _save(self) -> None:
         assert self._path is not None, "points are looked for where they can be saved"
-        data = format_index(self._points, size=self._size, spacing=self._spacing)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_or_told(self._path) as partial:
-            partial.write_bytes(data + _CRC.pack(zlib.crc32(data)))
+        _write(self._path, format_index(self._points, size=self._size, spacing=self._spacing))
         self._unsaved = 0
 
     def _load(self) -> list[SeekPoint]:
-        """Read the saved points; what is no such file or damaged is left aside."""
-        if self._path is None or not self._path.is_file():
-            return []
-        data = self._path.read_bytes()
-        body, crc = data[: -_CRC.size], data[-_CRC.size :]
-        try:
-            if _CRC.pack(zlib.crc32(body)) == crc:  # the size may differ: a part may have been cut short before
-                return [point for point in parse_index(body) if point.compressed < self._size]
-        except ValueError:
-            pass
-        log.warning("%s holds no seek points: the stream is read from the start", self._path)
+        # the size may differ: a part may have been cut short before
+        points = [] if self._path is None else _read(self._path)
+        return [point for point in points if point.compressed < self._size]
+
+
+def cut_points(path: Path, at: int) -> None:
+    """Forget the saved points behind a byte of the compressed file: what was there was wrong.
+
+    Raises:
+        WriteFailed: the disk is full or refuses.
+    """
+    points = [point for point in _read(path) if point.compressed <= at]
+    if path.is_file():
+        _write(path, format_index(points, size=at, spacing=SPACING))
+
+
+def thinned(points: Sequence[SeekPoint]) -> list[SeekPoint]:
+    """Keep the last points, and of those before them such as are far apart; more points may come and it is the same."""
+    kept: list[SeekPoint] = []
+    for point in points[:-KEPT]:
+        if not kept or point.offset - kept[-1].offset >= OLDER_APART:
+            kept.append(point)
+    return [*kept, *points[-KEPT:]]
+
+
+def _write(path: Path, index: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_or_told(path) as partial:
+        partial.write_bytes(index + _CRC.pack(zlib.crc32(index)))
+
+
+def _read(path: Path) -> list[SeekPoint]:
+    """Read saved points; what is no such file or damaged is left aside."""
+    if not path.is_file():
         return []
+    data = path.read_bytes()
+    body, crc = data[: -_CRC.size], data[-_CRC.size :]
+    try:
+        if _CRC.pack(zlib.crc32(body)) == crc:
+            return parse_index(body)
+    except ValueError:
+        pass
+    log.warning("%s holds no seek points: the stream is read from the start", path)
+    return []

@@ -6,15 +6,16 @@ Random access by id is all that resuming, parallel packing and retrying need.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, runtime_checkable
 
+from ssl4eo.errors import Ssl4eoError
 from ssl4eo.form import Form
 from ssl4eo.sample import Provenance, Sample
 
-__all__ = ["AnySource", "KeepsWork", "Parcel", "Provenance", "Source", "StreamSource", "is_stream"]
+__all__ = ["AnySource", "Distrusts", "KeepsWork", "Parcel", "Provenance", "Source", "StreamSource", "is_stream"]
 
 
 class Described(Protocol):
@@ -107,6 +108,15 @@ class KeepsWork(Protocol):
 
     def use_work_folder(self, folder: Path) -> None:
         """Keep it in this folder, which need not exist yet, and goes when all is packed."""
+        ...
+
+
+@runtime_checkable
+class Distrusts(Protocol):
+    """A stream whose errors can say that bytes which it gave before were wrong."""
+
+    def distrust(self, error: Ssl4eoError) -> Callable[[Mapping[str, Any]], bool] | None:
+        """Forget what is kept of them; give the test of cursors that lie before them, None if the error is another."""
         ...
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ssl4eo.collection.gzipped import Stream
-from ssl4eo.errors import SourceInvalid
+from ssl4eo.errors import SourceInvalid, Ssl4eoError
 
 MAX_HEADER = 1 << 20
 """Bytes of a long name or a PAX header; hostile ones ask for the whole memory."""
@@ -84,6 +84,10 @@ class _Input:
     def tell(self) -> int:
         return self._stream.position
 
+    @property
+    def suspect_from(self) -> int:
+        return self._stream.suspect_from
+
     def seek(self, offset: int) -> int:
         if offset < self._stream.position:
             raise SourceInvalid(f"a tar header before byte {self.tell()} points back", expected="members in order")
@@ -139,6 +143,8 @@ class TarMembers:
 def _open(source: _Input) -> tuple[tarfile.TarFile, tarfile.TarInfo | None]:
     try:
         tar = tarfile.TarFile(fileobj=cast("Any", source), mode="r")
+    except Ssl4eoError:  # of the stream below, some of them are ValueErrors
+        raise
     except (tarfile.TarError, RecursionError, ValueError) as error:
         raise _unreadable(source, error) from error
     return tar, None if cast("Any", tar).firstmember is None else _next(tar)  # it has looked for one itself
@@ -147,6 +153,8 @@ def _open(source: _Input) -> tuple[tarfile.TarFile, tarfile.TarInfo | None]:
 def _next(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
     try:
         return tar.next()
+    except Ssl4eoError:  # of the stream below, some of them are ValueErrors
+        raise
     except (tarfile.TarError, RecursionError, ValueError) as error:
         raise _unreadable(cast("_Input", tar.fileobj), error) from error
 
@@ -156,6 +164,7 @@ def _unreadable(source: _Input, error: Exception) -> SourceInvalid:
         f"the tar header before byte {source.tell()} cannot be read ({error})",
         expected="a tar of files and folders",
         remedy="fetch it again",
+        suspect_from=source.suspect_from,
     )
 
 
@@ -165,7 +174,10 @@ def _require_end(source: _Input) -> None:
         raise _cut_short(source.tell())
     if source.last.strip(b"\0"):
         raise SourceInvalid(
-            f"the tar header before byte {source.tell()} is damaged", expected="a header", remedy="fetch it again"
+            f"the tar header before byte {source.tell()} is damaged",
+            expected="a header",
+            remedy="fetch it again",
+            suspect_from=source.suspect_from,
         )
 
 

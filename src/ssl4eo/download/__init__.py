@@ -2,13 +2,15 @@
 """Downloads that end with the right file or a clear error: a table of what is published, and the engine.
 
 `table.py` says what and where, `run.py` fetches a data set, `fetch.py` one file, `remote.py` reads one without a disk,
-`extract.py` unpacks. Loads no torch. Turning what was downloaded into an archive is `ssl4eo.packing`.
+`part.py` hands that to whoever reads files in parts, `extract.py` unpacks. Loads no torch. Turning what was downloaded
+into an archive is `ssl4eo.packing`.
 """
 
 from ssl4eo.download.entry import Checksum, Dataset, DriveFile, FileEntry, HubListing
 from ssl4eo.download.extract import archives_of, extract
 from ssl4eo.download.fetch import Fetched, fetch
 from ssl4eo.download.http import Client, Retry
+from ssl4eo.download.part import RemotePart, remote_parts
 from ssl4eo.download.remote import Joined, RemoteFile
 from ssl4eo.download.run import Plan, Planned, download, plan, resolve
 from ssl4eo.download.table import DATASETS, find_dataset
@@ -26,6 +28,7 @@ __all__ = [
     "Plan",
     "Planned",
     "RemoteFile",
+    "RemotePart",
     "Retry",
     "archives_of",
     "download",
@@ -33,5 +36,6 @@ __all__ = [
     "fetch",
     "find_dataset",
     "plan",
+    "remote_parts",
     "resolve",
 ]

@@ -104,6 +104,25 @@ class Body:
         self._response.close()
 
 
+def ask_identity(client: Client, url: str) -> Identity:
+    """Ask what a file is without fetching it: by HEAD, or by a GET whose body is not read.
+
+    Raises:
+        Again: a failure that may pass.
+        DownloadFailed: one that will not.
+    """
+    for method in ("HEAD", "GET"):
+        response = client.request(method, url)
+        try:
+            if method == "HEAD" and response.status in (400, 403, 405, 501):
+                continue  # there are servers that know no HEAD, or sign addresses for GET only
+            require_ok(response, url)
+            return _told(response)
+        finally:
+            response.close()
+    raise AssertionError("a GET gives or raises")
+
+
 def open_body(client: Client, url: str, *, start: int = 0, known: Identity | None = None) -> Body:
     """Ask for a file from a position on.
 
@@ -165,8 +184,12 @@ def _whole(response: urllib3.BaseHTTPResponse, url: str, known: Identity) -> Bod
     except BaseException:
         response.close()
         raise
-    length = response.headers.get("Content-Length", "")
-    identity = Identity(
-        response.headers.get("ETag"), response.headers.get("Last-Modified"), int(length) if length.isdecimal() else None
-    )
+    identity = _told(response)
     return Body(response, start=0, identity=identity, changed=known.contradicts(identity))
+
+
+def _told(response: urllib3.BaseHTTPResponse) -> Identity:
+    """Read what an answer about the whole file says of it."""
+    length = response.headers.get("Content-Length", "")
+    size = int(length) if length.isdecimal() else None
+    return Identity(response.headers.get("ETag"), response.headers.get("Last-Modified"), size)

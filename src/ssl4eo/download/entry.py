@@ -136,6 +136,9 @@ class Dataset:
     files: tuple[FileEntry, ...] = ()
     listing: HubListing | None = None
     drive: DriveFile | None = None
+    layout: str = ""
+    """What is in its tars, by the name that `ssl4eo pack --layout` has for it, where they can be packed while they
+    come; empty: they cannot."""
     manual: str = ""
     """How to get it by hand; only where plain HTTP does not do it."""
     unverified: str = ""

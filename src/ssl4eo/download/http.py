@@ -18,13 +18,15 @@ import urllib.request
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import urllib3
 import urllib3.exceptions
 
 from ssl4eo import __version__
 from ssl4eo.errors import DownloadFailed
+
+T = TypeVar("T")
 
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that may be another one next time."""
@@ -262,6 +264,20 @@ class Patience:
             ) from failure
         ours = min(retry.first_wait * 2 ** (self._failures - 1), retry.longest_wait) * (0.5 + 0.5 * retry.jitter())
         self._client.wait(ours if failure.wait is None else failure.wait)
+
+
+def with_patience(action: Callable[[], T], client: Client, url: str) -> T:
+    """Do something until it is done or patience ends.
+
+    Raises:
+        DownloadFailed: it failed too often, or for good.
+    """
+    patience = Patience(client, url)
+    while True:
+        try:
+            return action()
+        except Again as failure:
+            patience.wait(failure)
 
 
 def require_ok(response: urllib3.BaseHTTPResponse, url: str) -> None:

@@ -32,7 +32,13 @@ class RemoteFile(io.RawIOBase):
     """
 
     def __init__(
-        self, url: str, *, checksum: Checksum | None = None, size: int | None = None, client: Client | None = None
+        self,
+        url: str,
+        *,
+        checksum: Checksum | None = None,
+        size: int | None = None,
+        known: Identity | None = None,
+        client: Client | None = None,
     ) -> None:
         """Name the file; nothing is asked before the first read.
 
@@ -40,6 +46,7 @@ class RemoteFile(io.RawIOBase):
             url: of the file.
             checksum: published for the whole file; held against it when all bytes were read in order.
             size: published bytes; None: what the server says.
+            known: which file it was when it was asked for before; another one is an error.
             client: connections and patience; None: its own.
         """
         super().__init__()
@@ -48,7 +55,7 @@ class RemoteFile(io.RawIOBase):
         self._published_size = size
         self._client = client or Client()
         self._patience = Patience(self._client, url)
-        self._identity = Identity()
+        self._identity = known or Identity()
         self._body: Body | None = None
         self._body_at = 0
         """Position of the next byte that the open answer gives."""

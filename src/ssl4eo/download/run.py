@@ -16,10 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ssl4eo.download.body import ask_identity
 from ssl4eo.download.drive import find_drive_file
 from ssl4eo.download.entry import Dataset, FileEntry
 from ssl4eo.download.fetch import Fetched, fetch
-from ssl4eo.download.http import Again, Client, Patience, Stopped, require_ok
+from ssl4eo.download.http import Again, Client, Stopped, with_patience
 from ssl4eo.download.huggingface import list_repository
 from ssl4eo.download.names import inside
 from ssl4eo.download.partial import SYNC_EVERY, is_complete, read_sidecar
@@ -142,32 +143,13 @@ def ask_size(entry: FileEntry, client: Client) -> int | None:
     Raises:
         DownloadFailed: it does not answer.
     """
-    patience = Patience(client, entry.url)
-    while True:
-        try:
-            return _ask_once(entry, client)
-        except Again as failure:
-            patience.wait(failure)
-
-
-def _ask_once(entry: FileEntry, client: Client) -> int | None:
-    for method in ("HEAD", "GET"):
-        response = client.request(method, entry.url)
-        try:
-            if method == "HEAD" and response.status in (400, 403, 405, 501):
-                continue  # there are servers that know no HEAD, or sign addresses for GET only
-            require_ok(response, entry.url)
-            length = response.headers.get("Content-Length", "")
-            return int(length) if length.isdecimal() else None
-        finally:
-            response.close()
-    return None
+    return with_patience(lambda: ask_identity(client, entry.url), client, entry.url).size
 
 
 def _hint(entry: FileEntry, client: Client) -> int | None:
     """Ask once for a size that is only for the bar and the room: what is wrong with the server shows later."""
     with contextlib.suppress(Again, DownloadFailed):
-        return _ask_once(entry, client)
+        return ask_identity(client, entry.url).size
     return None
 
 

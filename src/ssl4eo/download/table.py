@@ -114,6 +114,7 @@ _SSL4EO = (
         license=_CC_BY,
         page=_SSL4EO_PAGE,
         about_size="1.5 TB, about 500 GB a modality; 3.7 TB unpacked [R, TG]",
+        layout="raw-tar",
         files=tuple(
             entry
             for subset, digests in _RAW_MD5.items()

@@ -7,8 +7,9 @@ for byte, whatever their number. Resumes by itself: what an interrupted run has 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,8 +19,8 @@ from ssl4eo.archive.arrays import SHARD_LOCATIONS
 from ssl4eo.archive.journal import noted_plan, require_free
 from ssl4eo.archive.segment import load_segment
 from ssl4eo.archive.writer import ArchiveWriter
-from ssl4eo.collection.source import AnySource, KeepsWork, Parcel, Source, StreamSource, is_stream
-from ssl4eo.errors import DataMissing, WriteFailed
+from ssl4eo.collection.source import AnySource, Distrusts, KeepsWork, Parcel, Source, StreamSource, is_stream
+from ssl4eo.errors import DataMissing, Ssl4eoError, WriteFailed
 from ssl4eo.form import Form
 from ssl4eo.packing.pools import Pool, open_pool
 from ssl4eo.packing.quality import Nodata
@@ -82,6 +83,7 @@ def pack(  # noqa: PLR0913 - each is an option of the command line
         Busy: another process packs to `target`.
         DataMissing: not a single location could be stored.
         SourceInvalid, SampleInvalid, ContractMismatch: a location is broken and errors="raise".
+        ChecksumMismatch: a part of a stream is not the published one; what was packed of it is taken back.
         WriteFailed: the disk is full or refuses; run again to go on.
         WorkerLost: a worker died; run again to go on.
     """
@@ -103,7 +105,7 @@ def pack(  # noqa: PLR0913 - each is an option of the command line
             source.use_work_folder(writer.work.absolute() / "stream")
         job = Job(source, writer.work.absolute(), writer.layout, errors, nodata)
         ticker = _Ticker(progress, writer.num_resumed, None if ids is None else len(ids))
-        with open_pool(job, workers=workers, dask=dask, tick=ticker) as pool:
+        with _taking_back(source, writer), open_pool(job, workers=workers, dask=dask, tick=ticker) as pool:
             _absorb_all(writer, pool, _tasks(source, ids, writer, size))
             num_stored = len(writer.done_ids)
             if not num_stored:
@@ -131,6 +133,22 @@ class _Ticker:
             self._progress(self._done, self._total)
 
 
+@contextlib.contextmanager
+def _taking_back(source: AnySource, writer: ArchiveWriter) -> Generator[None]:
+    """Undo what was packed of bytes that proved wrong, when no worker is at work any more: no run may go on from it."""
+    try:
+        yield
+    except Ssl4eoError as error:
+        is_good = source.distrust(error) if isinstance(source, Distrusts) else None
+        if is_good is not None:
+            writer.cut_back(is_good)
+            error.remedy = (
+                "run the same command again (fetch the part again before, if it lies on a disk): what was packed of "
+                "that part is taken back, what came before is kept"
+            )
+        raise
+
+
 def _absorb_all(writer: ArchiveWriter, pool: Pool, tasks: Iterable[Task]) -> None:
     for number in pool.encode(tasks):
         segment = load_segment(writer.work, number)
@@ -153,7 +171,7 @@ def _tasks(source: AnySource, ids: Sequence[str] | None, writer: ArchiveWriter, 
         yield from (Task(number + i, tuple(items)) for i, items in enumerate(rest))
         return
     stream = cast("StreamSource", source)
-    known = set(writer.done_ids) | set(writer.skipped)
+    known = (set(writer.done_ids) - writer.begun_ids) | set(writer.skipped)
     parcels = (_noted(parcel, known) for parcel in stream.parcels(writer.cursor))
     while items := tuple(islice(parcels, size)):
         yield Task(number, items, items[-1].cursor)
