@@ -11,8 +11,9 @@ STAMP  := $(VENV)/installed
 demo: $(STAMP)
 	$(BIN)/ssl4eo demo --out demo
 
+# One thread for each test process: more would spin against each other.
 test: check
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow"
 
 check lint: $(STAMP)
 	$(BIN)/ruff check .
