@@ -148,7 +148,16 @@ def test_interruption_is_status_130(monkeypatch, capsys):
     monkeypatch.setattr(module, "run", interrupt)
 
     assert main(["info", "x"]) == 130
-    assert "--resume" in capsys.readouterr().err
+    assert capsys.readouterr().err == "ssl4eo: interrupted\n"
+
+
+@pytest.mark.parametrize(("verb", "words"), [("pack", "the same command goes on"), ("pretrain", "--resume")])
+def test_an_interrupted_command_says_how_it_goes_on(monkeypatch, capsys, verb, words):
+    """In words that are true of that command."""
+    monkeypatch.setattr("ssl4eo.cli._dispatch", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+
+    assert main([verb]) == 130
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

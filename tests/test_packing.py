@@ -393,3 +393,17 @@ def test_unobserved_and_broken_pixels_are_never_packed_as_fine(tmp_path: Path) -
         "0000003": [False, True],
         "0000004": [True, True],
     }
+
+
+def test_an_address_where_no_scheduler_listens_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the client raises, the error names the address and what to start."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("Timed out trying to connect to tcp://127.0.0.1:1 after 30 s")
+
+    monkeypatch.setattr("distributed.Client", refuse)
+
+    with pytest.raises(DataMissing, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:1 .*dask scheduler"):
+        pack(Radar(2), tmp_path / "a.zarr", dask="tcp://127.0.0.1:1")
+
+    assert list(tmp_path.iterdir()) == []

@@ -65,10 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Ssl4eoError as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
-        print("ssl4eo: interrupted; what was finished is kept (see --resume)", file=sys.stderr)  # noqa: T201 - the command line
+        print(f"ssl4eo: interrupted{_kept(arguments)}", file=sys.stderr)  # noqa: T201 - the command line
         return 130
     except OSError as error:
         return _fail(_foreseen(error), 1)
+
+
+def _kept(arguments: Sequence[str]) -> str:
+    """Say how an interrupted command goes on, where it does."""
+    if arguments[:1] == ["pretrain"]:
+        return "; what was finished is kept: the same command with --resume goes on"
+    goes_on = ("collect", "demo", "download", "evaluate", "pack", "unpack")
+    return "; what was finished is kept: the same command goes on" if arguments[:1] and arguments[0] in goes_on else ""
 
 
 def _foreseen(error: OSError) -> object:

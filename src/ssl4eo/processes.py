@@ -8,6 +8,7 @@ and leaves Ctrl-C to it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -51,14 +52,24 @@ def _begin(value: object) -> None:
     """Prepare a worker process."""
     _shared[:] = [value]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
     parent = multiprocessing.parent_process()
     assert parent is not None, "this is a worker"
 
     def end_with_parent() -> None:
         wait([parent.sentinel])
-        os._exit(1)
+        _leave()
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _leave(*_: object) -> None:
+    """End this worker at once, whatever it is doing.
+
+    Libraries hold semaphores here (numcodecs does); unless they are given back, Python warns of them when all is over.
+    """
+    atexit._run_exitfuncs()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - os._exit would skip them
+    os._exit(1)
 
 
 @contextlib.contextmanager

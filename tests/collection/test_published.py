@@ -283,6 +283,27 @@ def test_the_offset_follows_from_the_processing_baseline(root: Path, metadata, b
     assert (image.baseline, image.offset) == (baseline, offset)
 
 
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_an_offset_that_the_user_states_stands(root: Path, caplog: pytest.LogCaptureFixture, offset: int) -> None:
+    """Metadata can lie: the statement is taken for all Sentinel-2 images, and noted; radar has no offset."""
+    metadata = {"id": "COPERNICUS/S2/x", "properties": {"PROCESSING_BASELINE": "05.00"}}
+    (_first(root).parent / "metadata.json").write_text(json.dumps(metadata))
+
+    source = RawLayout(root, offset=offset)
+
+    sample = source.read("0000017")
+    assert {image.offset for image in sample.images["S2L1C"]} == {offset}
+    assert {image.offset for image in sample.images["S1GRD"]} == {0}
+    assert "as the user states" in str(source.provenance.details["offset"])
+    assert "baseline" not in caplog.text
+
+
+def test_another_offset_than_that_of_the_agency_is_refused(root: Path) -> None:
+    """There are 0 and 1000."""
+    with pytest.raises(ConfigInvalid, match="offset 999"):
+        RawLayout(root, offset=999)
+
+
 def test_a_late_product_without_a_baseline_is_warned_of(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     """After January 2022 the offset cannot be known without metadata."""
     place = root / "s2c/0000017"

@@ -157,7 +157,7 @@ def test_a_tar_without_a_whole_location_tells_no_number(tmp_path: Path, root: Pa
         path.unlink()
     data = zipped(tar_bytes(root))
 
-    with pytest.raises(SourceInvalid, match="give the number of seasons"):
+    with pytest.raises(SourceInvalid, match="give --num-seasons"):
         _ = stream_of(tmp_path / "parts", data).num_seasons
     assert len(read_all(stream_of(tmp_path / "parts", data, num_seasons=2))) == len(IDS)
 

@@ -153,7 +153,7 @@ def test_what_looks_wrong_is_told_by_info_stats_and_pack(
     with caplog.at_level(logging.WARNING):
         show(PackReport(copy, 3, 0, {}), json=True)
     assert json.loads(capsys.readouterr().out)["stored"] == 3
-    assert "tell an offset of 1000" in caplog.text
+    assert "--offset 1000" in caplog.text
 
 
 def test_verify_writes_the_ids_that_can_be_used(copy: Path, tmp_path: Path) -> None:

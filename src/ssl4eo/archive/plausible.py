@@ -104,7 +104,7 @@ def _digital_numbers(form: Form, bands: Mapping[str, BandStatistics], offset: in
     rows = (
         (2, "reflectance", "multiply reflectance by 10,000 before packing"),
         (100, "percent", "multiply percent by 100 before packing"),
-        (255, "eight_bits", "tell the 8-bit rule, or pack the digital numbers"),
+        (255, "eight_bits", "pack the 16-bit product; 8-bit files are of type uint8 and packed with --rule"),
     )
     for limit, kind, remedy in rows:
         if brightest <= limit:
@@ -127,7 +127,7 @@ def _offset(form: Form, bands: Mapping[str, BandStatistics]) -> Iterator[Doubt]:
         evidence += f", B10 has a median of {_observed(bands['B10'], 0.5):g} DN"
     elif not OFFSET_DN / 2 <= shift <= OFFSET_DN * 3 / 2:
         return  # a desert is bright in all bands, too
-    remedy = f"tell an offset of {OFFSET_DN} if these are products of baseline 04.00 or later"
+    remedy = f"if these are products of baseline 04.00 or later, pack them anew with --offset {OFFSET_DN}"
     yield Doubt(form.modality, "offset", evidence, remedy)
 
 

@@ -217,9 +217,9 @@ class GzipStream:
             raise self._broken("holds other data than its CRC says", "the same", packed=True)
 
     def _broken(self, found: str, expected: str, *, packed: bool = False) -> SourceInvalid:
-        remedy = "fetch the part again; what was read before is kept"
+        remedy = "hold this part and those before it against their MD5, and fetch what differs again"
         if packed or "incorrect" in found:
-            remedy = "fetch it again, and remove what was packed from it (the .partial folder beside the target)"
+            remedy += "; remove what was packed from it, if there is a .partial folder beside the target"
         return SourceInvalid(
             f"the gzip stream {found}, at or before {self._place(self._at)}", expected=expected, remedy=remedy
         )

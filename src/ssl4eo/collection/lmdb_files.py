@@ -124,7 +124,7 @@ class LmdbFile:
             "and their places and dates are unknown",
         }
         if self._is_ambiguous:
-            details["rule"] = f"{self._rule}, as the user says: the file does not tell"
+            details["rule"] = f"{self._rule}, taken as such: the file does not tell"
         return Provenance(
             title="LMDB of SSL4EO-S12 v1",
             synthetic=False,

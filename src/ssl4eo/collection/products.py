@@ -71,18 +71,26 @@ def file_names(modality_name: str) -> tuple[str, ...]:
     return tuple(f"{published_band(band)}.tif" for band in modality(modality_name).bands)
 
 
-def provenance_of(details: Mapping[str, str | int]) -> Provenance:
-    """Say where the pixels of the raw layout come from, as far as it tells."""
+def provenance_of(details: Mapping[str, str | int], offset: int | None) -> Provenance:
+    """Say where the pixels of the raw layout come from, as far as it tells, and the offset [DN] that was stated."""
+    stated = {} if offset is None else {"offset": f"{offset} DN in Sentinel-2, as the user states"}
     return Provenance(
         title="raw layout of SSL4EO-S12 v1",
         synthetic=False,
         licence="that of the source: CC-BY-4.0 for SSL4EO-S12 as published; contains Copernicus Sentinel data",
-        details=dict(details),
+        details={**details, **stated},
     )
 
 
 def read_seasons(
-    name: str, products: Sequence[Product], *, location: str, place: str, num_seasons: int, size: int
+    name: str,
+    products: Sequence[Product],
+    *,
+    location: str,
+    place: str,
+    num_seasons: int,
+    size: int,
+    offset: int | None = None,
 ) -> tuple[tuple[Image, ...], list[tuple[float, float]]]:
     """Read all products of a location, first to last.
 
@@ -93,6 +101,7 @@ def read_seasons(
         place: where it is, for messages.
         num_seasons: products that it must have.
         size: of a patch on the 10 m grid [px].
+        offset: constant in Sentinel-2 values [DN] that the user states, None to believe metadata.json.
 
     Returns:
         The images, and the centres (lon, lat) [deg] that the files tell.
@@ -101,7 +110,7 @@ def read_seasons(
         SourceInvalid: another number of products, two of one date, or one that cannot be read whole.
     """
     ordered = _in_order(name, products, location, place, num_seasons)
-    read = [_read_image(name, product, time, location, size) for time, product in ordered]
+    read = [_read_image(name, product, time, location, size, offset) for time, product in ordered]
     return tuple(image for image, _ in read), [point for _, point in read if point is not None]
 
 
@@ -132,7 +141,7 @@ def _time(name: str, product: Product, location: str) -> dt.datetime:
 
 
 def _read_image(
-    name: str, product: Product, time: dt.datetime, location: str, size: int
+    name: str, product: Product, time: dt.datetime, location: str, size: int, stated: int | None
 ) -> tuple[Image, tuple[float, float] | None]:
     """Read one product; give the image and its centre (lon, lat) where the files tell."""
     known = modality(name)
@@ -144,9 +153,13 @@ def _read_image(
         base = base or read[0]
     assert base is not None, "every modality has bands"
     baseline, offset = _baseline(product, location) if known.unit == "DN" else (None, 0)
-    if known.unit == "DN" and baseline is None and time >= OFFSET_SINCE:
+    if known.unit == "DN" and stated is not None:
+        offset = stated
+    elif known.unit == "DN" and baseline is None and time >= OFFSET_SINCE:
         log.warning(
-            "%s is of %s and tells no processing baseline: taken as free of the +1000 DN", product.place, time.date()
+            "%s is of %s and tells no processing baseline: taken as free of +1000 DN (--offset 1000 says otherwise)",
+            product.place,
+            time.date(),
         )
     image = Image(
         name,

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from ssl4eo.collection.offset import check_option as check_offset
 from ssl4eo.collection.products import FOLDERS, SIZE, Product, invalid, is_id, provenance_of, read_seasons
 from ssl4eo.collection.source import Provenance
 from ssl4eo.errors import ConfigInvalid, DataMissing, LocationMissing, SourceInvalid, unknown_name
@@ -53,6 +54,7 @@ class RawLayout:
         root: folder that holds s1, s2c, s2a or some of them.
         num_seasons: products that each location must have, 4 as published; None for the most common number found.
         modalities: those to read, None for all that have a folder.
+        offset: constant in Sentinel-2 values [DN], 0 or 1000, whatever metadata.json says; None believes it.
 
     Raises:
         DataMissing: no such folder, or none of the modalities in it.
@@ -66,8 +68,11 @@ class RawLayout:
         *,
         num_seasons: int | None = None,
         modalities: Sequence[str] | None = None,
+        offset: int | None = None,
         _size: int = SIZE,
     ) -> None:
+        check_offset(offset)
+        self._offset = offset
         self.root = Path(root)
         self.modalities = _choose(self.root, modalities)
         self.shape = (_size, _size)
@@ -78,7 +83,7 @@ class RawLayout:
     @property
     def provenance(self) -> Provenance:
         """Where the pixels come from, as far as the layout tells."""
-        return provenance_of({"root": self.root.absolute().name})
+        return provenance_of({"root": self.root.absolute().name}, self._offset)
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -151,7 +156,13 @@ class RawLayout:
             place = self._place(name, location)
             products = [Product.of_folder(path) for path in _products(place)]
             images[name], found = read_seasons(
-                name, products, location=location, place=str(place), num_seasons=self.num_seasons, size=self.shape[0]
+                name,
+                products,
+                location=location,
+                place=str(place),
+                num_seasons=self.num_seasons,
+                size=self.shape[0],
+                offset=self._offset,
             )
             points += found
         lon, lat = points[0] if points else (None, None)
@@ -163,7 +174,9 @@ class RawLayout:
         if len(folders) != 1:
             root = self.root / str(modality(name).published_folder)
             found = " and ".join(path.name for path in folders) or "no folder"
-            raise invalid(location, f"{found} in {root}", "one folder", "keep the right one")
+            raise invalid(
+                location, f"{found} in {root}", "one folder", "keep the right one" if folders else "fetch it again"
+            )
         return folders[0]
 
 

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, cast
 
 from ssl4eo.collection.grouping import Group, Ignored, RawFiles, place_of
 from ssl4eo.collection.gzipped import MAGIC, READ, GzipStream, PlainStream, Stream
+from ssl4eo.collection.offset import check_option as check_offset
 from ssl4eo.collection.parts import Part, PartsFile
 from ssl4eo.collection.products import FOLDERS, SIZE, file_names, invalid, provenance_of, read_seasons
 from ssl4eo.collection.published import VOID_IDS
@@ -49,6 +50,7 @@ class RawTarStream:
         parts: of the tar, in order.
         num_seasons: products that each location must have; None for the number of the first location that is whole.
         md5: by name of a part its published checksum, held against it while it is read.
+        offset: constant in Sentinel-2 values [DN], 0 or 1000, whatever metadata.json says; None believes it.
 
     Raises:
         ConfigInvalid: no part, or fewer than one season asked for.
@@ -60,6 +62,7 @@ class RawTarStream:
         *,
         num_seasons: int | None = None,
         md5: Mapping[str, str] | None = None,
+        offset: int | None = None,
         _size: int = SIZE,
         _spacing: int = SPACING,
     ) -> None:
@@ -67,6 +70,8 @@ class RawTarStream:
             raise ConfigInvalid("no parts", expected="one or more, in order")
         if num_seasons is not None and num_seasons < 1:
             raise ConfigInvalid(f"{num_seasons} seasons", expected="1 or more")
+        check_offset(offset)
+        self._offset = offset
         self._parts = tuple(parts)
         self._num_seasons = num_seasons
         self._md5 = dict(md5 or {})
@@ -91,7 +96,7 @@ class RawTarStream:
     @property
     def provenance(self) -> Provenance:
         """Where the pixels come from, as far as the names tell."""
-        return provenance_of({"tar": self._parts[0].name, "parts": len(self._parts)})
+        return provenance_of({"tar": self._parts[0].name, "parts": len(self._parts)}, self._offset)
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -139,7 +144,8 @@ class RawTarStream:
         raise SourceInvalid(
             f"none of the first locations of {self._parts[0].name} has all bands of all products",
             expected="one, to learn the number of seasons from",
-            remedy="give the number of seasons",
+            remedy="are the files of a location together in the tar? If not, unpack it and pack the folder; "
+            "if they are, give --num-seasons",
         )
 
     def parcels(self, cursor: Mapping[str, Any] | None) -> Iterator[Parcel]:
@@ -191,6 +197,7 @@ class RawTarStream:
             place=files.place,
             num_seasons=self.num_seasons,
             size=self.shape[0],
+            offset=self._offset,
         )
         lon, lat = points[0] if points else (None, None)
         return Sample(Location(parcel.location, lon, lat), {self._modality: images})

@@ -162,17 +162,32 @@ class ZipFolder:
         """List the ids that any modality holds, file by file; under its own name a file that cannot be read."""
         return list(self._index)
 
-    @cached_property
-    def _index(self) -> dict[str, tuple[str, ...]]:
+    @property
+    def _index(self) -> Mapping[str, tuple[str, ...]]:
         """By id the files that hold it: one, or the release is broken."""
-        index: dict[str, tuple[str, ...]] = {}
-        for key in sorted({key for paths in self._paths.values() for key in paths}):
-            for location in self._ids_of(key) or [key]:
-                index[location] = (*index.get(location, ()), key)
-        return index
+        return self._contents[0]
 
-    def _ids_of(self, key: str) -> list[str]:
+    @cached_property
+    def _contents(self) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+        index: dict[str, tuple[str, ...]] = {}
+        unreadable: dict[str, str] = {}
+        for key in sorted({key for paths in self._paths.values() for key in paths}):
+            ids, reasons = self._ids_of(key)
+            if not ids:
+                unreadable[key] = "; ".join(reasons)
+            for location in ids or [key]:
+                index[location] = (*index.get(location, ()), key)
+        return index, unreadable
+
+    @property
+    def _unreadable(self) -> Mapping[str, str]:
+        """By key of a file that no modality can read the reason."""
+        return self._contents[1]
+
+    def _ids_of(self, key: str) -> tuple[list[str], list[str]]:
+        """Give the ids in the files of a key, and why some of them cannot be read."""
         ids: dict[str, None] = {}
+        reasons: list[str] = []
         for name, paths in self._paths.items():
             if key not in paths:
                 continue
@@ -180,10 +195,11 @@ class ZipFolder:
                 file = SeasonalFile(paths[key], name)
             except SourceInvalid as error:
                 log.warning("%s", error)
+                reasons.append(error.found)
                 continue
             file.close()
             ids.update(dict.fromkeys(file.ids))
-        return list(ids)
+        return list(ids), reasons
 
     def read(self, location: str) -> Sample:
         """Read all seasons of all modalities of one location.
@@ -192,6 +208,12 @@ class ZipFolder:
             LocationMissing: no file holds it.
             SourceInvalid: a modality lacks it, or its file is damaged or not one of the release.
         """
+        if location in self._unreadable:
+            raise SourceInvalid(
+                f"{location}: {self._unreadable[location]}; its locations, 64 as a rule, are all left out",
+                expected="a whole file of the release",
+                remedy="fetch it again",
+            )
         key, *others = self._index.get(location, ("",))
         if not key:
             raise LocationMissing(f"{self.root} has no location {location}", expected="an id out of ids()")

@@ -118,7 +118,16 @@ def _table(modalities: dict[str, dict[str, Any]]) -> Table:
     for name, row in modalities.items():
         offset = "offset differs" if row["offset"] is None else f"offset {row['offset']}"
         rule = row["scaling"] if row["scaling"] != "none" else offset if row["unit"] == "DN" else ""
-        values = ", ".join(filter(None, (f"{row['dtype']} {row['unit']}", rule, _step(row["step"]))))
+        values = ", ".join(
+            filter(
+                None,
+                (
+                    row["dtype"] if row["unit"] == row["dtype"] else f"{row['dtype']} {row['unit']}",
+                    rule,
+                    _step(row["step"]),
+                ),
+            )
+        )
         dates = f"{row['first'][:10]} to {row['last'][:10]}" if row["first"] else "unknown"
         table.add_row(name, str(len(row["bands"])), values, dates, _size(row["bytes"]), f"{row['ratio']:.2f}")
     return table

@@ -58,7 +58,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         modalities: products to pack, such as S1GRD S2L1C; without it all there are
         rule: how 8-bit values were made, where files do not tell; without it as published, for the compressed release
             uint8_sigma2:published_rounded, for an LMDB uint8_10k_wrapped
-        offset: of Sentinel-2 images that do not say it, the constant in their values [DN], 0 or 1000
+        offset: of Sentinel-2 images, the constant in their values [DN], 0 or 1000, where files do not say it or lie
         modality: of a folder of pictures, what they are, such as S2L2A
         bands: of a folder of pictures, their bands in file order, such as B2 B3 B4 B8
         ids: file with one location id a line, to pack only these out of archives

@@ -89,9 +89,11 @@ LAYOUTS: Mapping[str, LayoutKind] = {
         _of_one_folder(RawLayout),
         is_raw_layout,
         "s1|s2c|s2a/<id>/<product>/<band>.tif",
-        ("num_seasons", "modalities"),
+        ("num_seasons", "modalities", "offset"),
     ),
-    "raw-tar": LayoutKind(_raw_tar, holds_tar, "*.tar.gz.partaa, *.tar.gz or *.tar of one of them", ("num_seasons",)),
+    "raw-tar": LayoutKind(
+        _raw_tar, holds_tar, "*.tar.gz.partaa, *.tar.gz or *.tar of one of them", ("num_seasons", "offset")
+    ),
     "ssl4eo-l": LayoutKind(
         _of_one_folder(Ssl4eoL),
         is_ssl4eo_l,

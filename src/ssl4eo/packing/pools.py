@@ -7,12 +7,13 @@ Each gives results in the order of its tasks and looks only a few tasks ahead, s
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
-from ssl4eo.errors import DataMissing
+from ssl4eo.errors import DataMissing, WorkerLost
 from ssl4eo.packing.work import Job, Task, encode
 from ssl4eo.processes import AHEAD, check_workers, in_order, process_pool, shared
 
@@ -112,7 +113,9 @@ def open_pool(job: Job, *, workers: int, dask: str | None, tick: Callable[[int],
 @contextlib.contextmanager
 def _dask_client(address: str, workers: int) -> Generator[Any]:
     try:
-        from distributed import Client, LocalCluster
+        from distributed import Client, KilledWorker, LocalCluster
+
+        logging.getLogger("distributed").setLevel(logging.ERROR)  # importing it has set another level
     except ImportError as error:
         raise DataMissing("Dask is not installed", expected="it", remedy="pip install 'ssl4eo[dask]'") from error
     with contextlib.ExitStack() as stack:
@@ -122,12 +125,18 @@ def _dask_client(address: str, workers: int) -> Generator[Any]:
                 place = stack.enter_context(
                     LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0")
                 )
-            yield stack.enter_context(Client(place, timeout="30s"))
+            client = stack.enter_context(Client(place, timeout="30s"))
         except (OSError, ValueError) as error:
-            if not isinstance(error, TimeoutError | ConnectionError) and "address" not in str(error).lower():
-                raise
             raise DataMissing(
                 f"no Dask scheduler answers at {address} ({error})",
                 expected="host:port of a running scheduler, or `local`",
                 remedy="start one with `dask scheduler` and `dask worker`",
+            ) from error
+        try:
+            yield client
+        except KilledWorker as error:
+            raise WorkerLost(
+                f"a Dask worker died ({error})",
+                expected="workers that live until the end",
+                remedy="give workers more memory, or run fewer of them, and run again: it goes on",
             ) from error
