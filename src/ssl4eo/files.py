@@ -60,6 +60,29 @@ def whole_or_told(path: Path, kinds: tuple[type[Exception], ...] = ()) -> Genera
         ) from error
 
 
+def require_writable(path: Path) -> None:
+    """Raise if it shows already that a file cannot be written, before hours of work for it; writes nothing.
+
+    Raises:
+        WriteFailed: a folder has that name, or its folder is read-only or cannot be made.
+    """
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())  # the others will be made
+    if path.is_dir():
+        reason = "is a folder"
+    elif not nearest.is_dir():
+        reason = f"cannot be written: {nearest} is no folder"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        reason = f"cannot be written: {nearest} is read-only"
+    else:
+        return
+    raise WriteFailed(
+        f"{path} {reason}",
+        expected="a file name in a folder that can be written to",
+        remedy="choose another place",
+        path=str(path),
+    )
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Generator[None]:
     """Turn what the system says of a failed write into an error with a remedy.

@@ -151,6 +151,14 @@ def _codec(data: dict[str, Any]) -> None:
     data["codecs"][0]["configuration"]["codecs"][1]["configuration"]["cname"] = "gzip"
 
 
+def _figures(**change: object) -> Callable[[Path], None]:
+    return _edit("S2L2A/zarr.json", lambda d: d["attributes"]["statistics"]["B02"].update(change))
+
+
+def _images(name: str, value: object) -> Callable[[Path], None]:
+    return _table("S2L2A/images.parquet", _column(name, lambda v: [*v[1:], value]))
+
+
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "an unknown root field": (_about(lambda a: a.update(extra=1)), "root_attributes"),
     "a format of the future": (_about(lambda a: a.update(format=3)), "root_attributes"),
@@ -191,6 +199,12 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         _edit("S2L2A/zarr.json", lambda d: d["attributes"]["statistics"]["B02"].update(count=10**9)),
         "statistics",
     ),
+    "statistics of too few pixels": (_figures(count=1), "statistics"),
+    "a histogram of other pixels": (_figures(histogram=[1] * 128), "statistics"),
+    "a histogram of few bins": (_figures(histogram=[648]), "statistics"),
+    "a median above the maximum": (_figures(maximum=1.0), "statistics"),
+    "a mean below the minimum": (_figures(mean=-1.0), "statistics"),
+    "more than all without data": (_figures(nodata=1.5), "statistics"),
     "a shard that is gone": (_remove(SHARD), "shard_files"),
     "a shard too many": (_write(f"{BANDS}/c.1.0.0.0.0", ""), "shard_files"),
     "a hole before the index": (_gap, "shard_indices"),
@@ -220,8 +234,13 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         _table("S2L2A/images.parquet", _column("transform", lambda v: [[1.0, 2.0], *v[1:]])),
         "image_tables",
     ),
+    "a crs that is a number": (_images("crs", "32631"), "image_tables"),
+    "a crs without a code": (_images("crs", "EPSG:"), "image_tables"),
+    "a baseline as a decimal": (_images("baseline", 3), "image_tables"),
+    "a baseline of five digits": (_images("baseline", 50_900), "image_tables"),
     "a column without a type": (_table("S2L2A/images.parquet", lambda t: t.drop_columns(["valid"])), "image_tables"),
     "times that descend": (_times(lambda t: t[:, ::-1]), "times"),
+    "two seasons of one time": (_times(lambda t: t[:, [0, 1, 1]]), "times"),
     "an offset that is not told": (
         _table("S2L2A/images.parquet", _column("offset", lambda v: [1000] * len(v))),
         "contracts",
@@ -248,6 +267,38 @@ def test_the_right_check_finds_a_mistake(victim: Path, mistake: str) -> None:
 
     assert name in failed, failed
     assert failed[name]
+
+
+def test_wrong_figures_that_fit_together_are_found_in_full(victim: Path) -> None:
+    """A mean that is off contradicts nothing; measuring again shows it."""
+    _figures(mean=1500.0)(victim)
+
+    found = [
+        next(check for check in check_archive(victim, full=full) if check.name == "statistics")
+        for full in (False, True)
+    ]
+
+    assert [check.passed for check in found] == [True, False]
+    assert "S2L2A B02 mean: stored 1500.0, measured" in found[1].evidence
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("crs", 'PROJCS["a",\n  GEOGCS["b"]]'), ("crs", ""), ("baseline", None), ("baseline", 9999), ("baseline", 509)],
+)
+def test_metadata_that_can_be_passes(victim: Path, column: str, value: object) -> None:
+    """WKT of any spelling, nothing, and the baseline of a harmonized product without offset."""
+    _images(column, value)(victim)
+
+    assert "image_tables" not in _failed(victim)
+
+
+def test_a_time_that_is_none_is_told_in_words(victim: Path) -> None:
+    """Not as the message of a parser."""
+    for value in ("yesterday", 5):
+        _about(lambda a, value=value: a.update(created=value))(victim)
+
+        assert _failed(victim)["root_attributes"] == f"created is {value!r}, expected an ISO 8601 time"
 
 
 def test_every_check_is_seen_to_fail() -> None:

@@ -44,6 +44,12 @@ def test_a_run_cut_short_is_pointed_out(tmp_path: Path) -> None:
         open_archive(tmp_path / "a.zarr")
 
 
+def test_the_root_of_an_archive_is_told_from_its_folder(archive_copy: Path) -> None:
+    """Completion in a shell ends there: the message names the folder."""
+    with pytest.raises(ArchiveInvalid, match=r"zarr\.json is a file.*name the folder: .*copy\.zarr$"):
+        open_archive(archive_copy / "zarr.json")
+
+
 @pytest.mark.parametrize("content", [None, "not json", "[]", '{"zarr_format": 3, "node_type": "group"}'])
 def test_a_folder_that_is_no_archive_is_refused(tmp_path: Path, content: str | None) -> None:
     """An empty folder, broken JSON and somebody else's Zarr group."""

@@ -259,3 +259,15 @@ def test_unknown_names_are_refused(pristine: Path) -> None:
         archive.mask("covers", location=0)
     with pytest.raises(UnknownName, match="scene"):
         archive.labels("scenes")
+
+
+@pytest.mark.parametrize("value", [1.5, 1.0, True, np.float64(1), np.bool_(True), None])  # noqa: FBT003 - it is the value
+def test_an_index_is_an_integer(pristine: Path, value: object) -> None:
+    """Neither a fraction nor a truth is rounded to a location or season; integers of NumPy are."""
+    archive = open_archive(pristine)
+
+    with pytest.raises(LocationMissing, match="expected an integer"):
+        archive.read("S2L1C", location=value, season=0)
+    with pytest.raises(LocationMissing, match="expected an integer"):
+        archive.read_pixels("S2L1C", index=0, season=value)
+    assert archive.read("S2L1C", location=np.int64(1), season=np.uint8(0)).product == "S2L1C_product_0"

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ssl4eo.archive.reader import open_archive
+from ssl4eo.archive.verify import VerifyReport
 from ssl4eo.commands import collect, info, pack, verify
-from ssl4eo.errors import ArchiveInvalid, DataMissing, TargetExists
+from ssl4eo.errors import ArchiveInvalid, DataMissing, TargetExists, WriteFailed
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,74 @@ def test_verify_fails_a_damaged_archive(planet: Path, tmp_path: Path, capsys: py
     assert "S2L1C/10m/bands/c.0.0.0.0.0" in out
     assert "0000000" in out
     assert verify.run(copy, json=True) == 1
+
+
+def test_verify_reports_a_root_that_cannot_be_read(
+    planet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As damage in words and as JSON; no list of what is spared can be made."""
+    copy = _damage(planet, tmp_path)
+    root = copy / "zarr.json"
+    root.write_bytes(b"?" + root.read_bytes()[1:])
+
+    assert verify.run(copy, json=True) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["is_whole"] is False
+    assert [fault["file"] for fault in report["faults"]] == ["zarr.json"]
+    assert verify.run(copy) == 1
+    assert "DAMAGED" in capsys.readouterr().out
+    with pytest.raises(ArchiveInvalid, match="copy it again"):
+        verify.run(copy, drop=tmp_path / "ids.txt")
+    assert not (tmp_path / "ids.txt").exists()
+
+
+def test_verify_prints_some_of_many_faults(planet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And says how many more there are; JSON has all."""
+    copy = _damage(planet, tmp_path)
+    for number in range(30):
+        (copy / f"stray_{number:02d}").touch()
+
+    assert verify.run(copy) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 23
+    assert lines[20] == "and 11 more: --json lists all"
+    assert "DAMAGED, 31 faults" in lines[21]
+    assert verify.run(copy, json=True) == 1
+    assert len(json.loads(capsys.readouterr().out)["faults"]) == 31
+
+
+def test_verify_looks_first_whether_the_list_can_be_written(
+    planet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder, below a file, in a read-only folder: told before a byte is verified."""
+    (tmp_path / "x").touch()
+    monkeypatch.setattr(verify, "verify_archive", None)
+
+    for drop, reason in ((tmp_path, "is a folder"), (tmp_path / "x/y/ids.txt", "x is no folder")):
+        with pytest.raises(WriteFailed, match=reason):
+            verify.run(planet, drop=drop)
+    monkeypatch.setattr("ssl4eo.files.os.access", lambda path, mode: False)
+    with pytest.raises(WriteFailed, match="is read-only"):
+        verify.run(planet, drop=tmp_path / "ids.txt")
+
+
+def test_verify_tells_a_list_that_cannot_be_written_in_the_end(
+    planet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the name that was asked for and a remedy, not with that of a temporary file."""
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    whole = verify.verify_archive
+
+    def lose_the_folder(*args: object, **options: object) -> VerifyReport:
+        folder.rmdir()
+        folder.touch()
+        return whole(*args, **options)
+
+    monkeypatch.setattr(verify, "verify_archive", lose_the_folder)
+
+    with pytest.raises(WriteFailed, match=r"ids\.txt cannot be written .*choose another place"):
+        verify.run(planet, drop=folder / "ids.txt")
 
 
 def test_pack_refuses_what_it_cannot_read_or_would_overwrite(planet: Path, tmp_path: Path) -> None:

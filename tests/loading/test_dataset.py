@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from ssl4eo.archive.reader import Archive, open_archive
+from ssl4eo.archive.writer import ArchiveWriter
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import network_input, stored
 from ssl4eo.errors import (
@@ -25,6 +26,7 @@ from ssl4eo.errors import (
 )
 from ssl4eo.loading.dataset import ArchiveDataset
 from ssl4eo.packing.pack import pack
+from ssl4eo.sample import Image, Location, Provenance, Sample
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +82,37 @@ def test_bands_come_in_the_order_asked_for(planet: Path) -> None:
     assert np.array_equal(grid.numpy(), expected)
 
 
+def test_other_spellings_of_bands_are_translated(planet: Path) -> None:
+    """As `pack --bands` does; an unknown one is told with the bands that there are."""
+    ours = ArchiveDataset(planet, "S2L1C", bands=["B04", "B02"])[3]["S2L1C"]
+
+    assert torch.equal(ArchiveDataset(planet, "S2L1C", bands=["B4", "blue"])[3]["S2L1C"], ours)
+    with pytest.raises(UnknownName, match="band of S2L1C in this archive is called 'B99'"):
+        ArchiveDataset(planet, "S2L1C", bands=["B99"])
+
+
+def test_landsat_bands_keep_their_spelling(tmp_path: Path) -> None:
+    """B4 of Landsat is another band than B04."""
+    sample = Sample(
+        Location("a"), {"L5TOA": (Image("L5TOA", {30: np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2)}),)}
+    )
+    spec = {
+        "forms": sample.forms,
+        "num_seasons": 1,
+        "shape": (2, 2),
+        "provenance": Provenance("t", synthetic=True, licence="CC0-1.0"),
+    }
+    with ArchiveWriter(tmp_path / "l.zarr", **spec) as writer:
+        writer.append(sample)
+        writer.finish()
+
+    item = ArchiveDataset(tmp_path / "l.zarr", "L5TOA", bands=["B4"])[0]["L5TOA"]
+
+    assert item.flatten().tolist() == [12, 13, 14, 15]
+    with pytest.raises(UnknownName):
+        ArchiveDataset(tmp_path / "l.zarr", "L5TOA", bands=["B04"])
+
+
 def test_grids_without_a_wanted_band_are_not_read(planet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Four 10 m bands cost one chunk."""
     asked = []
@@ -129,6 +162,9 @@ def test_locations_and_seasons_can_be_chosen(planet: Path, tmp_path: Path) -> No
         ({"modalities": "S2L1C", "bands": ["B13"]}, UnknownName),
         ({"modalities": "S2L1C", "bands": []}, ConfigInvalid),
         ({"bands": ["B02"]}, ConfigInvalid),
+        ({"modalities": "S2L1C", "bands": ["B04", "B04"]}, ConfigInvalid),
+        ({"modalities": "S2L1C", "bands": ["B04", "red"]}, ConfigInvalid),
+        ({"modalities": "S2L1C", "bands": ["VV"]}, UnknownName),
         ({"seasons": [3]}, LocationMissing),
         ({"seasons": []}, ConfigInvalid),
         ({"ids": ["9999999"]}, LocationMissing),

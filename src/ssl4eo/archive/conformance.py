@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ssl4eo.archive import checksums, codecs, identity
+from ssl4eo.archive import checksums, codecs, figures, identity
 from ssl4eo.archive.arrays import ShardedArray
 from ssl4eo.archive.layout import FORMAT, ROOT, SHARDS, SKIPPED, Layout
 from ssl4eo.archive.metadata import read_layout
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.archive.shards import Shards
-from ssl4eo.archive.statistics import Statistics
+from ssl4eo.archive.statistics import Statistics, measure
 from ssl4eo.archive.verify import verify_archive
 from ssl4eo.errors import ArchiveInvalid, Ssl4eoError
 
@@ -100,7 +100,7 @@ def check_archive(path: Path | str, *, full: bool = False) -> Iterator[Check]:
 
     Args:
         path: of the archive.
-        full: decode and compare all chunks instead of some of each array.
+        full: decode and compare all chunks instead of some of each array, and measure the statistics again.
     """
     from ssl4eo.archive import agreement, conformance_tables
 
@@ -127,9 +127,16 @@ def root_attributes(subject: Subject) -> str:
     about = root["attributes"]["ssl4eo"]
     require_equal("the set of fields of `ssl4eo`", sorted(about), sorted(ROOT_KEYS))
     require_equal("format", about["format"], FORMAT)
-    created = dt.datetime.fromisoformat(about["created"])
+    created = _time(about["created"])
     require_equal("the zone of `created`", created.utcoffset(), dt.timedelta(0))
     return f"format {FORMAT}, written {created.isoformat()} by {about['software']}"
+
+
+def _time(text: object) -> dt.datetime:
+    try:
+        return dt.datetime.fromisoformat(str(text))
+    except ValueError as error:
+        raise refuse(f"created is {text!r}, expected an ISO 8601 time") from error
 
 
 def forms(subject: Subject) -> str:
@@ -186,8 +193,8 @@ def consolidated(subject: Subject) -> str:
 
 
 def statistics(subject: Subject) -> str:
-    """Where there are figures, they are of all bands and of no more pixels than there are."""
-    measured = 0
+    """Where there are figures, they are of all bands, contradict nothing and, with `full`, are those of the pixels."""
+    stored: dict[str, Statistics] = {}
     for form in subject.layout.spec.forms:
         data = subject.document(f"{form.modality}/zarr.json")["attributes"]["statistics"]
         if data is None:
@@ -197,10 +204,21 @@ def statistics(subject: Subject) -> str:
         for array in subject.layout.bands[form.modality].values():
             pixels = array.chunks_per_location * array.num_locations * array.chunk[1] * array.chunk[2]
             for band in array.bands or ():
-                if not found.bands[band].count <= pixels:
-                    raise refuse(f"{form.modality} {band} counts {found.bands[band].count} of {pixels} pixels")
-        measured += 1
-    return f"{measured} of {len(subject.layout.bands)} modalities measured"
+                for reason in figures.contradictions(found.bands[band], pixels, is_integer=form.dtype.startswith("u")):
+                    raise refuse(f"{form.modality} {band} {reason}")
+        stored[form.modality] = found
+    again = ", measured again" if stored and subject.full else ""
+    if again:
+        _require_measured(subject, stored)
+    return f"{len(stored)} of {len(subject.layout.bands)} modalities measured{again}"
+
+
+def _require_measured(subject: Subject, stored: Mapping[str, Statistics]) -> None:
+    fresh = measure(subject.path, subject.layout)
+    for name, found in stored.items():
+        differences = figures.compare(name, found, fresh[name])
+        if differences:
+            raise refuse(f"{len(differences)} figures differ; {differences[0]}")
 
 
 def shard_files(subject: Subject) -> str:

@@ -2,11 +2,13 @@
 """Conformance of what lies beside the pixels: tables, times, contracts, the list of what was left out.
 
 Reads the files with pyarrow and the chunk decoder, not through `Archive`, which would refuse at the first mistake.
+What only the source knows is not checked: `valid`, and offset 0 at baseline 04.00 or later (harmonized products).
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -26,6 +28,10 @@ from ssl4eo.sample import Location
 
 LABEL_TYPES = (pa.int64(), pa.float64(), pa.string())
 _POINT_BYTES = 21
+_CRS = re.compile(r"|EPSG:[1-9]\d*|[A-Z][A-Z0-9_]*\s*\[.*\]\s*", re.DOTALL)
+"""Empty, an EPSG code, or what has the look of WKT 1 or 2: a key word and brackets."""
+BASELINES = range(100, 10_000)
+"""ESA processing baselines: 01.00 to 99.99."""
 
 
 def location_table(subject: Subject) -> str:
@@ -62,7 +68,7 @@ def geoparquet(subject: Subject) -> str:
 
 
 def image_tables(subject: Subject) -> str:
-    """One row an image, by location and season, in the order of the index."""
+    """One row an image, by location and season, in the order of the index, with metadata that can be."""
     ids = _ids(subject)
     seasons = subject.layout.spec.num_seasons
     for modality in subject.layout.bands:
@@ -75,15 +81,25 @@ def image_tables(subject: Subject) -> str:
             raise refuse(f"the locations of {name} are not those of {LOCATIONS}, each {seasons} times")
         if table.column("season").to_pylist() != list(range(seasons)) * len(ids):
             raise refuse(f"the seasons of {name} are not 0 to {seasons - 1} for each location")
-        for transform in table.column("transform").to_pylist():
-            if transform is not None and not (len(transform) == 6 and np.isfinite(transform).all()):
-                raise refuse(f"a transform of {name} is {transform}, expected six finite numbers")
+        _require_metadata(name, table)
         _require_groups(subject, name, GROUP_LOCATIONS * seasons)
     return f"{len(ids) * seasons} images of {len(subject.layout.bands)} modalities"
 
 
+def _require_metadata(name: str, table: pa.Table) -> None:
+    for transform in table.column("transform").to_pylist():
+        if transform is not None and not (len(transform) == 6 and np.isfinite(transform).all()):
+            raise refuse(f"a transform of {name} is {transform}, expected six finite numbers")
+    for crs in table.column("crs").unique().to_pylist():
+        if not _CRS.fullmatch(crs):
+            raise refuse(f"a crs of {name} is {crs[:80]!r}, expected nothing, EPSG:<code> or WKT")
+    for baseline in table.column("baseline").unique().to_pylist():
+        if baseline is not None and baseline not in BASELINES:
+            raise refuse(f"a baseline of {name} is {baseline}, expected null or {BASELINES[0]} to {BASELINES[-1]}")
+
+
 def times(subject: Subject) -> str:
-    """Times of a location ascend, unknown ones aside; nothing is stored past the last location."""
+    """Times of a location ascend and differ, unknown ones aside; nothing is stored past the last location."""
     known = 0
     for modality in subject.layout.bands:
         values = _times(subject, modality)
@@ -94,6 +110,8 @@ def times(subject: Subject) -> str:
             told = [v for v in row if v != NO_TIME]
             if told != sorted(told):
                 raise refuse(f"the {modality} times of location number {index} do not ascend: {row}")
+            if len(set(told)) != len(told):
+                raise refuse(f"two {modality} seasons of location number {index} have the same time: {row}")
             known += len(told)
     return f"{known} times"
 

@@ -69,6 +69,13 @@ def _root(path: Path) -> dict[str, Any]:
         partial = partial_path(path)
         hint = f"{partial.name} is one cut short: run the same command again" if partial.exists() else "check the path"
         raise DataMissing(f"there is no {path}", expected="an archive", remedy=hint, path=str(path))
+    if path.is_file():
+        raise ArchiveInvalid(
+            f"{path} is a file",
+            expected=f"the folder of an archive, which holds {ROOT}",
+            remedy=f"name the folder{f': {path.parent}' if path.name == ROOT else ''}",
+            path=str(path),
+        )
     if not (path / ROOT).is_file():
         raise _invalid(path, f"{path} has no {ROOT}", "a folder that `ssl4eo pack` or `ssl4eo collect` made")
     root = _json(path, ROOT)

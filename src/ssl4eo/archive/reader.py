@@ -229,7 +229,7 @@ class Archive:
         """
         index = self.index_of(location)
         pixels = self.read_pixels(modality, index=index, season=season)
-        row = self._images(modality).row(index * self.num_seasons + season)
+        row = self._images(modality).row(index * self.num_seasons + int(season))
         transform = row["transform"]
         return Image(
             modality,
@@ -352,7 +352,11 @@ class Archive:
         """
         self._check_range("season", season, self.num_seasons)
 
-    def _check_range(self, what: str, value: int, size: int) -> None:
+    def _check_range(self, what: str, value: object, size: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise LocationMissing(
+                f"{what} {value!r} is a {type(value).__name__}", expected=f"an integer, 0 to {size - 1}", index=value
+            )
         if not 0 <= value < size:
             raise LocationMissing(f"{self.path} has no {what} {value}", expected=f"0 to {size - 1}", index=value)
 

@@ -134,13 +134,18 @@ def verify_archive(
 
     Raises:
         DataMissing: there is nothing at `path`.
-        ArchiveInvalid: it is no archive, or so damaged that its layout is unknown.
+        ArchiveInvalid: it is no archive, or one of another version.
         ConfigInvalid, WorkerLost: fewer than one worker, or one died.
     """
     path = Path(path).absolute()
-    layout = read_layout(path)
     tally = _Tally()
     files = _check_files(path, tally)
+    try:
+        layout = read_layout(path)
+    except ArchiveInvalid as error:
+        if not (path / CHECKSUMS).is_file() or not tally.is_blamed(CHECKSUMS, ROOT):
+            raise  # no damage: it is no archive, or one of another version
+        return _without_layout(path, tally, error)
     ids = _ids(path, layout, tally)
     todo = _tasks(path, layout, tally)
     with open_run(workers) as run:
@@ -150,6 +155,13 @@ def verify_archive(
                 progress(done, len(todo))
     _find_strays(path, {*files, *(task.array.file(task.shard) for task in todo)}, tally)
     return VerifyReport(path, tuple(tally.faults), tally.files, tally.chunks, tally.bytes, ids)
+
+
+def _without_layout(path: Path, tally: _Tally, error: ArchiveInvalid) -> VerifyReport:
+    """Report a damaged root: nobody knows which shards there are, so none is checked."""
+    if not tally.is_blamed(ROOT):
+        tally.faults.append(Fault(ROOT, error.found, is_general=True))
+    return VerifyReport(path, tuple(tally.faults), tally.files, tally.chunks, tally.bytes, ())
 
 
 def _check_files(path: Path, tally: _Tally) -> set[str]:

@@ -17,10 +17,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from ssl4eo import sensors
+from ssl4eo.archive.figures import compare
 from ssl4eo.archive.metadata import read_layout
 from ssl4eo.archive.plausible import doubts, recorded_offset
 from ssl4eo.archive.reader import Archive, open_archive
-from ssl4eo.archive.statistics import BandStatistics, Statistics, measure
+from ssl4eo.archive.statistics import Statistics, measure
 from ssl4eo.form import Form
 from ssl4eo.processes import open_run
 
@@ -29,8 +30,6 @@ LEAST_WIDTH = 116
 """Of the tables [characters], on narrower screens too."""
 WIDTH = 24
 """Characters of a histogram."""
-ROUNDING = 1e-9
-"""Relative difference that two measurements of the same floating-point values may have."""
 
 
 def run(path: Path, *, recompute: bool = False, workers: int = 1, json: bool = False) -> int:
@@ -63,35 +62,6 @@ def run(path: Path, *, recompute: bool = False, workers: int = 1, json: bool = F
 def _measure(archive: Archive, workers: int) -> dict[str, Statistics]:
     with open_run(workers) as run_many:
         return measure(archive.path, read_layout(archive.path), run=run_many)
-
-
-def compare(modality: str, stored: Statistics, fresh: Statistics) -> list[str]:
-    """Name the figures in which two measurements differ, with both values.
-
-    Counts and integers must be equal; moments of floating-point values may differ by ROUNDING.
-    """
-    lines: list[str] = []
-    for band in {**stored.bands, **fresh.bands}:
-        if band not in stored.bands or band not in fresh.bands:
-            lines.append(f"{modality} {band} is in one of them only")
-            continue
-        left, right = (_flat(figures.bands[band]) for figures in (stored, fresh))
-        lines += [
-            f"{modality} {band} {key}: stored {left.get(key)}, measured {right.get(key)}"
-            for key in {**left, **right}
-            if not _is_same(left.get(key), right.get(key))
-        ]
-    return lines
-
-
-def _flat(band: BandStatistics) -> dict[str, Any]:
-    return {**{k: v for k, v in vars(band).items() if k != "quantiles"}, **band.quantiles}
-
-
-def _is_same(left: Any, right: Any) -> bool:
-    if isinstance(left, float) and isinstance(right, float):
-        return math.isclose(left, right, rel_tol=ROUNDING, abs_tol=ROUNDING)
-    return left == right
 
 
 def describe(archive: Archive, name: str, figures: Statistics) -> dict[str, Any]:

@@ -13,10 +13,13 @@ from rich.markup import escape
 
 from ssl4eo.archive.verify import Fault, VerifyReport, verify_archive
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.files import write_text
+from ssl4eo.files import require_writable, whole_or_told
 from ssl4eo.progress import progress_bar
 
 log = logging.getLogger(__name__)
+
+LINES = 20
+"""Faults that are printed; a rotten disk has thousands."""
 
 
 def run(
@@ -44,6 +47,8 @@ def run(
 
     Raises:
         ConfigInvalid: options that do not go together.
+        WriteFailed: the list of ids cannot be written; where that shows at once, nothing is read.
+        ArchiveInvalid: it is no archive, or a file is damaged that every location needs and `drop` was asked for.
     """
     if conformance:
         if drop is not None or workers != 1:
@@ -51,12 +56,15 @@ def run(
         return _conform(path, full=full, json=json)
     if full:
         raise ConfigInvalid("--full without --conformance", expected="both", remedy="verify reads all bytes anyway")
+    if drop is not None:
+        require_writable(drop)
     with progress_bar(f"verifying {path}") as progress:
         report = verify_archive(path, workers=workers, progress=progress)
     _show(report, json=json)
     if drop is not None:
         spared = report.spared
-        write_text(drop, "".join(f"{location}\n" for location in spared))
+        with whole_or_told(drop) as partial:
+            partial.write_text("".join(f"{location}\n" for location in spared), encoding="utf-8")
         log.info("%s: %d of %d locations are not hurt", drop, len(spared), len(report.ids))
     return 0 if report.is_whole else 1
 
@@ -66,8 +74,10 @@ def _show(report: VerifyReport, *, json: bool) -> None:
         sys.stdout.write(dumps(report.to_json(), indent=2) + "\n")
         return
     console = Console(soft_wrap=True)
-    for fault in report.faults:
+    for fault in report.faults[:LINES]:
         console.print(escape(_line(fault)), highlight=False)
+    if len(report.faults) > LINES:
+        console.print(f"and {len(report.faults) - LINES} more: --json lists all", highlight=False)
     verdict = "whole" if report.is_whole else f"DAMAGED, {len(report.faults)} faults"
     console.print(
         f"{escape(str(report.path))}: {verdict}; {report.num_files} files, {report.num_chunks} chunks, "

@@ -20,8 +20,9 @@ from torch.utils.data import Dataset
 from ssl4eo.archive.ledger import note
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import Contract, Remap, plan_remap
-from ssl4eo.errors import ConfigInvalid, DataMissing, ShardCorrupt, unknown_name
+from ssl4eo.errors import ConfigInvalid, DataMissing, ShardCorrupt, UnknownName, unknown_name
 from ssl4eo.grid import resize_bilinear, size_at
+from ssl4eo.sensors import BANDS, canonical_band, modality
 
 Item = dict[str, Any]
 """`location` (id), `index` (of the location), `season`, and by modality the pixels."""
@@ -52,8 +53,8 @@ class ArchiveDataset(Dataset[Item]):
         Args:
             path: of the archive.
             modalities: one or several, None for all.
-            bands: of the one modality, in the order wanted, None for all in canonical order. Grids without a wanted
-                band are not read.
+            bands: of the one modality, in the order wanted, None for all in canonical order. Other spellings of
+                Sentinel bands are translated (`B4` is B04). Grids without a wanted band are not read.
             seasons: which dates, None for all; items go location by location, season by season.
             ids: the locations wanted, or a file with one id a line (as `ssl4eo verify --drop` writes it), None for all.
             resolution: grid [m] that all bands are brought to, bilinear, float32; None keeps the archive's pixels: a
@@ -110,12 +111,15 @@ class ArchiveDataset(Dataset[Item]):
 
     def _bands_of(self, name: str, bands: Sequence[str] | None, contract: Contract | None) -> tuple[str, ...]:
         held = self.archive.form(name).bands
-        wanted = held if bands is None else tuple(bands)
+        wanted = held if bands is None else tuple(_ours(name, band, held) for band in bands)
         if contract is not None:
             wanted = tuple(b for b in held if b in contract.bands) or held  # plan_remap refuses it
         for band in wanted:
             if band not in held:
                 raise unknown_name(f"band of {name} in this archive", band, held)
+        twice = sorted({band for band in wanted if wanted.count(band) > 1})
+        if twice:
+            raise ConfigInvalid(f"{name} band {' '.join(twice)} more than once", expected="each band once")
         if not wanted:
             raise ConfigInvalid("no bands", expected=f"some of {' '.join(held)}")
         return wanted
@@ -198,6 +202,16 @@ class ArchiveDataset(Dataset[Item]):
             picks = [held.index(b) for b in held if b in bands]
             out[rows] = resize_bilinear(groups[resolution][picks], (height, width))
         return out
+
+
+def _ours(modality_name: str, spelling: str, held: Sequence[str]) -> str:
+    """Translate another spelling of a Sentinel band; Landsat bands are spelled as published, and B4 is another one."""
+    if spelling in held or modality(modality_name).channels is not BANDS:
+        return spelling
+    try:
+        return canonical_band(spelling)
+    except UnknownName:  # the caller names the bands that there are
+        return spelling
 
 
 def _tensor(values: NDArray[np.generic]) -> torch.Tensor:
