@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.errors import UnknownName, unknown_name
+from ssl4eo.sensors import MODALITIES, statistics
 from ssl4eo.sensors import modality as known_modality
-from ssl4eo.sensors import statistics
 
 FULL_SCALE_DN = 10_000.0
 """Digital numbers that become 255."""
@@ -37,6 +37,30 @@ UNITS: Mapping[str, tuple[str, ...]] = {
 def is_rule(scaling: str) -> bool:
     """Say whether a scaling is one of the 8-bit rules."""
     return scaling.partition(":")[0] in RULES
+
+
+def spellings() -> tuple[str, ...]:
+    """Give every 8-bit rule in full, with each of the statistics where it needs some.
+
+    >>> spellings()[:3]
+    ('uint8_10k', 'uint8_10k_wrapped', 'uint8_sigma2:published_50k')
+    """
+    known = dict.fromkeys(name for each in MODALITIES.values() for name in each.statistics)
+    return ("uint8_10k", "uint8_10k_wrapped", *(f"uint8_sigma2:{name}" for name in known))
+
+
+def require_rule(scaling: str, *others: str) -> None:
+    """Refuse what is no 8-bit rule, or one without its statistics.
+
+    Args:
+        scaling: a rule in full.
+        others: words that are allowed besides.
+
+    Raises:
+        UnknownName: it is none; lists them all in full.
+    """
+    if scaling not in (*others, *spellings()):
+        raise unknown_name("8-bit rule", scaling, (*others, *spellings()))
 
 
 def quantize(values: NDArray[np.generic], scaling: str, modality: str, bands: Sequence[str]) -> NDArray[np.uint8]:

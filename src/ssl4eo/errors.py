@@ -130,6 +130,18 @@ class TrainingDiverged(Ssl4eoError, ArithmeticError):
     """Loss or weights are no longer finite."""
 
 
+def foreign_options(layout: str, foreign: Iterable[str], known: Iterable[str]) -> ConfigInvalid:
+    """Make the error for options that a layout does not have.
+
+    >>> str(foreign_options("raw", ["rule"], ["renumber"]))
+    'layout raw has no option rule; it has renumber: leave out rule'
+    """
+    listed = ", ".join(foreign)
+    return ConfigInvalid(
+        f"layout {layout} has no option {listed}; it has {', '.join(known) or 'none'}", remedy=f"leave out {listed}"
+    )
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> UnknownName:
     """Make the error for a name that is not in a table, with the nearest ones as a remedy.
 

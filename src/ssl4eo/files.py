@@ -171,7 +171,7 @@ def require_absent(path: Path, what: str) -> None:
     Raises:
         TargetExists: it does; nothing was changed.
     """
-    if path.exists():
+    if os.path.lexists(path):  # a link that leads nowhere stands there too
         raise TargetExists(
             f"{path} exists",
             expected=f"no {what} there yet",

@@ -165,8 +165,20 @@ def test_an_option_of_another_layout_is_refused(tmp_path: Path) -> None:
     """With those that the layout has."""
     _flat(tmp_path)
 
-    with pytest.raises(ConfigInvalid, match="option rule for layout folder; expected modality, bands, offset"):
+    with pytest.raises(ConfigInvalid, match="layout folder has no option rule; it has modality, bands, offset"):
         open_source(tmp_path, rule="uint8_10k")
+
+
+@pytest.mark.parametrize("rule", ["foo", "uint8_sigma2"])
+def test_what_is_no_rule_is_answered_with_all_rules_in_full(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rule: str
+) -> None:
+    """A rule that needs statistics is listed with them."""
+    _compressed(tmp_path / "jpeg")
+
+    assert main(["pack", str(tmp_path / "jpeg"), str(tmp_path / "a.zarr"), "--rule", rule]) == 2
+
+    assert "uint8_sigma2:published_50k" in capsys.readouterr().err
 
 
 def test_options_are_given_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

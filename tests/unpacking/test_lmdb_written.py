@@ -157,7 +157,7 @@ def test_what_the_loader_cannot_read_is_refused(tmp_path: Path) -> None:
         unpack(quantized, out, layout="lmdb", rule="none")
     with pytest.raises(ContractMismatch, match="stored in 8 bits by uint8_10k"):
         unpack(quantized, out, layout="lmdb", rule="uint8_10k_wrapped")
-    with pytest.raises(ConfigInvalid, match="option renumber for layout lmdb"):
+    with pytest.raises(ConfigInvalid, match="layout lmdb has no option renumber; it has rule"):
         unpack(quantized, out, layout="lmdb", renumber=True)
     assert not out.exists()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from unpack_samples import native, tree, write_archive
 
+from ssl4eo.archive.id_list import read_ids
 from ssl4eo.archive.reader import Archive, open_archive
 from ssl4eo.errors import (
     Busy,
@@ -29,7 +30,6 @@ from ssl4eo.errors import (
     WriteFailed,
 )
 from ssl4eo.files import exclusive
-from ssl4eo.unpacking.choice import read_ids
 from ssl4eo.unpacking.layouts import LAYOUTS
 from ssl4eo.unpacking.raw import Raw
 from ssl4eo.unpacking.unpack import unpack
@@ -84,6 +84,7 @@ def chosen(archive: Archive, layout: str) -> dict:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from ssl4eo.archive.id_list import read_ids
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.unpacking.unpack import unpack
 
@@ -337,7 +338,7 @@ def test_choices_that_the_archive_does_not_have_are_refused(archive: Archive, tm
         unpack(archive, out, layout="raw", ids=[])
     with pytest.raises(UnknownName, match="did you mean raw"):
         unpack(archive, out, layout="rae")
-    with pytest.raises(ConfigInvalid, match="option rule for layout raw"):
+    with pytest.raises(ConfigInvalid, match="layout raw has no option rule; it has renumber"):
         unpack(archive, out, layout="raw", rule="none")
     assert not out.exists()
 

@@ -101,5 +101,5 @@ def test_shards_of_nothing_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigInvalid, match="shards of 0 locations"):
         unpack(archive, tmp_path / "out", layout="webdataset", shard_locations=0)
-    with pytest.raises(ConfigInvalid, match="option shard_locations for layout raw"):
+    with pytest.raises(ConfigInvalid, match="layout raw has no option shard_locations"):
         unpack(archive, tmp_path / "out", layout="raw", shard_locations=2)

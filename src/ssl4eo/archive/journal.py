@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl4eo.archive.arrays import SHARD_LOCATIONS
+from ssl4eo.archive.layout import CHECKSUMS, ROOT
 from ssl4eo.archive.segment import load_segment
 from ssl4eo.errors import TargetExists
 from ssl4eo.files import exclusive, require_absent, write_json
@@ -36,13 +37,40 @@ def require_free(target: Path) -> None:
     """Raise if something stands at `target`; a work folder that has already become an archive is removed.
 
     Raises:
-        TargetExists: something stands there; it is untouched.
+        TargetExists: something stands there, or it lies inside of an archive; it is untouched.
     """
+    require_outside(target)
     folder = partial_path(target)
     if target.exists() and folder.is_dir() and not (folder / "archive").exists():
         with contextlib.suppress(OSError), exclusive(folder / "lock"):  # its writer was killed after the last rename
             shutil.rmtree(folder)
     require_absent(target, "archive")
+
+
+def require_outside(target: Path) -> None:
+    """Raise if `target` lies in the folder of an archive: whatever is written there damages it.
+
+    Raises:
+        TargetExists: it does; nothing was changed.
+    """
+    for folder in target.resolve().parents:
+        if _is_archive(folder):
+            raise TargetExists(
+                f"{target} lies inside of the archive {folder}",
+                expected="a place outside: an archive that is finished never changes",
+                remedy="choose another name",
+                path=str(target),
+            )
+
+
+def _is_archive(folder: Path) -> bool:
+    """Say whether a folder is an archive, if a damaged one."""
+    try:
+        return "ssl4eo" in json.loads((folder / ROOT).read_text(encoding="utf-8"))["attributes"]
+    except OSError:
+        return False
+    except (ValueError, KeyError, TypeError):
+        return (folder / CHECKSUMS).is_file()
 
 
 def noted_plan(target: Path) -> Mapping[str, Any]:

@@ -31,8 +31,8 @@ from ssl4eo.collection.product_folders import (
 from ssl4eo.collection.products import FOLDERS
 from ssl4eo.collection.published import VOID_IDS
 from ssl4eo.collection.source import Provenance
-from ssl4eo.eightbit import RULES, is_rule
-from ssl4eo.errors import SourceInvalid, unknown_name
+from ssl4eo.eightbit import require_rule
+from ssl4eo.errors import SourceInvalid
 from ssl4eo.form import Form
 from ssl4eo.grid import BASE_RESOLUTION, size_at
 from ssl4eo.sample import Image, Location, Sample
@@ -101,8 +101,7 @@ class CompressedLayout:
     ) -> None:
         self.root = Path(root)
         self.rule = rule
-        if not is_rule(rule):
-            raise unknown_name("8-bit rule", rule, RULES)
+        require_rule(rule)
         folders = choose_folders(self.root, {name: self.root / f for f, name in FOLDERS.items()}, modalities)
         self.modalities = tuple(folders)
         self.shape = (_SIZE, _SIZE)

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from ssl4eo.archive.journal import require_free
 from ssl4eo.collection.rawtar import RawTarStream
 from ssl4eo.commands.pack import show
 from ssl4eo.download import Client, FileEntry, archives_of, remote_parts
-from ssl4eo.files import require_absent
 from ssl4eo.packing.pack import pack as pack_source
 from ssl4eo.progress import progress_bar
 
@@ -49,7 +49,7 @@ def run_into(
         SourceInvalid: the tar is damaged or cut short.
         TargetExists, Busy, WriteFailed, WorkerLost: as `packing.pack`.
     """
-    require_absent(target, "archive")
+    require_free(target)
     ((name, files),) = archives_of(entries).items()
     parts = remote_parts(files, client)
     md5 = {part.name: part.checksum.value for part in parts if part.checksum and part.checksum.algorithm == "md5"}

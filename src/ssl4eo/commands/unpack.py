@@ -11,10 +11,11 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
+from ssl4eo.archive.id_list import read_ids
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.progress import progress_bar
-from ssl4eo.unpacking.choice import published_subset, read_ids
+from ssl4eo.unpacking.choice import published_subset
 from ssl4eo.unpacking.unpack import UnpackReport
 from ssl4eo.unpacking.unpack import unpack as unpack_archive
 
@@ -42,13 +43,16 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         out: folder to write to; new, or one that the same command has begun
         layout: raw (as published, byte-equal pixels), one multi-band GeoTIFF a date in 8 or 16 bits, RGB pictures, an
             LMDB for the reference's loader, or WebDataset shards
-        modalities: products to write, such as S1GRD S2L1C; without it all there are
+        modalities: products to write, such as S1GRD S2L1C; without it all there are, for rgb-png the first of S2L1C,
+            S2L2A and S2RGB
         seasons: dates to write, 0 for the first; without it all there are
-        ids: file with the ids of the locations to write, one a line; without it all there are
+        ids: file with the ids of the locations to write, one a line, with or without leading zeros; without it all
         subset: published writes the 10 locations of the published RGB subset
         renumber: name locations by running numbers of 7 digits; ids.csv tells which is which
         rule: of 8 bits, for uint8-geotiff and lmdb: uint8_10k, uint8_10k_wrapped (as published, bright values wrap) or
-            uint8_sigma2:published_50k; none writes 16 bits to an LMDB
+            uint8_sigma2:published_50k; for an LMDB also none, which writes int16 (Sentinel-1 float32). Without it
+            Sentinel-2 by uint8_10k and Sentinel-1 by uint8_sigma2:published_50k, but none for an LMDB of three
+            modalities. For rgb-png only the rule that pixels are stored by, to write them as they are
         shard_locations: locations of a WebDataset shard, 64 without it
         errors: what a damaged location does; raise stops, skip leaves it out and notes why in skipped.jsonl
         workers: processes to work in

@@ -8,9 +8,8 @@ masks, labels and provenance are carried over as they are.
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl4eo.archive.id_list import match_ids, read_ids
 from ssl4eo.archive.layout import CHECKSUMS, LOCATIONS, ROOT
 from ssl4eo.archive.reader import Archive, open_archive
 from ssl4eo.collection.source import Provenance
 from ssl4eo.errors import (
     ConfigInvalid,
-    DataMissing,
     LocationMissing,
     ShardCorrupt,
     SourceInvalid,
@@ -31,8 +30,6 @@ from ssl4eo.errors import (
 )
 from ssl4eo.form import Form
 from ssl4eo.sample import Image, Location, Sample
-
-log = logging.getLogger(__name__)
 
 SAME_PLACE_DEG = 0.01
 """Points of a location that are nearer on each axis are the same one; a patch is 0.024 degrees high."""
@@ -55,6 +52,7 @@ class ArchiveSource:
     Raises:
         DataMissing, ArchiveInvalid: a path is no archive, or there is no such file of ids.
         UnknownName: a modality that no archive has.
+        SourceInvalid: the file of ids is not text.
         ConfigInvalid: archives with the same modality or mask, other seasons or another grid; an empty choice.
     """
 
@@ -70,7 +68,7 @@ class ArchiveSource:
         for name in modalities or ():
             if name not in present:
                 raise unknown_name("modality of these archives", name, present)
-        self._wanted = None if ids is None else _read_ids(ids)
+        self._wanted = read_ids(Path(ids)) if isinstance(ids, Path | str) else None if ids is None else tuple(ids)
         self._chosen = [(a, tuple(n for n in a.modalities if modalities is None or n in modalities)) for a in archives]
         self._chosen = [(archive, names) for archive, names in self._chosen if names]
         if not self._chosen or self._wanted == ():
@@ -126,7 +124,7 @@ class ArchiveSource:
         held = dict.fromkeys(name for archive in self._archives for name in archive.ids)
         if self._wanted is None:
             return tuple(held)
-        wanted = {_spelled(name, held): None for name in self._wanted}
+        wanted = dict.fromkeys(match_ids(self._wanted, held))
         return (*(name for name in held if name in wanted), *(name for name in wanted if name not in held))
 
     @cached_property
@@ -201,27 +199,3 @@ def _require_fit(archives: Sequence[Archive], modalities: Sequence[str]) -> None
     if len(rows) > 1:
         listed = "; ".join(f"{n} seasons of {h} x {w} px at {base} m" for n, (h, w), base in sorted(rows))
         raise ConfigInvalid(f"archives of different kinds: {listed}", expected="the same seasons, size and finest grid")
-
-
-def _read_ids(ids: Path | str | Sequence[str]) -> tuple[str, ...]:
-    """Give each id once, out of a list or a file with one a line."""
-    if not isinstance(ids, Path | str):
-        return tuple(dict.fromkeys(ids))
-    path = Path(ids)
-    if not path.is_file():
-        raise DataMissing(f"there is no file {path}", expected="ids, one a line", path=str(path))
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise ConfigInvalid(f"{path} cannot be read ({error})", expected="UTF-8 text, one id a line") from error
-    found = [line.strip() for line in lines if line.strip()]
-    unique = tuple(dict.fromkeys(found))
-    if len(unique) < len(found):
-        log.info("%s holds %d ids, of which %d are there twice", path, len(found), len(found) - len(unique))
-    return unique
-
-
-def _spelled(name: str, held: Iterable[str]) -> str:
-    """Give an id as the archives spell it: a number as 7 digits where it is not there as it is."""
-    padded = name.zfill(7)
-    return padded if name not in held and name.isdigit() and padded in held else name

@@ -25,7 +25,7 @@ from ssl4eo.collection.source import AnySource, Source, StreamSource
 from ssl4eo.collection.ssl4eo_l import Ssl4eoL, is_ssl4eo_l
 from ssl4eo.collection.terramesh import TerraMesh, is_terramesh
 from ssl4eo.collection.v11 import ZipFolder, is_v11
-from ssl4eo.errors import ConfigInvalid, DataMissing, unknown_name
+from ssl4eo.errors import ConfigInvalid, DataMissing, foreign_options, unknown_name
 from ssl4eo.packing.archives import ArchiveSource, is_archive
 
 
@@ -136,10 +136,7 @@ def open_source(*paths: Path | str, layout: str = "auto", **options: Any) -> Any
     given = {key: value for key, value in options.items() if value is not None}
     foreign = [key for key in given if key not in LAYOUTS[name].options]
     if foreign:
-        raise ConfigInvalid(
-            f"option {', '.join(foreign)} for layout {name}",
-            expected=f"{', '.join(LAYOUTS[name].options) or 'no options'}",
-        )
+        raise foreign_options(name, foreign, LAYOUTS[name].options)
     return LAYOUTS[name].open(places, **given)
 
 

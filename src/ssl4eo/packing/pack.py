@@ -20,7 +20,7 @@ from ssl4eo.archive.journal import noted_plan, require_free
 from ssl4eo.archive.segment import load_segment
 from ssl4eo.archive.writer import ArchiveWriter
 from ssl4eo.collection.source import AnySource, Distrusts, KeepsWork, Parcel, Source, StreamSource, is_stream
-from ssl4eo.errors import DataMissing, Ssl4eoError, WriteFailed
+from ssl4eo.errors import ConfigInvalid, DataMissing, Ssl4eoError, WriteFailed
 from ssl4eo.form import Form
 from ssl4eo.packing.pools import Pool, open_pool
 from ssl4eo.packing.quality import Nodata
@@ -80,6 +80,7 @@ def pack(  # noqa: PLR0913 - each is an option of the command line
 
     Raises:
         TargetExists: something stands at `target`, or what was begun there is of another source; it is untouched.
+        ConfigInvalid: s1_step where no modality has float32 values.
         Busy: another process packs to `target`.
         DataMissing: not a single location could be stored.
         SourceInvalid, SampleInvalid, ContractMismatch: a location is broken and errors="raise".
@@ -89,6 +90,7 @@ def pack(  # noqa: PLR0913 - each is an option of the command line
     """
     target = Path(target)
     require_free(target)
+    _require_use(s1_step, source.forms)
     ids = None if is_stream(source) else list(cast("Source", source).ids())
     size = _segment_size(target, ids, parallel=workers > 1 or dask is not None)
     with ArchiveWriter(
@@ -112,6 +114,17 @@ def pack(  # noqa: PLR0913 - each is an option of the command line
                 raise _nothing(target, writer.skipped)
             writer.finish(statistics=statistics, run=pool.run)
         return PackReport(target, num_stored, writer.num_resumed, writer.skipped)
+
+
+def _require_use(s1_step: float | None, forms: Sequence[Form]) -> None:
+    """Refuse a rounding that nothing would be rounded by."""
+    if s1_step is not None and all(form.dtype != "float32" for form in forms):
+        listed = ", ".join(f"{form.modality} as {form.dtype}" for form in forms)
+        raise ConfigInvalid(
+            f"a rounding step of {s1_step} dB for {listed}",
+            expected="a modality of float32, such as S1GRD",
+            remedy="leave out --s1-step",
+        )
 
 
 def _stored(form: Form, s1_step: float | None) -> Form:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
+from ssl4eo.archive.id_list import match_ids
 from ssl4eo.archive.reader import Archive
-from ssl4eo.errors import ConfigInvalid, DataMissing, LocationMissing, SourceInvalid, unknown_name
+from ssl4eo.errors import ConfigInvalid, LocationMissing, unknown_name
 
 
 def choose_modalities(archive: Archive, wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -42,7 +42,7 @@ def choose_seasons(archive: Archive, wanted: Sequence[int] | None) -> tuple[int,
 
 
 def choose_locations(archive: Archive, wanted: Sequence[str] | None) -> list[tuple[int, str]]:
-    """Give (index, id) of the locations to write, in the order asked for, each once.
+    """Give (index, id) of the locations to write, in the order asked for, each once; a number also as 7 digits.
 
     Raises:
         LocationMissing: the archive does not hold one.
@@ -51,7 +51,7 @@ def choose_locations(archive: Archive, wanted: Sequence[str] | None) -> list[tup
     if wanted is None:
         return list(enumerate(archive.ids))
     known = {name: index for index, name in enumerate(archive.ids)}
-    names = list(dict.fromkeys(wanted))
+    names = match_ids(wanted, known)
     missing = [name for name in names if name not in known]
     if missing:
         raise LocationMissing(
@@ -63,24 +63,6 @@ def choose_locations(archive: Archive, wanted: Sequence[str] | None) -> list[tup
     if not names:
         raise ConfigInvalid("no location to write", expected="one id at least")
     return [(known[name], name) for name in names]
-
-
-def read_ids(path: Path) -> tuple[str, ...]:
-    """Read a list of ids, one a line; empty lines are left out.
-
-    Raises:
-        DataMissing: there is no such file.
-        SourceInvalid: it is not text.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise SourceInvalid(f"{path} is not UTF-8 text", expected="one id a line", path=str(path)) from error
-    except OSError as error:
-        raise DataMissing(
-            f"{path} cannot be read ({error.strerror})", expected="a list of ids, one a line", path=str(path)
-        ) from error
-    return tuple(line.strip() for line in lines if line.strip())
 
 
 def published_subset() -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from ssl4eo.sample import Image, Provenance
 from ssl4eo.sensors import modality
 from ssl4eo.unpacking.folders import Files, folder_sink, make_folders
 from ssl4eo.unpacking.names import product_names
-from ssl4eo.unpacking.values import in_band_order, replicate, rule_of, to_eight_bits, without_offset
+from ssl4eo.unpacking.values import in_band_order, replicate, rule_of, rules_of, to_eight_bits, without_offset
 from ssl4eo.unpacking.work import Errors, Made, Place, Plan, Sink, Unit
 
 
@@ -39,10 +39,9 @@ class GeoTiff:
     unit_locations: int = 1
     ids: str = "any"
 
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """What was chosen."""
-        return {"rule": self.rule} if self.bits == 8 else {}
+    def options(self, plan: Plan) -> Mapping[str, Any]:
+        """The rule that each modality gets in 8 bits."""
+        return {"rules": rules_of(plan, self.rule)} if self.bits == 8 else {}
 
     def check(self, plan: Plan) -> None:
         """Refuse pixels that cannot be written in this many bits as what they are.

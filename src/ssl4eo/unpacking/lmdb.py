@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssl4eo.eightbit import require_rule
 from ssl4eo.errors import ConfigInvalid, DataMissing, SourceInvalid, WriteFailed
 from ssl4eo.files import write_text
 from ssl4eo.sample import Image
 from ssl4eo.sensors import modality
-from ssl4eo.unpacking.values import in_band_order, rule_of, to_eight_bits, upsample_exact, without_offset
+from ssl4eo.unpacking.values import in_band_order, rule_of, rules_of, to_eight_bits, upsample_exact, without_offset
 from ssl4eo.unpacking.work import BROKEN, Errors, Made, Place, Plan, Sink, Unit
 
 THREE = ("S1GRD", "S2L2A", "S2L1C")
@@ -44,10 +45,11 @@ class Lmdb:
     unit_locations: int = 16
     ids: str = "any"
 
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """What was chosen."""
-        return {"rule": self.rule}
+    def options(self, plan: Plan) -> Mapping[str, Any]:
+        """The rule that each modality gets."""
+        if self._rule(plan) == "none":
+            return {"rules": dict.fromkeys(plan.modalities, "none")}
+        return {"rules": rules_of(plan, self.rule)}
 
     def check(self, plan: Plan) -> None:
         """Refuse what the reference's loader cannot read.
@@ -58,6 +60,8 @@ class Lmdb:
             DataMissing: LMDB is not installed.
         """
         _lmdb()
+        if self.rule is not None:
+            require_rule(self.rule, "none")
         several = len(plan.modalities) > 1
         if several and set(plan.modalities) != set(THREE):
             raise ConfigInvalid(
@@ -79,9 +83,8 @@ class Lmdb:
                 raise ConfigInvalid(
                     f"{name} of {plan.archive.path} is kept in 8 bits",
                     expected="16 bits for --rule none",
-                    remedy=f"give --rule {form.scaling}",
+                    remedy=f"give --rule {form.scaling} --modalities {name}",
                 )
-
             if form.dtype != "uint16" and len(form.groups) > 1:
                 raise ConfigInvalid(
                     f"{name} of {plan.archive.path} is kept as {form.dtype} on {len(form.groups)} grids",

@@ -39,9 +39,9 @@ class Raw:
     unit_locations: int = 1
     ids: str = "digits"
 
-    @property
-    def options(self) -> Mapping[str, Any]:
+    def options(self, plan: Plan) -> Mapping[str, Any]:
         """None."""
+        del plan
         return {}
 
     def check(self, plan: Plan) -> None:

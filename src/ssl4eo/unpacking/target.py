@@ -16,10 +16,12 @@ import csv
 import hashlib
 import io
 import json
+import os
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.archive.layout import CHECKSUMS
 from ssl4eo.archive.reader import Archive
 from ssl4eo.errors import TargetExists
@@ -52,7 +54,8 @@ def open_target(out: Path, wanted: Mapping[str, Any], about: Mapping[str, Any]) 
         about: noted by the first run only.
 
     Raises:
-        TargetExists: the folder holds something else, or the start of another run; nothing was changed.
+        TargetExists: the folder holds something else, or the start of another run, or lies inside of an archive;
+            nothing was changed.
         Busy: another process writes there.
     """
     _require_ours(out)
@@ -68,9 +71,10 @@ def open_target(out: Path, wanted: Mapping[str, Any], about: Mapping[str, Any]) 
 
 
 def _require_ours(out: Path) -> None:
-    if not out.exists():
+    require_outside(out)
+    if not os.path.lexists(out):
         return
-    entries = [entry.name for entry in out.iterdir()] if out.is_dir() else ["a file"]
+    entries = [entry.name for entry in out.iterdir()] if out.is_dir() else ["a file, or a link that leads nowhere"]
     foreign = [name for name in entries if name != LOCK and not name.startswith(f".{NOTE}.")]
     if foreign and NOTE not in entries:
         raise TargetExists(

@@ -18,7 +18,7 @@ from ssl4eo.archive.reader import Archive
 from ssl4eo.environment import version
 from ssl4eo.errors import DataMissing
 from ssl4eo.unpacking.choice import choose_locations, choose_modalities, choose_seasons
-from ssl4eo.unpacking.layouts import make_layout
+from ssl4eo.unpacking.layouts import LAYOUTS, make_layout
 from ssl4eo.unpacking.names import name_places
 from ssl4eo.unpacking.target import hash_places, identity, keep_skipped, note_skipped, open_target, write_ids
 from ssl4eo.unpacking.work import Errors, Layout, Place, Plan, Unit
@@ -73,11 +73,11 @@ def unpack(  # noqa: PLR0913 - each is an option of the command line
         archive: what to read.
         out: folder to write to; one that an interrupted run has begun is gone on with.
         layout: one of layouts.LAYOUTS.
-        modalities: those to write, None for all.
+        modalities: those to write, None for the usual ones of the layout, mostly all.
         seasons: positions of the dates to write, None for all.
         ids: locations to write, in this order, None for all.
         renumber: name locations by running numbers of 7 digits; ids.csv tells which is which.
-        rule: 8-bit rule of uint8-geotiff and lmdb, `none` for 16 bits in the latter; None for the layout's own.
+        rule: 8-bit rule of uint8-geotiff, rgb-png and lmdb, `none` for 16 bits in the latter; None for the layout's.
         shard_locations: locations of a WebDataset shard, None for 64.
         errors: what a damaged location does: stops, or is left out and noted in skipped.jsonl.
         workers: processes to work in; 1 is this one.
@@ -94,12 +94,13 @@ def unpack(  # noqa: PLR0913 - each is an option of the command line
         WorkerLost: a worker died; run again to go on.
     """
     chosen = make_layout(layout, renumber=renumber, rule=rule, shard_locations=shard_locations)
-    plan = Plan(archive, Path(out).absolute(), choose_modalities(archive, modalities), choose_seasons(archive, seasons))
+    names = choose_modalities(archive, LAYOUTS[layout].usual(archive) if modalities is None else modalities)
+    plan = Plan(archive, Path(out).absolute(), names, choose_seasons(archive, seasons))
     chosen.check(plan)
     places = name_places(choose_locations(archive, ids), ids=chosen.ids, renumber=renumber)
     wanted = {
         "layout": layout,
-        "options": dict(chosen.options),
+        "options": dict(chosen.options(plan)),
         "archive": identity(archive),
         "modalities": list(plan.modalities),
         "seasons": list(plan.seasons),

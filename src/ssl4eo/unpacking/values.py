@@ -17,6 +17,7 @@ from ssl4eo.errors import ContractMismatch, UnknownName
 from ssl4eo.form import Form
 from ssl4eo.sample import Image
 from ssl4eo.sensors import modality, statistics
+from ssl4eo.unpacking.work import Plan
 
 DEFAULT_RULES: Mapping[str, str] = {"DN": "uint8_10k", "dB": "uint8_sigma2:published_50k", "uint8": "none"}
 """8-bit rule by unit; the clip of the first is what the published one lacks."""
@@ -33,19 +34,23 @@ def rule_of(form: Form, asked: str | None) -> str:
     if unit == "uint8":
         return "none"
     rule = DEFAULT_RULES[unit] if asked is None else asked
-    if not eightbit.is_rule(rule):
-        raise UnknownName(f"no 8-bit rule is called {rule!r}", expected=f"one of {', '.join(eightbit.RULES)}")
+    eightbit.require_rule(rule)
     if unit not in eightbit.UNITS[rule.partition(":")[0]]:
         rule = DEFAULT_RULES[unit]
     if form.scaling not in ("none", rule):
         raise ContractMismatch(
             f"{form.modality} pixels were stored in 8 bits by {form.scaling}",
             expected=f"16 bits, or {rule}",
-            remedy=f"give --rule {form.scaling} to write them as they are",
+            remedy=f"give --modalities {form.modality} --rule {form.scaling} to write them as they are",
         )
     if ":" in rule or rule.startswith("uint8_sigma2"):
         _require_statistics(form.modality, rule)
     return rule
+
+
+def rules_of(plan: Plan, asked: str | None) -> dict[str, str]:
+    """Give by modality the 8-bit rule that its pixels get."""
+    return {name: rule_of(plan.archive.form(name), asked) for name in plan.modalities}
 
 
 def _require_statistics(name: str, rule: str) -> None:

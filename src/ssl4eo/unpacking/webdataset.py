@@ -34,9 +34,9 @@ class WebDataset:
     unit_locations: int = 64
     ids: str = "no dot"
 
-    @property
-    def options(self) -> Mapping[str, Any]:
+    def options(self, plan: Plan) -> Mapping[str, Any]:
         """What was chosen."""
+        del plan
         return {"shard_locations": self.unit_locations}
 
     def check(self, plan: Plan) -> None:

@@ -95,9 +95,8 @@ class Layout(Protocol):
         """Locations of a unit."""
         ...
 
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """Plain values of what was chosen: a run that goes on must have the same."""
+    def options(self, plan: Plan) -> Mapping[str, Any]:
+        """Plain values of what is done, asked for or by default: a run that goes on must have the same."""
         ...
 
     @property
