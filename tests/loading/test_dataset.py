@@ -227,3 +227,12 @@ def test_a_broken_chunk_is_raised_or_skipped_with_a_line_in_the_ledger(tmp_path:
     assert line["archive"] == str(path)
     with pytest.raises(ShardCorrupt):
         ArchiveDataset(path, "S1GRD", ids=["0000000"], seasons=[0], ledger=tmp_path / "ledger.jsonl")[0]
+
+
+def test_unpadded_numbers_are_ids_and_doubles_come_once(planet: Path, tmp_path: Path) -> None:
+    """As the published list of 50,000 ids has them; a file may be named as text."""
+    (tmp_path / "ids.csv").write_text("3\n1\n3\n")
+
+    dataset = ArchiveDataset(planet, "S1GRD", ids=str(tmp_path / "ids.csv"), seasons=[0])
+
+    assert [dataset[i]["location"] for i in range(len(dataset))] == ["0000003", "0000001"]

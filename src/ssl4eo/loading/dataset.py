@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from ssl4eo.archive.id_list import match_ids, read_ids
 from ssl4eo.archive.ledger import note
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import Contract, Remap, plan_remap
-from ssl4eo.errors import ConfigInvalid, DataMissing, ShardCorrupt, UnknownName, unknown_name
+from ssl4eo.errors import ConfigInvalid, ShardCorrupt, UnknownName, unknown_name
 from ssl4eo.grid import resize_bilinear, size_at
 from ssl4eo.sensors import BANDS, canonical_band, modality
 
@@ -43,7 +44,7 @@ class ArchiveDataset(Dataset[Item]):
         *,
         bands: Sequence[str] | None = None,
         seasons: Sequence[int] | None = None,
-        ids: Iterable[str] | Path | None = None,
+        ids: Iterable[str] | Path | str | None = None,
         resolution: int | None = None,
         contract: Contract | None = None,
         ledger: Path | str | None = None,
@@ -81,14 +82,12 @@ class ArchiveDataset(Dataset[Item]):
         self._bands = {name: self._bands_of(name, bands, contract) for name in self.modalities}
         self._remap = None if contract is None else self._plan(contract)
 
-    def _positions(self, ids: Iterable[str] | Path | None) -> NDArray[np.int64]:
+    def _positions(self, ids: Iterable[str] | Path | str | None) -> NDArray[np.int64]:
         if ids is None:
             return np.arange(len(self.archive))
-        if isinstance(ids, Path):
-            if not ids.is_file():
-                raise DataMissing(f"no file {ids}", expected="one id a line", path=str(ids))
-            ids = [line.strip() for line in ids.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return np.array([self.archive.index_of(location) for location in ids], np.int64)
+        wanted = read_ids(Path(ids)) if isinstance(ids, Path | str) else ids
+        matched = match_ids(wanted, frozenset(self.archive.ids))
+        return np.array([self.archive.index_of(location) for location in matched], np.int64)
 
     def _check(self, bands: Sequence[str] | None, contract: Contract | None) -> None:
         for name in self.modalities:
