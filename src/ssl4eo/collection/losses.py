@@ -38,15 +38,18 @@ def watch_losses() -> Generator[list[str]]:
     """Watch GDAL's log: lost tags and JPEG data that end early inside a TIFF are warnings to it, not errors."""
     watch = _Losses()
     loggers = [logging.getLogger(name) for name in ("rasterio._env", "rasterio._err")]
-    levels = [logger.level for logger in loggers]
+    # Setting a level empties the caches of all loggers, so it is done only where the user has silenced warnings.
+    silenced = [(logger, logger.level) for logger in loggers if not logger.isEnabledFor(logging.WARNING)]
     for logger in loggers:
         logger.addFilter(watch)
+    for logger, _ in silenced:
         logger.setLevel(logging.WARNING)
     try:
         yield watch.messages
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in silenced:
             logger.setLevel(level)
+        for logger in loggers:
             logger.removeFilter(watch)
 
 
@@ -60,6 +63,8 @@ def require_all_blocks(file: Any, pixels: NDArray[np.generic]) -> None:
     Raises:
         OSError: a block is not there.
     """
+    if pixels.all():
+        return  # a block that is not there would be zeros
     for (row, column), window in file.block_windows(1):
         blank = ~pixels[:, *window.toslices()].any(axis=(1, 2))
         for index in np.flatnonzero(blank):
