@@ -141,7 +141,7 @@ def _evaluate(archive: Path, run: Path, training: PretrainConfig, say: Callable[
     scores.unlink(missing_ok=True)
     untrained = f"random.{training.backbone}.{training.modality.lower()}"
     for checkpoint in (str(run), untrained):
-        network = load_network(checkpoint, seed=training.engine.seed, image_size=training.views.view.size)
+        network = load_network(checkpoint, seed=training.engine.seed, image_size=training.image_size)
         task = open_task("synthetic", archive, contract=network.backbone.contract)
         with progress_bar("features") as step:
             evaluate(network, task, ["knn", "linear"], out=run, save_features=True, progress=step)

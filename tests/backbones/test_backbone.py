@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ssl4eo.backbones.adapter import Adapter
-from ssl4eo.backbones.backbone import ARCHITECTURES, Backbone, untrained
+from ssl4eo.backbones.architectures import ARCHITECTURES, on_meta
+from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.contract import Contract, announce, network_input, plan_remap, stored
 from ssl4eo.errors import ConfigInvalid, ContractMismatch, UnknownName
 from ssl4eo.sample import Image
@@ -22,7 +23,7 @@ def _values(count: int = 2, *, bands: int = 13, size: int = 32) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 12_000, (count, bands, size, size), dtype=np.uint16)
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "vit_nano_8", "vit_small_16"])
 def test_every_architecture_gives_its_features_for_any_number_of_bands(arch: str) -> None:
     """(B, C, H, W) -> (B, D), with D as announced."""
     for modality in ("S1GRD", "S2L1C"):
@@ -35,10 +36,44 @@ def test_every_architecture_gives_its_features_for_any_number_of_bands(arch: str
 
 
 def test_published_widths() -> None:
-    """512 and 2048 features, as in the paper of He et al."""
-    widths = {a: Backbone(a, network_input("S2RGB"), image_size=32, seed=0).num_features for a in ARCHITECTURES}
+    """Of He et al. 2016 and of Dosovitskiy et al. 2021, table 1 (and Touvron et al. 2021 for S)."""
+    widths = {arch: on_meta(arch, num_bands=3).num_features for arch in ARCHITECTURES if "nano" not in arch}
 
-    assert widths == {"resnet18": 512, "resnet50": 2048}
+    assert widths == {
+        "resnet18": 512,
+        "resnet50": 2048,
+        "vit_small_16": 384,
+        "vit_base_16": 768,
+        "vit_large_16": 1024,
+        "vit_huge_14": 1280,
+    }
+
+
+# Parameters of the published encoders with 13 and 2 bands, the fixed positions counted.
+@pytest.mark.parametrize(
+    ("arch", "num_bands", "expected"),
+    [
+        ("resnet50", 13, 23_539_392),
+        ("resnet50", 3, 23_508_032),
+        ("resnet50", 2, 23_504_896),
+        ("resnet18", 13, 11_207_872),
+        ("resnet18", 3, 11_176_512),
+        ("vit_small_16", 13, 22_648_704),
+        ("vit_small_16", 2, 21_567_360),
+        ("vit_base_16", 13, 87_764_736),
+        ("vit_base_16", 2, 85_602_048),
+        ("vit_large_16", 13, 305_923_072),
+        ("vit_large_16", 2, 303_039_488),
+        ("vit_huge_14", 13, 633_273_600),
+        ("vit_huge_14", 2, 630_513_920),
+    ],
+)
+def test_parameter_counts_are_those_of_the_published_encoders(arch: str, num_bands: int, expected: int) -> None:
+    """Built on the meta device, without memory for the weights."""
+    network = on_meta(arch, num_bands=num_bands)
+
+    assert sum(p.numel() for p in network.parameters()) == expected
+    assert all(p.is_meta for p in network.parameters())
 
 
 def test_order_of_the_batch_permutes_the_features(network: Backbone) -> None:

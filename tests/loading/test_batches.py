@@ -14,6 +14,7 @@ from ssl4eo.loading.batches import ViewDataset, make_loader
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.recipes.moco_v2 import published_view
 from ssl4eo.sensors import modality
+from ssl4eo.views.config import PairConfig
 
 
 class Pixels:
@@ -48,7 +49,7 @@ class Pixels:
 def dataset(source, pairing="augment", seed=0):
     """Make two 16 px views of a source."""
     view = published_view(16)
-    return ViewDataset(source, (view, view), pairing=pairing, contract=stored("S2L1C"), seed=seed)
+    return ViewDataset(source, PairConfig(pairing, view), contract=stored("S2L1C"), seed=seed)
 
 
 def load(source, *, workers=0, first=0, steps=4, seed=0):

@@ -14,9 +14,11 @@ from torch import nn
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.contract import network_input
 from ssl4eo.errors import ConfigInvalid
+from ssl4eo.methods.method import Moment, Setting
 from ssl4eo.methods.moco_v2 import MoCoV2, MoCoV2Config
 from ssl4eo.methods.parts import KeyQueue, update_average
 
+NOW = Moment(step=0, num_steps=10, steps_per_epoch=5)
 CONFIG = MoCoV2Config(dim=16, queue_size=32, momentum=0.9, temperature=0.2)
 
 
@@ -47,10 +49,21 @@ def views(batch=8, seed=0):
     return tuple(torch.rand((batch, 3, 4, 4), generator=generator) for _ in range(2))
 
 
+def forward(model, pair):
+    """Do what the loop does up to the loss."""
+    model.before_step(NOW)
+    return model(pair, None, NOW)
+
+
 def step(model, pair):
     """Do what the loop does, the optimizer apart."""
-    model(pair, 0.0).loss.backward()
-    model.after_step()
+    forward(model, pair).loss.backward()
+    model.after_step(NOW)
+
+
+def setting(batch_size):
+    """Describe a run on one process."""
+    return Setting("resnet18", 32, num_views=2, batch_size=batch_size, num_processes=1, accumulate=1)
 
 
 def oracle(model, pair):
@@ -77,7 +90,7 @@ def test_loss_equals_the_oracle():
     update_average(expected_model.key_head, expected_model.head, momentum=0.9)
     expected, _ = oracle(expected_model, pair)
 
-    loss = model(pair, 0.0).loss.detach()
+    loss = forward(model, pair).loss.detach()
 
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
@@ -88,7 +101,7 @@ def test_initial_loss_is_log_of_the_number_of_candidates():
     model = method(config)
     model._key = lambda images: nn.functional.normalize(torch.randn(len(images), 2048), dim=1)
 
-    loss = float(model(views(64), 0.0).loss.detach())
+    loss = float(forward(model, views(64)).loss.detach())
 
     assert config.initial_loss() == pytest.approx(math.log(4097))
     assert loss == pytest.approx(config.initial_loss(), abs=0.02)
@@ -98,10 +111,10 @@ def test_no_gradient_reaches_the_key_network():
     """Keys are constants."""
     model = method()
 
-    model(views(), 0.0).loss.backward()
+    forward(model, views()).loss.backward()
 
     assert all(p.grad is None for m in (model.key_backbone, model.key_head) for p in m.parameters())
-    assert all(p.grad is not None for m in model.trainable() for p in m.parameters())
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
 def test_key_network_follows_by_the_momentum_rule():
@@ -111,7 +124,7 @@ def test_key_network_follows_by_the_momentum_rule():
         model.backbone.layer.weight.add_(1.0)
     before, query = model.key_backbone.layer.weight.clone(), model.backbone.layer.weight.clone()
 
-    model(views(), 0.0)
+    forward(model, views())
 
     torch.testing.assert_close(model.key_backbone.layer.weight, 0.9 * before + 0.1 * query)
 
@@ -145,7 +158,7 @@ def test_permuting_the_batch_leaves_the_loss():
     pair = views()
     order = torch.randperm(8)
 
-    first, second = method()(pair, 0.0), method()((pair[0][order], pair[1][order]), 0.0)
+    first, second = forward(method(), pair), forward(method(), (pair[0][order], pair[1][order]))
 
     torch.testing.assert_close(first.loss, second.loss)
     torch.testing.assert_close(first.embedding[order], second.embedding)
@@ -156,9 +169,9 @@ def test_symmetric_loss_is_the_mean_of_both_directions():
     config = MoCoV2Config(dim=16, queue_size=32, momentum=0.9, temperature=0.2, symmetric=True)
     pair = views()
 
-    both = float(method(config)(pair, 0.0).loss.detach())
-    one = float(method()(pair, 0.0).loss.detach())
-    other = float(method()((pair[1], pair[0]), 0.0).loss.detach())
+    both = float(forward(method(config), pair).loss.detach())
+    one = float(forward(method(), pair).loss.detach())
+    other = float(forward(method(), (pair[1], pair[0])).loss.detach())
 
     assert both == pytest.approx((one + other) / 2, rel=1e-5)
 
@@ -174,7 +187,7 @@ def test_batch_negatives_equal_a_queue_that_holds_the_batch():
     logits = np.concatenate([query @ key.T, query @ queue.T], axis=1) / 0.2
     expected = np.mean(np.log(np.exp(logits).sum(axis=1)) - np.diag(logits[:, :8]))
 
-    assert float(model(pair, 0.0).loss.detach()) == pytest.approx(expected, rel=1e-5)
+    assert float(forward(model, pair).loss.detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_queue_starts_with_unit_rows():
@@ -198,8 +211,8 @@ def test_impossible_config_is_refused(change):
 def test_queue_that_is_no_multiple_of_the_batch_is_refused_with_a_number():
     """The remedy names a queue that works."""
     with pytest.raises(ConfigInvalid, match="queue_size 24"):
-        CONFIG.check_batch(12)
-    CONFIG.check_batch(16)
+        CONFIG.check(setting(12))
+    CONFIG.check(setting(16))
 
 
 def test_queue_as_long_as_the_data_is_warned_of():

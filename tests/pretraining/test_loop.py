@@ -254,7 +254,16 @@ def test_backbone_has_the_rights_of_other_files(tmp_path):
 
 @pytest.mark.parametrize(
     "engine",
-    [{"seed": 2**32}, {"devices": 2}, {"save_minutes": -1.0}, {"epochs": 0}, {"batch_size": 1}, {"log_every": 0}],
+    [
+        {"seed": 2**32},
+        {"devices": 0},
+        {"accumulate": 3},
+        {"num_nodes": 0},
+        {"save_minutes": -1.0},
+        {"epochs": 0},
+        {"batch_size": 1},
+        {"log_every": 0},
+    ],
 )
 def test_impossible_engine_is_refused(engine):
     """Each number has its range."""
@@ -297,7 +306,7 @@ def test_collapse_raises_the_alarm_while_the_loss_still_falls(tmp_path, monkeypa
 
     falling = iter(range(100, 0, -1))
 
-    def collapsed(self, views, progress):
+    def collapsed(self, views, masks, moment):
         x = self.head(self.backbone(views[0]))
         loss = 0.0 * x.sum() + next(falling)
         return StepOutput(loss, torch.ones(4, 16) + 0.001 * x.detach().float(), {})

@@ -53,8 +53,10 @@ def test_decay_spares_biases_and_norms_unless_asked():
     """Vectors are not decayed; with decay_all they are."""
     module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
 
-    plain = make_optimizer(OptimizerConfig("sgd", lr=0.1, weight_decay=0.5), [module])
-    everything = make_optimizer(OptimizerConfig("adamw", lr=0.1, weight_decay=0.5, decay_all=True), [module])
+    plain = make_optimizer(OptimizerConfig("sgd", lr=0.1, weight_decay=0.5), module.named_parameters())
+    everything = make_optimizer(
+        OptimizerConfig("adamw", lr=0.1, weight_decay=0.5, decay_all=True), module.named_parameters()
+    )
 
     assert [(len(g["params"]), g["weight_decay"]) for g in plain.param_groups] == [(1, 0.5), (3, 0.0)]
     assert [(len(g["params"]), g["weight_decay"]) for g in everything.param_groups] == [(4, 0.5)]
@@ -65,7 +67,9 @@ def test_frozen_parameters_are_not_optimized():
     module = nn.Linear(2, 2).requires_grad_(requires_grad=False)
     other = nn.Linear(2, 2)
 
-    groups = make_optimizer(OptimizerConfig("sgd", lr=0.1, weight_decay=0.0), [module, other]).param_groups
+    groups = make_optimizer(
+        OptimizerConfig("sgd", lr=0.1, weight_decay=0.0), nn.ModuleList([module, other]).named_parameters()
+    ).param_groups
 
     assert sum(len(g["params"]) for g in groups) == 2
 

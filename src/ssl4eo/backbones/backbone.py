@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl4eo.backbones.adapter import Adapter
+from ssl4eo.backbones.architectures import BackboneOptions, build_network, patch_size
+from ssl4eo.backbones.tokens import encode
 from ssl4eo.contract import Contract, network_input
-from ssl4eo.errors import ConfigInvalid, ContractMismatch, UnknownName, unknown_name
+from ssl4eo.errors import ContractMismatch, UnknownName, unknown_name
 from ssl4eo.sample import Image
 from ssl4eo.sensors import MODALITIES
 from ssl4eo.views.compose import PLAIN, Renderer
@@ -31,28 +30,12 @@ from ssl4eo.views.compose import PLAIN, Renderer
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """How timm builds one of ours."""
-
-    timm_name: str
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-# Residual branches start at zero (Goyal et al. 2017, section 5.1), unlike the published encoders: an untrained network
-# is then a stronger baseline, and training starts sooner (benchmarks/results/LOG.md).
-ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
-    {
-        "resnet18": Architecture("resnet18", {"zero_init_last": True}),
-        "resnet50": Architecture("resnet50", {"zero_init_last": True}),
-    }
-)
-
-
 class Backbone(nn.Module):
     """A network from scaled images (B, C, H, W) to features (B, D), and what it wants to be fed."""
 
-    def __init__(self, arch: str, contract: Contract, *, image_size: int, seed: int) -> None:
+    def __init__(
+        self, arch: str, contract: Contract, *, image_size: int, seed: int, options: BackboneOptions | None = None
+    ) -> None:
         """Build a network with weights drawn from `seed`.
 
         Args:
@@ -60,24 +43,20 @@ class Backbone(nn.Module):
             contract: of the values that enter `forward`.
             image_size: height and width it is trained on [px]; `embed` resizes to it.
             seed: of the initial weights.
+            options: of a transformer, None for the defaults.
 
         Raises:
             UnknownName: no such architecture.
+            ConfigInvalid: a size or options that it cannot have.
         """
         super().__init__()
-        if arch not in ARCHITECTURES:
-            raise unknown_name("backbone", arch, ARCHITECTURES)
-        if image_size < 32:
-            raise ConfigInvalid(
-                f"image_size is {image_size}", expected="32 px or more for a network that halves 5 times"
-            )
         self.arch, self.contract, self.image_size = arch, contract, image_size
-        known = ARCHITECTURES[arch]
+        self.options = BackboneOptions() if options is None else options
+        self.patch = patch_size(arch)
+        """Side of a patch [px], None for a residual network."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.net = timm.create_model(
-                known.timm_name, in_chans=contract.num_bands, num_classes=0, pretrained=False, **known.options
-            )
+            self.net = build_network(arch, num_bands=contract.num_bands, image_size=image_size, options=self.options)
 
     @property
     def num_features(self) -> int:
@@ -86,7 +65,10 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Give pooled features (B, D) of scaled images (B, C, H, W)."""
-        return self.net(images)
+        if self.patch is None:
+            return self.net(images)
+        tokens = encode(self.net, images)  # (B, 1 + L, D)
+        return tokens[:, 0] if self.options.pooling == "cls" else tokens[:, 1:].mean(dim=1)
 
     @torch.no_grad()
     def embed(self, images: Image | NDArray[np.generic] | Tensor, contract: Contract | None = None) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.contract import Contract
 from ssl4eo.errors import CheckpointInvalid, DataMissing, Ssl4eoError
@@ -41,6 +42,7 @@ def save_backbone(backbone: Backbone, path: Path, *, training: Mapping[str, Any]
         "format": FORMAT,
         "arch": backbone.arch,
         "image_size": backbone.image_size,
+        "options": backbone.options.to_json(),
         "contract": backbone.contract.to_json(),
         "training": dict(training),
     }
@@ -53,13 +55,16 @@ def save_backbone(backbone: Backbone, path: Path, *, training: Mapping[str, Any]
         partial.chmod(mode)
 
 
-def load_backbone(name: str | Path, *, seed: int = 0, image_size: int | None = None) -> Backbone:
+def load_backbone(
+    name: str | Path, *, seed: int = 0, image_size: int | None = None, untrained_weights: bool = False
+) -> Backbone:
     """Load a network by catalog name, file, or the folder of a run; in evaluation mode.
 
     Args:
         name: `random.<backbone>.<input>` for an untrained network, a `backbone.safetensors`, or a run's folder.
         seed: of an untrained network; a file has its own weights.
         image_size: for an untrained network [px], 224 if None; a file knows.
+        untrained_weights: give the network of a file as it was before the first step.
 
     Raises:
         DataMissing: no such file.
@@ -75,12 +80,14 @@ def load_backbone(name: str | Path, *, seed: int = 0, image_size: int | None = N
             str(header["arch"]),
             Contract.from_json(header["contract"]),
             image_size=int(header["image_size"]),
-            seed=0,
+            seed=int(header["training"].get("seed", 0)) if untrained_weights else 0,
+            options=BackboneOptions.from_json(header.get("options", {})),
         )
-    except (KeyError, TypeError, ValueError, Ssl4eoError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, Ssl4eoError) as error:
         raise CheckpointInvalid(f"{path} has an unreadable header ({error})", path=str(path)) from error
     check_state(backbone.net.state_dict(), weights, path)
-    backbone.net.load_state_dict(weights, strict=True)
+    if not untrained_weights:
+        backbone.net.load_state_dict(weights, strict=True)
     return backbone.eval()
 
 

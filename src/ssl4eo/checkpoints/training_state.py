@@ -39,8 +39,6 @@ class TrainingState:
     """What the samples were: a run cannot go on with others."""
     method: dict[str, Any]
     optimizer: dict[str, Any]
-    rng: torch.Tensor
-    """Of torch's CPU generator."""
 
 
 def save_state(run: Path, state: TrainingState) -> None:

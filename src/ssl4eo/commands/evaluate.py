@@ -29,6 +29,7 @@ def run(  # noqa: PLR0913 - the options of the command line
     split: str = "reference",
     seeds: list[int] | None = None,
     image_size: int | None = None,
+    untrained: bool = False,
     save_features: bool = False,
     json: bool = False,
 ) -> int:
@@ -43,6 +44,7 @@ def run(  # noqa: PLR0913 - the options of the command line
         split: named split of the task
         seeds: list of seeds, an untrained network for each; without it [0]; only for random.* names
         image_size: height and width that an untrained network is fed [px]; without it 224
+        untrained: judge the network of a file or run as it was before its first step
         save_features: keep the features of the test part beside the scores
         json: print the scores as JSON
 
@@ -64,7 +66,7 @@ def run(  # noqa: PLR0913 - the options of the command line
     scores: list[Score] = []
     opened = None
     for seed in wanted:
-        network = load_network(checkpoint, seed=seed, image_size=image_size)
+        network = load_network(checkpoint, seed=seed, image_size=image_size, untrained=untrained)
         opened = opened or open_task(task, root, split=split, contract=network.backbone.contract)
         with progress_bar(f"{checkpoint}, seed {network.seed}: features of {task}") as progress:
             scores += evaluate(

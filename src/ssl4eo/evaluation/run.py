@@ -97,20 +97,21 @@ class Score:
         return asdict(self)
 
 
-def load_network(checkpoint: str, *, seed: int = 0, image_size: int | None = None) -> Network:
+def load_network(checkpoint: str, *, seed: int = 0, image_size: int | None = None, untrained: bool = False) -> Network:
     """Load what is to be judged, on an accelerator where there is one.
 
     Args:
         checkpoint: `random.<backbone>.<input>`, a file, or a run folder.
         seed: of the weights of an untrained network; recorded for a file that does not tell its own.
         image_size: of an untrained network [px], 224 if None; of a file it must be the one it was trained with.
+        untrained: take the network of a file as it was before its first step: the fair baseline of its run.
 
     Raises:
         DataMissing, CheckpointInvalid, UnknownName: no such network.
         ConfigInvalid: another image size than the file's.
     """
     path = checkpoint_file(checkpoint)
-    backbone = load_backbone(checkpoint, seed=seed, image_size=image_size)
+    backbone = load_backbone(checkpoint, seed=seed, image_size=image_size, untrained_weights=untrained)
     if image_size not in (None, backbone.image_size):
         raise ConfigInvalid(
             f"image_size {image_size} for {checkpoint}",
@@ -120,6 +121,8 @@ def load_network(checkpoint: str, *, seed: int = 0, image_size: int | None = Non
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
     if path is None:
         return Network(checkpoint, backbone, None, seed)
+    if untrained:
+        return Network(f"{checkpoint} untrained", backbone, None, _seed_of(path, otherwise=0))
     return Network(checkpoint, backbone, file_sha256(path), _seed_of(path, otherwise=seed))
 
 

@@ -8,7 +8,7 @@ device. A batch is asked for and made in one call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,15 @@ from torch.utils.data import DataLoader, Dataset
 from ssl4eo.contract import Contract
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Item, ResumableBatches
-from ssl4eo.views.compose import Renderer, ViewConfig, draw_geometry
+from ssl4eo.views.compose import Renderer, draw_geometry
+from ssl4eo.views.config import Views
+from ssl4eo.views.masking import Masking
 from ssl4eo.views.resample import one_blas_thread
 from ssl4eo.views.rng import sample_rng
 from ssl4eo.views.seasonal import Pairing, draw_seasons
+
+MASK_STREAM = 255
+"""Stream of random numbers that masks are drawn from; views use 1 and the following."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Batch:
     """(B,) int64, item of the source."""
     seasons: Tensor
     """(B, V) int64."""
+    masks: Tensor | None = None
+    """(B, L) bool, True = hidden, for methods that hide patches."""
 
     def pin_memory(self) -> Batch:
         """Pin for a fast copy to a device (called by DataLoader)."""
@@ -45,27 +52,49 @@ class Batch:
             tuple(p.pin_memory() for p in self.photometric),
             self.index,
             self.seasons,
+            None if self.masks is None else self.masks.pin_memory(),
         )
+
+    def split(self, num_parts: int) -> Iterator[Batch]:
+        """Yield the batch in `num_parts` equal parts, in order."""
+        size = len(self.index) // num_parts
+        for start in range(0, size * num_parts, size):
+            rows = slice(start, start + size)
+            yield Batch(
+                tuple(v[rows] for v in self.views),
+                tuple(p[rows] for p in self.photometric),
+                self.index[rows],
+                self.seasons[rows],
+                None if self.masks is None else self.masks[rows],
+            )
 
 
 class ViewDataset(Dataset[Batch]):
     """Views of a source; an item is (epoch, index) and always looks the same for a seed."""
 
     def __init__(
-        self, source: PixelSource, views: Sequence[ViewConfig], *, pairing: Pairing, contract: Contract, seed: int
+        self,
+        source: PixelSource,
+        views: Views,
+        *,
+        contract: Contract,
+        seed: int,
+        masking: Masking | None = None,
     ) -> None:
         """Describe the views.
 
         Args:
             source: where pixels come from.
-            views: one config for each view of a sample.
-            pairing: which seasons the views show.
+            views: the views of a sample and the seasons they show.
             contract: bands wanted, in order; a subset of the source's.
             seed: of the run.
+            masking: what is hidden of each sample, None for nothing.
         """
-        self._source, self._views, self._seed = source, tuple(views), seed
-        self._pairing: Pairing = pairing
+        self._source, self._views, self._seed = source, views.views, seed
+        self._pairing: Pairing = views.pairing
+        self._groups = views.season_groups
         self._num_bands = contract.num_bands
+        self._masking = masking
         self._render = Renderer(contract, source.form)
 
     def __getitems__(self, items: list[Item]) -> Batch:
@@ -79,7 +108,17 @@ class ViewDataset(Dataset[Batch]):
             tuple(torch.from_numpy(np.stack(r)) for r in rows),
             torch.tensor([index for _, index in items]),
             torch.tensor(seasons),
+            self._masks(items),
         )
+
+    def _masks(self, items: list[Item]) -> Tensor | None:
+        if self._masking is None:
+            return None
+        draws = [
+            self._masking.draw(sample_rng(self._seed, epoch=epoch, index=index, stream=MASK_STREAM))
+            for epoch, index in items
+        ]
+        return torch.from_numpy(np.stack(draws))
 
     def __getitem__(self, item: Item) -> Batch:
         """Make a batch of one."""
@@ -88,9 +127,10 @@ class ViewDataset(Dataset[Batch]):
     def _add(self, item: Item, views: list[list[np.ndarray]], rows: list[list[np.ndarray]]) -> tuple[int, ...]:
         epoch, index = item
         rng = sample_rng(self._seed, epoch=epoch, index=index)
-        seasons = draw_seasons(
-            rng, pairing=self._pairing, num_views=len(self._views), num_seasons=self._source.num_seasons
+        draws = draw_seasons(
+            rng, pairing=self._pairing, num_views=max(self._groups) + 1, num_seasons=self._source.num_seasons
         )
+        seasons = tuple(draws[group] for group in self._groups)
         pixels = {s: self._source.pixels(index, s, resolutions=self._render.resolutions) for s in set(seasons)}
         for number, (config, season) in enumerate(zip(self._views, seasons, strict=True)):
             view_rng = sample_rng(self._seed, epoch=epoch, index=index, stream=1 + number)

@@ -1,45 +1,126 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the loop needs of a method: one forward pass that gives a loss, and the backbone that is kept."""
+"""What the loop needs of a method, and what a method says of itself before it runs.
+
+A config checks itself against batch and network, says which masks and which backbone it needs, and builds its method.
+A step of the loop is: `before_step`, `forward` for each part of the batch, `before_update` when all gradients are
+there, the optimizer, `after_step`. Under several processes `forward` runs inside the wrapper that averages
+gradients; the hooks run outside of it, on every process alike.
+"""
 
 from __future__ import annotations
 
 import abc
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.views.masking import Masking
+
+
+class Moment(NamedTuple):
+    """Where in the run a step is."""
+
+    step: int
+    """From 0."""
+    num_steps: int
+    steps_per_epoch: int
+
+    @property
+    def share(self) -> float:
+        """Share of the run that is done, from 0, below 1."""
+        return self.step / self.num_steps
+
+    @property
+    def epoch(self) -> float:
+        """Epochs that are done, with their fraction."""
+        return self.step / self.steps_per_epoch
 
 
 class StepOutput(NamedTuple):
-    """The result of one step (a tuple: Fabric converts the tensors of those, but not of frozen dataclasses)."""
+    """The result of one forward pass (a tuple: Fabric converts the tensors of those, but not of frozen dataclasses)."""
 
     loss: Tensor
-    """Scalar to minimize."""
+    """Scalar to minimize: the mean over this process's samples."""
     embedding: Tensor
     """(B, D) what the loss compares, of the online network, detached: watched for collapse."""
     metrics: dict[str, Tensor]
-    """Scalars to log, detached."""
+    """Scalars to log, detached: parts of the loss, accuracies."""
 
 
 class Method(nn.Module, abc.ABC):
     """A self-supervised objective around a backbone."""
 
     backbone: Backbone
-    """The online network; what is kept."""
+    """The network that is kept and judged: the online one, or the teacher where the paper keeps that."""
 
     @abc.abstractmethod
-    def forward(self, views: tuple[Tensor, ...], progress: float) -> StepOutput:
-        """Do one step on scaled views, each (B, C, S, S).
+    def forward(self, views: tuple[Tensor, ...], masks: Tensor | None, moment: Moment) -> StepOutput:
+        """Compute the loss of scaled views, each (B, C, S, S).
 
         Args:
             views: as many as the method's views config describes.
-            progress: share of the run that is done, 0 to 1, for schedules of the method's own.
+            masks: (B, L) bool, True = hidden, for methods that hide patches.
+            moment: where in the run this is.
         """
 
-    def after_step(self) -> None:
-        """Do what must wait until the gradients of the step are computed; nothing by default."""
+    def before_step(self, moment: Moment) -> None:
+        """Do what comes before the first forward pass of a step; nothing by default."""
+        del moment
+
+    def before_update(self, moment: Moment) -> None:
+        """Change gradients before they are clipped and applied; nothing by default."""
+        del moment
+
+    def after_step(self, moment: Moment) -> None:
+        """Do what must wait until the weights have moved; nothing by default."""
+        del moment
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method config is checked against."""
+
+    arch: str
+    image_size: int
+    """Of the first view [px]."""
+    num_views: int
+    batch_size: int
+    """Over all processes and parts."""
+    num_processes: int
+    accumulate: int
+    """Parts that a batch of one process is computed in."""
+
+
+@dataclass(frozen=True)
+class MethodConfig(abc.ABC):
+    """Options of a method; each is a frozen dataclass beside its method."""
 
     @abc.abstractmethod
-    def trainable(self) -> list[nn.Module]:
-        """List the modules that the optimizer moves."""
+    def build(self, backbone: Backbone, *, seed: int) -> Method:
+        """Build the method around a backbone, its other weights drawn from `seed`."""
+
+    @abc.abstractmethod
+    def check(self, setting: Setting) -> None:
+        """Raise ConfigInvalid unless this can run on such batches with such a network."""
+
+    def backbone_options(self, arch: str) -> BackboneOptions:
+        """Say what the method wants of a transformer; a residual network has no options."""
+        del arch
+        return BackboneOptions()
+
+    def masking(self, setting: Setting) -> Masking | None:
+        """Say what is hidden of each sample; nothing by default."""
+        del setting
+        return None
+
+    def warn_of_data(self, num_items: int) -> str | None:
+        """Say what is doubtful about this many items, None if nothing is."""
+        del num_items
+        return None
+
+    @abc.abstractmethod
+    def initial_loss(self) -> float | None:
+        """Loss of an untrained network, None where theory does not tell."""

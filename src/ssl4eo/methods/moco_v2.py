@@ -22,17 +22,18 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.methods.method import Method, StepOutput
+from ssl4eo.methods.gather import gather_rows
+from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
 from ssl4eo.methods.parts import KeyQueue, projection_head, update_average
 
 
 @dataclass(frozen=True)
-class MoCoV2Config:
+class MoCoV2Config(MethodConfig):
     """Options of MoCo v2; published: 128, 65536, 0.999, 0.2, off, off."""
 
     dim: int
@@ -55,12 +56,18 @@ class MoCoV2Config:
         if not 0 <= self.momentum < 1:
             raise ConfigInvalid(f"method.momentum is {self.momentum}", expected="0 up to, not including, 1")
 
-    def check_batch(self, batch_size: int) -> None:
-        """Raise unless the queue holds a whole number of global batches."""
-        if self.queue_size % batch_size:
-            lower = max(1, self.queue_size // batch_size) * batch_size
+    def build(self, backbone: Backbone, *, seed: int) -> MoCoV2:
+        """Build the method."""
+        return MoCoV2(self, backbone, seed=seed)
+
+    def check(self, setting: Setting) -> None:
+        """Raise unless the queue holds a whole number of batches and there are two views."""
+        if setting.num_views != 2:
+            raise ConfigInvalid(f"{setting.num_views} views for MoCo v2", expected="2")
+        if self.queue_size % setting.batch_size:
+            lower = max(1, self.queue_size // setting.batch_size) * setting.batch_size
             raise ConfigInvalid(
-                f"method.queue_size {self.queue_size} with batch_size {batch_size}",
+                f"method.queue_size {self.queue_size} with batch_size {setting.batch_size}",
                 expected="a multiple of the batch",
                 remedy=f"for instance --method.queue_size {lower}",
             )
@@ -94,32 +101,33 @@ class MoCoV2(Method):
         self.key_backbone = copy.deepcopy(backbone).requires_grad_(requires_grad=False)
         self.key_head = copy.deepcopy(self.head).requires_grad_(requires_grad=False)
         self.queue = KeyQueue(config.queue_size, config.dim, seed=seed + 2)
-        self._new_keys: Tensor | None = None
+        self._new_keys: list[Tensor] = []
 
-    def trainable(self) -> list[nn.Module]:
-        """Query network and its head."""
-        return [self.backbone, self.head]
-
-    def forward(self, views: tuple[Tensor, ...], progress: float) -> StepOutput:
-        """Move the key network, compare queries with keys; `after_step` pushes the keys."""
-        del progress  # the momentum is constant
-        first, second = views
+    def before_step(self, moment: Moment) -> None:
+        """Move the key network toward the query network."""
+        del moment  # the momentum is constant
         update_average(self.key_backbone, self.backbone, momentum=self.config.momentum)
         update_average(self.key_head, self.head, momentum=self.config.momentum)
+
+    def forward(self, views: tuple[Tensor, ...], masks: Tensor | None, moment: Moment) -> StepOutput:
+        """Compare queries with keys; `after_step` pushes the keys."""
+        del masks, moment
+        first, second = views
         query, key = self._query(first), self._key(second)
         loss, hits = self._contrast(query, key)
         if self.config.symmetric:
             other_query, other_key = self._query(second), self._key(first)
             other_loss, other_hits = self._contrast(other_query, other_key)
             loss, hits = (loss + other_loss) / 2, (hits + other_hits) / 2
-        self._new_keys = key
+        self._new_keys.append(key)
         return StepOutput(loss, query.detach(), {"contrast_accuracy": hits})
 
-    def after_step(self) -> None:
-        """Push the keys of the step; before, the gradient still needs the old queue."""
-        if self._new_keys is not None:
-            self.queue.push(self._new_keys)
-            self._new_keys = None
+    def after_step(self, moment: Moment) -> None:
+        """Push the keys of the step, of all processes; before, the gradient still needs the old queue."""
+        del moment
+        for keys in self._new_keys:
+            self.queue.push(gather_rows(keys))
+        self._new_keys.clear()
 
     def _query(self, images: Tensor) -> Tensor:
         return F.normalize(self.head(self.backbone(images)).float(), dim=1)  # (B, D)

@@ -7,12 +7,13 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ssl4eo.backbones.architectures import check_image_size
 from ssl4eo.contract import Contract, network_input
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.methods.moco_v2 import MoCoV2Config
+from ssl4eo.methods.method import MethodConfig, Setting
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
-from ssl4eo.views.compose import PairConfig
+from ssl4eo.views.config import Views
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,18 @@ class EngineConfig:
     """Samples a step, over all processes."""
     seed: int = 0
     """Of weights, order and views."""
-    precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
-    """Of the forward and backward pass; weights stay float32."""
+    precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
+    """Of the forward and backward pass; weights stay float32. auto: bf16-mixed where the device computes in bf16."""
     channels_last: bool = True
     """Keep images as (B, H, W, C) in memory: the same numbers to rounding (benchmarks/bench_step.py for speed)."""
     accelerator: str = "auto"
     """cpu, gpu, or auto."""
     devices: int = 1
-    """Processes on this machine."""
+    """Processes on each machine."""
+    num_nodes: int = 1
+    """Machines."""
+    accumulate: int = 1
+    """Parts that the batch of a process is computed in, one after the other, before the weights move."""
     num_workers: int = 0
     """Processes that read and crop ahead; 0 does it between the steps."""
     log_every: int = 10
@@ -46,18 +51,20 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers below their least."""
-        least = {"epochs": 1, "batch_size": 2, "seed": 0, "devices": 1, "num_workers": 0, "log_every": 1}
+        least = {"epochs": 1, "batch_size": 2, "seed": 0, "devices": 1, "num_nodes": 1, "accumulate": 1}
         if self.seed >= 2**32:
             raise ConfigInvalid(f"engine.seed is {self.seed}", expected="0 to 4294967295")
-        if self.devices != 1:
-            raise ConfigInvalid(
-                f"engine.devices is {self.devices}", expected="1", remedy="several processes are not supported yet"
-            )
         if self.save_minutes < 0:
             raise ConfigInvalid(f"engine.save_minutes is {self.save_minutes}", expected="0 or more")
-        for name, value in (least | {"probe_every": 0, "save_every": 1}).items():
+        for name, value in (least | {"num_workers": 0, "log_every": 1, "probe_every": 0, "save_every": 1}).items():
             if getattr(self, name) < value:
                 raise ConfigInvalid(f"engine.{name} is {getattr(self, name)}", expected=f"{value} or more")
+        if self.batch_size % (self.devices * self.num_nodes * self.accumulate):
+            raise ConfigInvalid(
+                f"engine.batch_size {self.batch_size} over {self.devices * self.num_nodes} processes "
+                f"in {self.accumulate} parts",
+                expected="a multiple of processes times parts",
+            )
 
 
 FREE_ON_RESUME = (
@@ -80,9 +87,9 @@ class PretrainConfig:
     """What is read from the data."""
     backbone: str
     """Architecture."""
-    method: MoCoV2Config
+    method: MethodConfig
     """Objective."""
-    views: PairConfig
+    views: Views
     """What the network sees."""
     optimizer: OptimizerConfig
     """Optimizer and peak learning rate."""
@@ -93,7 +100,25 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""
-        self.method.check_batch(self.engine.batch_size)
+        check_image_size(self.backbone, self.image_size)
+        self.method.check(self.setting)
+
+    @property
+    def image_size(self) -> int:
+        """Height and width that the network is trained for [px]: of the first view."""
+        return self.views.views[0].size
+
+    @property
+    def setting(self) -> Setting:
+        """What the method is checked against."""
+        return Setting(
+            arch=self.backbone,
+            image_size=self.image_size,
+            num_views=len(self.views.views),
+            batch_size=self.engine.batch_size,
+            num_processes=self.engine.devices * self.engine.num_nodes,
+            accumulate=self.engine.accumulate,
+        )
 
     @property
     def contract(self) -> Contract:

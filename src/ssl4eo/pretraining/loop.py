@@ -8,6 +8,7 @@ of processes). Lightning Fabric supplies devices, precision and processes; nothi
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +16,22 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from ssl4eo.backbones.adapter import Adapter
-from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.load import BACKBONE_FILE, save_backbone
 from ssl4eo.checkpoints.training_state import save_state
 from ssl4eo.environment import environment
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.loading.batches import Batch, ViewDataset, make_loader
+from ssl4eo.loading.batches import ViewDataset, make_loader
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
-from ssl4eo.methods.method import Method, StepOutput
-from ssl4eo.methods.moco_v2 import MoCoV2
+from ssl4eo.methods.method import Moment
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.pretraining.run_folder import RunFolder
+from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.pretraining.watch import Probe, Watch
 from ssl4eo.training.journal import Journal
 from ssl4eo.training.optimizer import make_optimizer
-from ssl4eo.views.photometric import apply_photometric
 
 log = logging.getLogger(__name__)
 
@@ -75,26 +73,28 @@ def pretrain(
         TrainingDiverged: the loss is not finite; the last checkpoint stays.
     """
     # --- what there is to do
+    config = settle(config)
     engine = config.engine
     order = Order(len(source), engine.batch_size, engine.seed)
     num_steps = engine.epochs * order.steps_per_epoch
     if warning := config.method.warn_of_data(len(source)):
         log.warning(warning)
     adapter = Adapter(source.contract, config.contract)
+    masking = config.method.masking(config.setting)
     fabric = make_fabric(engine)
     with RunFolder(out, config, source, resume=resume) as run:
         # --- who does it
         method = build_method(config)
-        optimizer = make_optimizer(config.optimizer, method.trainable())
+        optimizer = make_optimizer(config.optimizer, method.named_parameters())
         step = run.restore(method, optimizer)
         if engine.channels_last:
             method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing in torch's overloads
         module, optimizer = fabric.setup(method, optimizer)
-        adapter = adapter.to(fabric.device)
+        take_step = Stepper(
+            fabric, config, method=method, module=module, optimizer=optimizer, adapter=adapter.to(fabric.device)
+        )
         batches = make_loader(
-            ViewDataset(
-                source, config.views.views, pairing=config.views.pairing, contract=source.contract, seed=engine.seed
-            ),
+            ViewDataset(source, config.views, contract=source.contract, seed=engine.seed, masking=masking),
             ResumableBatches(
                 order, first_step=step, num_steps=num_steps, rank=fabric.global_rank, world_size=fabric.world_size
             ),
@@ -107,20 +107,10 @@ def pretrain(
             module.train()
             # --- the loop
             for batch in batches:
-                lr = config.optimizer.lr * config.schedule.factor(
-                    step, num_steps=num_steps, steps_per_epoch=order.steps_per_epoch
-                )
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-                views = prepare(fabric, adapter, batch, channels_last=engine.channels_last)
-                output: StepOutput = module(views, step / num_steps)
-                fabric.backward(output.loss)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                method.after_step()
+                report = take_step(batch, Moment(step, num_steps, order.steps_per_epoch))
                 step += 1
                 # --- watch it, keep it
-                watch.step(step, output, batch, lr=lr, method=method)
+                watch.step(step, report, batch, method=method)
                 if watch.saves(step) and fabric.is_global_zero:
                     save_state(out, run.state(step, method, optimizer))
         # --- leave the backbone
@@ -130,6 +120,21 @@ def pretrain(
         return Result(path, step, watch.last_loss, tuple(journal.alarms))
 
 
+def settle(config: PretrainConfig) -> PretrainConfig:
+    """Put what this machine decides in place of `auto`, so that the record says what was done."""
+    if config.engine.precision != "auto":
+        return config
+    precision = "bf16-mixed" if computes_in_bf16(config.engine.accelerator) else "32-true"
+    return dataclasses.replace(config, engine=dataclasses.replace(config.engine, precision=precision))
+
+
+def computes_in_bf16(accelerator: str) -> bool:
+    """Say whether bf16 is computed in hardware: else it is emulated, many times slower than float32."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the only place that tells
+
+
 def make_fabric(engine: EngineConfig) -> Fabric:
     """Start Lightning Fabric.
 
@@ -137,7 +142,12 @@ def make_fabric(engine: EngineConfig) -> Fabric:
         ConfigInvalid: no such accelerator, or none on this machine.
     """
     try:
-        fabric = Fabric(accelerator=engine.accelerator, devices=engine.devices, precision=engine.precision)
+        fabric = Fabric(
+            accelerator=engine.accelerator,
+            devices=engine.devices,
+            num_nodes=engine.num_nodes,
+            precision=engine.precision,  # pyright: ignore[reportArgumentType] - settled, no longer auto
+        )
     except (ValueError, RuntimeError) as error:
         raise ConfigInvalid(
             f"engine.accelerator {engine.accelerator!r} cannot be used ({' '.join(str(error).split())})",
@@ -146,24 +156,6 @@ def make_fabric(engine: EngineConfig) -> Fabric:
         ) from error
     fabric.launch()
     return fabric
-
-
-def build_method(config: PretrainConfig) -> Method:
-    """Build the network and its objective with weights drawn from the run's seed."""
-    size = config.views.view.size
-    backbone = Backbone(config.backbone, config.contract, image_size=size, seed=config.engine.seed)
-    return MoCoV2(config.method, backbone, seed=config.engine.seed)
-
-
-def prepare(fabric: Fabric, adapter: Adapter, batch: Batch, *, channels_last: bool) -> tuple[Tensor, ...]:
-    """Move a batch to the device, scale it, change its brightness: views as the method takes them."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    views: list[Tensor] = []
-    with torch.no_grad():
-        for stored, rows in zip(batch.views, batch.photometric, strict=True):
-            scaled = adapter(fabric.to_device(stored))
-            views.append(apply_photometric(scaled, fabric.to_device(rows)).contiguous(memory_format=layout))
-    return tuple(views)
 
 
 def training_record(config: PretrainConfig, steps: int) -> dict[str, Any]:

@@ -109,14 +109,13 @@ class RunFolder:
         _require_equal(config, self._config.to_json(), data, self._data, self._path)
 
     def restore(self, method: Method, optimizer: torch.optim.Optimizer) -> int:
-        """Load the last checkpoint into method, optimizer and generator; give the next step's number."""
+        """Load the last checkpoint into method and optimizer; give the next step's number."""
         state = load_latest(self._path) if self._resume else None
         if state is None:
             return 0
         _require_equal(state.config, self._config.to_json(), state.data, self._data, self._path)
         method.load_state_dict(state.method, strict=True)
         optimizer.load_state_dict(state.optimizer)
-        torch.set_rng_state(state.rng)
         append_jsonl(self._path / LOG, {"kind": "resume", "step": state.step})
         return state.step
 
@@ -128,7 +127,6 @@ class RunFolder:
             data=self._data,
             method=method.state_dict(),
             optimizer=optimizer.state_dict(),
-            rng=torch.get_rng_state(),
         )
 
     @property

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import TrainingDiverged
 from ssl4eo.loading.batches import Batch
-from ssl4eo.methods.method import Method, StepOutput
+from ssl4eo.methods.method import Method
 from ssl4eo.pretraining.config import EngineConfig
+from ssl4eo.pretraining.step import StepReport
 from ssl4eo.training.journal import LOG, Journal
 from ssl4eo.training.monitor import CollapseMonitor
 
@@ -38,15 +39,15 @@ class Watch:
         if step == 0:
             self._judge(0, method)
 
-    def step(self, step: int, output: StepOutput, batch: Batch, *, lr: float, method: Method) -> None:
+    def step(self, step: int, report: StepReport, batch: Batch, *, method: Method) -> None:
         """Read what is due after `step` steps.
 
         Raises:
             TrainingDiverged: the loss is not finite; the items of the batch are in the log.
         """
-        self._monitor.add(output.embedding)
+        self._monitor.add(report.embedding)
         if step % self.engine.log_every == 0 or self.ends_epoch(step):
-            self._read(step, output, batch, lr)
+            self._read(step, report, batch)
         if self.ends_epoch(step) and (self._due(step, self.engine.probe_every) or step == self.num_steps):
             self._judge(step, method)
         self.journal.advance(step)
@@ -71,9 +72,9 @@ class Watch:
         if self.probe is not None and self.engine.probe_every:
             self.journal.probe(step, step / self.steps_per_epoch, self.probe(method.backbone))
 
-    def _read(self, step: int, output: StepOutput, batch: Batch, lr: float) -> None:
+    def _read(self, step: int, report: StepReport, batch: Batch) -> None:
         epoch = step / self.steps_per_epoch
-        self.last_loss = float(output.loss.detach())
+        self.last_loss = float(report.loss)
         if not math.isfinite(self.last_loss):
             self.journal.row("diverged", step, epoch, index=batch.index.tolist(), loss=str(self.last_loss))
             raise TrainingDiverged(
@@ -82,5 +83,6 @@ class Watch:
                 remedy=f"lower optimizer.lr or use engine.precision 32-true; {LOG} names the items of the batch",
                 step=step,
             )
-        metrics = {name: float(value) for name, value in output.metrics.items()}
-        self.journal.step(step, epoch, self.last_loss, lr=lr, health=self._monitor.check(), **metrics)
+        metrics = {name: float(value) for name, value in report.metrics.items()}
+        metrics["grad_norm"] = float(report.grad_norm)
+        self.journal.step(step, epoch, self.last_loss, lr=report.lr, health=self._monitor.check(), **metrics)

@@ -7,7 +7,7 @@ from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
-from ssl4eo.views.compose import PairConfig, ViewConfig
+from ssl4eo.views.config import PairConfig, ViewConfig
 from ssl4eo.views.photometric import PhotometricConfig
 
 PUBLISHED_PHOTOMETRIC = PhotometricConfig(jitter_probability=0.8, brightness=0.4, contrast=0.4, gray_probability=0.2)

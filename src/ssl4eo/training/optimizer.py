@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optimizers by name, with weight decay kept off biases and norms unless asked for."""
+"""Optimizers by name, learning rates by rule, and which parameters decay.
+
+Weight decay is kept off biases, norms, class tokens and positions unless asked for. A layer decay makes the learning
+rate of a transformer's block smaller the nearer it is to the image.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,37 +16,100 @@ import torch
 from torch import nn
 
 from ssl4eo.errors import ConfigInvalid
+from ssl4eo.training.schedule import cosine
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """An optimizer and its peak learning rate."""
 
-    name: Literal["sgd", "adamw"]
-    """sgd (with momentum) or adamw."""
+    name: Literal["sgd", "adamw", "lars"]
+    """sgd and lars (with momentum) or adamw."""
     lr: float
-    """Peak learning rate, absolute: not scaled by the batch size."""
+    """Peak learning rate, see lr_rule."""
     weight_decay: float
-    """L2 decay (sgd) or decoupled decay (adamw)."""
+    """L2 decay (sgd, lars) or decoupled decay (adamw)."""
+    lr_rule: Literal["absolute", "per_256"] = "absolute"
+    """absolute: lr as it is; per_256: lr times the batch over all processes / 256."""
+    weight_decay_end: float | None = None
+    """Decay at the end of the run, reached along half a cosine; None keeps it constant."""
     momentum: float = 0.9
-    """Of sgd; adamw uses betas 0.9, 0.999."""
+    """Of sgd and lars."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of adamw."""
     decay_all: bool = False
-    """Decay biases and norm weights too, as the reference's SGD recipes do."""
+    """Decay biases, norm weights, tokens and positions too, as the reference's SGD recipes do."""
+    layer_decay: float = 1.0
+    """Factor of the learning rate from each block of a transformer to the one before; 1 for none."""
+    clip: Literal["none", "norm", "parameter"] = "none"
+    """Gradient clipping: norm bounds the norm of all gradients, parameter the norm of each."""
+    clip_norm: float = 3.0
+    """Bound of clip."""
 
     def __post_init__(self) -> None:
-        """Refuse negative numbers."""
+        """Refuse numbers that no optimizer takes."""
         if self.lr <= 0 or self.weight_decay < 0 or not 0 <= self.momentum < 1:
             raise ConfigInvalid(f"optimizer is {self}", expected="lr > 0, weight_decay >= 0, momentum from 0 below 1")
+        if not (all(0 <= b < 1 for b in self.betas) and 0 < self.layer_decay <= 1 and self.clip_norm > 0):
+            raise ConfigInvalid(
+                f"optimizer is {self}", expected="betas from 0 below 1, layer_decay above 0 to 1, clip_norm > 0"
+            )
+        if self.weight_decay_end is not None and self.weight_decay_end < 0:
+            raise ConfigInvalid(f"optimizer.weight_decay_end is {self.weight_decay_end}", expected="0 or more")
+
+    def peak(self, batch_size: int) -> float:
+        """Give the peak learning rate for a batch over all processes."""
+        return self.lr * (batch_size / 256 if self.lr_rule == "per_256" else 1.0)
+
+    def decay(self, share: float) -> float:
+        """Give the weight decay when a share of the run is done."""
+        end = self.weight_decay if self.weight_decay_end is None else self.weight_decay_end
+        return cosine(self.weight_decay, end, share)
 
 
-def make_optimizer(config: OptimizerConfig, modules: Iterable[nn.Module]) -> torch.optim.Optimizer:
-    """Build the optimizer over the trainable parameters of some modules."""
-    parameters = [p for m in modules for p in m.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if config.decay_all or p.ndim > 1]
-    plain = [p for p in parameters if not (config.decay_all or p.ndim > 1)]
-    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": config.weight_decay}]
-    if plain:
-        groups.append({"params": plain, "weight_decay": 0.0})
+def make_optimizer(config: OptimizerConfig, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+    """Build the optimizer over named parameters; those that need no gradient are left out.
+
+    Groups carry `scale` (of the learning rate) and `decays`, which `set_rates` reads.
+    """
+    chosen = {name: p for name, p in parameters if p.requires_grad}
+    layers = _layers(chosen) if config.layer_decay < 1 else dict.fromkeys(chosen, 0)
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in chosen.items():
+        groups.setdefault((layers[name], config.decay_all or _decays(name, parameter)), []).append(parameter)
+    rows: list[dict[str, Any]] = [
+        {
+            "params": members,
+            "scale": config.layer_decay**layer,
+            "decays": decays,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for (layer, decays), members in groups.items()
+    ]
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)  # one pass over the parameters
+        return torch.optim.SGD(rows, lr=config.lr, momentum=config.momentum)
+    if config.name == "lars":
+        raise ConfigInvalid("optimizer.name is lars", expected="sgd or adamw")
+    return torch.optim.AdamW(rows, lr=config.lr, betas=config.betas, fused=True)  # one pass over the parameters
+
+
+def set_rates(optimizer: torch.optim.Optimizer, *, lr: float, weight_decay: float) -> None:
+    """Give each group its learning rate and weight decay for the coming step."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["scale"]
+        group["weight_decay"] = weight_decay if group["decays"] else 0.0
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim > 1 and not name.endswith(("pos_embed", "cls_token", "mask_token"))
+
+
+def _layers(parameters: Mapping[str, nn.Parameter]) -> dict[str, int]:
+    """Count for each parameter the steps from the output: 0 for heads and norms, depth + 1 for the embedding."""
+    blocks = {name: int(m.group(1)) for name in parameters if (m := re.search(r"\.blocks\.(\d+)\.", name))}
+    depth = 1 + max(blocks.values(), default=-1)
+    embedding = re.compile(r"patch_embed|pos_embed|cls_token|rel_pos_bias")
+    return {
+        name: depth - blocks[name] if name in blocks else depth + 1 if depth and embedding.search(name) else 0
+        for name in parameters
+    }

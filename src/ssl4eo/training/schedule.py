@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning rates as functions of the step."""
+"""Learning rates and other numbers as functions of the step."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ class ScheduleConfig:
             return (step + 1) / (warmup + 1)
         share = (step - warmup) / max(1.0, num_steps - warmup)
         return self.final_fraction + (1 - self.final_fraction) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def cosine(start: float, end: float, share: float) -> float:
+    """Go from `start` at share 0 to `end` at share 1 along half a cosine."""
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * share))

@@ -15,63 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.contract import Contract
-from ssl4eo.errors import ConfigInvalid
 from ssl4eo.form import Form
-from ssl4eo.views.crop import WHOLE, Window, check_scale, random_window
-from ssl4eo.views.photometric import PhotometricConfig
+from ssl4eo.views.config import ViewConfig
+from ssl4eo.views.crop import WHOLE, Window, random_window
 from ssl4eo.views.resample import axis_matrix, resample
-from ssl4eo.views.seasonal import Pairing
 
 SIGMA_STEP = 1 / 32
 """Blur is drawn in steps of this [output px], so that its matrices can be kept."""
-
-
-@dataclass(frozen=True)
-class ViewConfig:
-    """One kind of view."""
-
-    size: int
-    """Height and width [px]."""
-    scale: tuple[float, float]
-    """Smallest and largest area of the crop, as a share of the patch."""
-    blur_probability: float
-    """Share of views that are blurred."""
-    blur_sigma: tuple[float, float]
-    """Smallest and largest standard deviation of the blur [px of the view]."""
-    horizontal_flip: float
-    """Probability of mirroring left to right."""
-    vertical_flip: float
-    """Probability of mirroring top to bottom; from above there is no up."""
-    rotation: float
-    """Probability of a quarter turn."""
-    photometric: PhotometricConfig
-    """Brightness, contrast, gray."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be drawn."""
-        check_scale("views.view.scale", self.scale)
-        if self.size < 1:
-            raise ConfigInvalid(f"views.view.size is {self.size}", expected="1 px or more")
-        if not 0 <= self.blur_sigma[0] <= self.blur_sigma[1]:
-            raise ConfigInvalid(f"views.view.blur_sigma is {self.blur_sigma}", expected="0 <= smallest <= largest")
-        for name in ("blur_probability", "horizontal_flip", "vertical_flip", "rotation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigInvalid(f"views.view.{name} is {getattr(self, name)}", expected="0 to 1")
-
-
-@dataclass(frozen=True)
-class PairConfig:
-    """Two views of one kind, the input of MoCo v2."""
-
-    pairing: Pairing
-    """Seasons of the two views: augment (as published), distinct, random, fixed."""
-    view: ViewConfig
-    """Both views."""
-
-    @property
-    def views(self) -> tuple[ViewConfig, ...]:
-        """The views of one sample."""
-        return (self.view, self.view)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which networks there are and what may be chosen about each: one explicit table over timm.
+
+A vision transformer has options that its method decides (position embedding, pooling, drop path, initialization);
+they travel with the backbone, so that a checkpoint is rebuilt as it was trained. Nothing here trains.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import timm
+import torch
+from timm.models.beit import Beit
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from ssl4eo.backbones.initialization import init_beit, init_xavier
+from ssl4eo.backbones.positions import sincos_positions
+from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, unknown_name
+
+Position = Literal["learned", "sincos_rows", "sincos_columns", "relative"]
+"""learned: a table (DINO); sincos_rows, sincos_columns: fixed, first half of the dims for the row (MoCo v3) or the
+column (MAE); relative: one bias table shared by all blocks, no table of positions (data2vec)."""
+Initialization = Literal["timm", "xavier", "xavier_qkv", "beit"]
+"""timm: truncated normal 0.02 (DINO); xavier: uniform (MAE); xavier_qkv: the same, query, key and value apart
+(MoCo v3); beit: truncated normal, later blocks smaller (data2vec)."""
+Pooling = Literal["cls", "mean"]
+"""cls: the class token; mean: the mean of the patch tokens; of transformers only."""
+
+
+@dataclass(frozen=True)
+class BackboneOptions:
+    """What a method decides about its transformer; the defaults stand for residual networks, which have none of it."""
+
+    pooling: Pooling = "cls"
+    """What `forward` gives."""
+    position: Position = "learned"
+    """How a token knows where it is."""
+    init: Initialization = "timm"
+    """How weights are drawn."""
+    drop_path: float = 0.0
+    """Largest probability that a block is skipped in training, reached linearly at the last block."""
+    attention_drop: float = 0.0
+    """Probability that an attention weight is zeroed in training."""
+    layer_scale: float | None = None
+    """Initial factor of each residual branch, None for none."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        for name, known in (("pooling", Pooling), ("position", Position), ("init", Initialization)):
+            if getattr(self, name) not in get_args(known):
+                raise unknown_name(f"backbone {name}", getattr(self, name), get_args(known))
+        if not (0 <= self.drop_path < 1 and 0 <= self.attention_drop < 1):
+            raise ConfigInvalid(f"backbone options {self}", expected="drop_path and attention_drop from 0 below 1")
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> BackboneOptions:
+        """Read what `to_json` wrote.
+
+        Raises:
+            CheckpointInvalid: options that nobody knows.
+        """
+        foreign = sorted(data.keys() - {f.name for f in dataclasses.fields(cls)})
+        if foreign:
+            raise CheckpointInvalid(f"unknown backbone options {', '.join(foreign)}", expected="those of this version")
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class ResNetShape:
+    """A residual network of timm."""
+
+    timm_name: str
+    patch: None = None
+
+
+@dataclass(frozen=True)
+class ViTShape:
+    """Size of a vision transformer."""
+
+    patch: int
+    """Side of a patch [px]."""
+    dim: int
+    depth: int
+    heads: int
+
+
+ARCHITECTURES: Mapping[str, ResNetShape | ViTShape] = MappingProxyType(
+    {
+        "resnet18": ResNetShape("resnet18"),
+        "resnet50": ResNetShape("resnet50"),
+        "vit_nano_8": ViTShape(8, 192, 6, 3),  # of the tiny recipes: half the depth of ViT-Ti
+        "vit_small_16": ViTShape(16, 384, 12, 6),
+        "vit_base_16": ViTShape(16, 768, 12, 12),
+        "vit_large_16": ViTShape(16, 1024, 24, 16),
+        "vit_huge_14": ViTShape(14, 1280, 32, 16),
+    }
+)
+
+
+def patch_size(arch: str) -> int | None:
+    """Give the side of a patch [px], None for a residual network.
+
+    Raises:
+        UnknownName: no such architecture.
+    """
+    if arch not in ARCHITECTURES:
+        raise unknown_name("backbone", arch, ARCHITECTURES)
+    return ARCHITECTURES[arch].patch
+
+
+def check_image_size(arch: str, image_size: int) -> None:
+    """Raise ConfigInvalid unless the network can see images of this height and width [px]."""
+    patch = patch_size(arch)
+    if patch is None and image_size < 32:
+        raise ConfigInvalid(f"image_size is {image_size}", expected="32 px or more for a network that halves 5 times")
+    if patch is not None and (image_size % patch or image_size < patch):
+        near = max(patch, round(image_size / patch) * patch)
+        raise ConfigInvalid(
+            f"image_size is {image_size}", expected=f"a multiple of the patches of {patch} px", remedy=f"try {near}"
+        )
+
+
+def build_network(arch: str, *, num_bands: int, image_size: int, options: BackboneOptions) -> nn.Module:
+    """Build a network that gives pooled features, with weights from torch's generator.
+
+    Raises:
+        UnknownName: no such architecture.
+        ConfigInvalid: an image size that it cannot see, options of a transformer for a residual network.
+    """
+    check_image_size(arch, image_size)
+    shape = ARCHITECTURES[arch]
+    if isinstance(shape, ViTShape):
+        return _transformer(shape, num_bands, image_size, options)
+    if options != BackboneOptions():
+        raise ConfigInvalid(f"{options} for {arch}", expected="no options: they are of transformers")
+    # Residual branches start at zero (Goyal et al. 2017, section 5.1), unlike the published encoders: an untrained
+    # network is then a stronger baseline, and training starts sooner (benchmarks/results/LOG.md).
+    return timm.create_model(shape.timm_name, in_chans=num_bands, num_classes=0, pretrained=False, zero_init_last=True)
+
+
+def _transformer(shape: ViTShape, num_bands: int, image_size: int, options: BackboneOptions) -> nn.Module:
+    common: dict[str, Any] = {
+        "img_size": image_size,
+        "patch_size": shape.patch,
+        "in_chans": num_bands,
+        "num_classes": 0,
+        "embed_dim": shape.dim,
+        "depth": shape.depth,
+        "num_heads": shape.heads,
+        "drop_path_rate": options.drop_path,
+        "attn_drop_rate": options.attention_drop,
+        "init_values": options.layer_scale,
+    }
+    if options.position == "relative":
+        net: nn.Module = Beit(**common, global_pool="token", use_abs_pos_emb=False, use_shared_rel_pos_bias=True)
+    else:
+        net = VisionTransformer(**common, global_pool="token", dynamic_img_size=True)
+        if options.position != "learned":
+            table = sincos_positions(
+                shape.dim, image_size // shape.patch, columns_first=options.position == "sincos_columns"
+            )
+            net.pos_embed = nn.Parameter(table[None], requires_grad=False)
+    if options.init == "beit":
+        init_beit(net)
+    elif options.init != "timm":
+        init_xavier(net, split_qkv=options.init == "xavier_qkv")
+    return net
+
+
+def on_meta(arch: str, *, num_bands: int, image_size: int = 224, options: BackboneOptions | None = None) -> nn.Module:
+    """Build a network without memory for its weights, to count or list them."""
+    with torch.device("meta"):
+        return build_network(arch, num_bands=num_bands, image_size=image_size, options=options or BackboneOptions())

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One step of a run: a batch in, weights moved, what is worth watching out.
+
+The loop and the benchmarks take the same step. Random numbers inside the network (drop path, dropout) are drawn anew
+from (seed, step, process) at each step, so nothing of a generator has to be kept to go on exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from ssl4eo.backbones.adapter import Adapter
+from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.loading.batches import Batch
+from ssl4eo.methods.method import Method, Moment, StepOutput
+from ssl4eo.pretraining.config import PretrainConfig
+from ssl4eo.training.optimizer import OptimizerConfig, set_rates
+from ssl4eo.views.photometric import apply_photometric
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step tells."""
+
+    loss: Tensor
+    """Scalar, detached: mean over the parts of this process's batch."""
+    embedding: Tensor
+    """(B, D) of the last part, detached."""
+    metrics: dict[str, Tensor]
+    """Scalars, detached, of the last part."""
+    grad_norm: Tensor
+    """Norm of all gradients before clipping."""
+    lr: float
+
+
+class Stepper:
+    """Moves the weights of a method by one batch at a time."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        config: PretrainConfig,
+        *,
+        method: Method,
+        module: Any,
+        optimizer: Any,
+        adapter: Adapter,
+    ) -> None:
+        """Keep what a step needs; `module` and `optimizer` are what Fabric made of the method and its optimizer."""
+        self._fabric, self._config = fabric, config
+        self._method, self._module, self._optimizer, self._adapter = method, module, optimizer, adapter
+        self._peak = config.optimizer.peak(config.engine.batch_size)
+
+    def __call__(self, batch: Batch, moment: Moment) -> StepReport:
+        """Do one step."""
+        config, fabric = self._config, self._fabric
+        lr = self._peak * config.schedule.factor(
+            moment.step, num_steps=moment.num_steps, steps_per_epoch=moment.steps_per_epoch
+        )
+        set_rates(self._optimizer, lr=lr, weight_decay=config.optimizer.decay(moment.share))
+        torch.manual_seed(step_seed(config.engine.seed, moment.step, fabric.global_rank))
+        self._method.before_step(moment)
+        output, loss = self._gradients(batch, moment)
+        self._method.before_update(moment)
+        norm = clip_gradients(fabric, self._module, self._optimizer, config.optimizer)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._method.after_step(moment)
+        return StepReport(loss, output.embedding, output.metrics, norm, lr)
+
+    def _gradients(self, batch: Batch, moment: Moment) -> tuple[StepOutput, Tensor]:
+        num_parts = self._config.engine.accumulate
+        losses: list[Tensor] = []
+        output: StepOutput | None = None
+        for number, part in enumerate(batch.split(num_parts)):
+            views = prepare(self._fabric, self._adapter, part, channels_last=self._config.engine.channels_last)
+            masks = None if part.masks is None else self._fabric.to_device(part.masks)
+            with self._fabric.no_backward_sync(self._module, enabled=number < num_parts - 1):
+                output = self._module(views, masks, moment)
+                assert output is not None
+                self._fabric.backward(output.loss / num_parts)
+            losses.append(output.loss.detach())
+        assert output is not None, "a batch has at least one part"
+        return output, torch.stack(losses).mean()
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Give the seed of torch's generators for one step of one process."""
+    words = np.random.SeedSequence([seed, step, rank]).generate_state(2, np.uint32)
+    return int(words[0]) << 31 ^ int(words[1])
+
+
+def clip_gradients(fabric: Fabric, module: Any, optimizer: Any, config: OptimizerConfig) -> Tensor:
+    """Bound the gradients as the config says; gives the norm of all of them before."""
+    if config.clip == "parameter":
+        norm = fabric.clip_gradients(module, optimizer, max_norm=float("inf"), error_if_nonfinite=False)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    torch.nn.utils.clip_grad_norm_(parameter, config.clip_norm)
+    else:
+        bound = config.clip_norm if config.clip == "norm" else float("inf")
+        norm = fabric.clip_gradients(module, optimizer, max_norm=bound, error_if_nonfinite=False)
+    assert norm is not None, "gradients are clipped by norm"
+    return norm.detach()
+
+
+def prepare(fabric: Fabric, adapter: Adapter, batch: Batch, *, channels_last: bool) -> tuple[Tensor, ...]:
+    """Move a batch to the device, scale it, change its brightness: views as the method takes them."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    views: list[Tensor] = []
+    with torch.no_grad():
+        for stored, rows in zip(batch.views, batch.photometric, strict=True):
+            scaled = adapter(fabric.to_device(stored))
+            views.append(apply_photometric(scaled, fabric.to_device(rows)).contiguous(memory_format=layout))
+    return tuple(views)
+
+
+def build_method(config: PretrainConfig) -> Method:
+    """Build the network and its objective with weights drawn from the run's seed."""
+    backbone = Backbone(
+        config.backbone,
+        config.contract,
+        image_size=config.image_size,
+        seed=config.engine.seed,
+        options=config.method.backbone_options(config.backbone),
+    )
+    return config.method.build(backbone, seed=config.engine.seed)
