@@ -22,8 +22,9 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import stored
 from ssl4eo.environment import environment
 from ssl4eo.loading.batches import Batch
+from ssl4eo.methods.method import Moment
 from ssl4eo.methods.moco_v2 import MoCoV2Config
-from ssl4eo.pretraining.loop import build_method, prepare
+from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.recipes.table import recipe
 from ssl4eo.training.optimizer import make_optimizer
 
@@ -38,26 +39,20 @@ class Step:
             config,
             method=MoCoV2Config(dim=128, queue_size=65_536, momentum=0.999, temperature=0.2),
             views=dataclasses.replace(config.views, view=view),
-            engine=dataclasses.replace(config.engine, batch_size=args.batch),
+            engine=dataclasses.replace(config.engine, batch_size=args.batch, channels_last=channels_last),
         )
-        self.channels_last = channels_last
-        self.fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-        self.method = build_method(config)
+        fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+        method = build_method(config)
         if channels_last:
-            self.method.to(memory_format=torch.channels_last)
-        optimizer = make_optimizer(config.optimizer, self.method.trainable())
-        self.module, self.optimizer = self.fabric.setup(self.method, optimizer)
-        self.module.train()
-        self.adapter = Adapter(stored("S2L1C"), config.contract)
+            method.to(memory_format=torch.channels_last)
+        module, optimizer = fabric.setup(method, make_optimizer(config.optimizer, method.named_parameters()))
+        module.train()
+        adapter = Adapter(stored("S2L1C"), config.contract)
+        self.step = Stepper(fabric, config, method=method, module=module, optimizer=optimizer, adapter=adapter)
 
     def __call__(self, batch):
         """Do one step."""
-        views = prepare(self.fabric, self.adapter, batch, channels_last=self.channels_last)
-        output = self.module(views, 0.0)
-        self.fabric.backward(output.loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.method.after_step()
+        self.step(batch, Moment(step=0, num_steps=100, steps_per_epoch=10))
 
 
 def random_batch(args):

@@ -53,10 +53,8 @@ def test_decay_spares_biases_and_norms_unless_asked():
     """Vectors are not decayed; with decay_all they are."""
     module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
 
-    plain = make_optimizer(OptimizerConfig("sgd", lr=0.1, weight_decay=0.5), module.named_parameters())
-    everything = make_optimizer(
-        OptimizerConfig("adamw", lr=0.1, weight_decay=0.5, decay_all=True), module.named_parameters()
-    )
+    sparing, all_of_it = OptimizerConfig("sgd", 0.1, 0.5), OptimizerConfig("adamw", 0.1, 0.5, decay_all=True)
+    plain, everything = (make_optimizer(c, module.named_parameters()) for c in (sparing, all_of_it))
 
     assert [(len(g["params"]), g["weight_decay"]) for g in plain.param_groups] == [(1, 0.5), (3, 0.0)]
     assert [(len(g["params"]), g["weight_decay"]) for g in everything.param_groups] == [(4, 0.5)]

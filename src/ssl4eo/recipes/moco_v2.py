@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
+from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
 from ssl4eo.views.config import PairConfig, ViewConfig
@@ -72,3 +73,27 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
         schedule=ScheduleConfig(warmup_epochs=1.0),
         engine=EngineConfig(epochs=20, batch_size=128, save_every=5, probe_every=5),
     )
+
+
+_PUBLISHED = "100 epochs of 251,079 locations on 4 GPUs as published; not yet run here"
+_TINY = {
+    "moco_v2.resnet18.s2rgb": (
+        "8,000 EuroSAT RGB tiles, 2 CPU cores, 15 minutes: k-NN 77.1 +- 0.5 %, untrained 48.5 +- 1.9 "
+        "(2 seeds, commit 6adc5b4, benchmarks/results/eurosat_rgb.md)"
+    ),
+    "moco_v2.resnet18.s2l1c": (
+        "run by `ssl4eo demo` on a synthetic planet with a short queue (benchmarks/results/LOG.md); "
+        "on real Sentinel-2: benchmarks/results/real_raw_layout.md"
+    ),
+}
+
+
+def recipes() -> list[Recipe]:
+    """List the recipes of MoCo v2."""
+    rows: list[Recipe] = []
+    for backbone in ("resnet18", "resnet50"):
+        for modality in INPUTS:
+            name = f"moco_v2.{backbone}.{modality.lower()}"
+            rows.append(Recipe(name, backbone, modality, published, _PUBLISHED))
+            rows.append(Recipe(f"{name}.tiny", backbone, modality, tiny, _TINY.get(name, NOT_YET_RUN)))
+    return rows
