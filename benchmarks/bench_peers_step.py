@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long is a MoCo v2 step of ours beside TorchGeo's MoCoTask and lightly's parts?
 
-    python benchmarks/bench_peers_step.py [--backbone resnet50] [--size 224] [--batch 16] [--rounds 5]
+    python benchmarks/bench_peers_step.py [--backbone resnet50] [--batch 16] [--rounds 5]
 
 One process, all forms in turn, 13 bands, median over the rounds.
 As documented: TorchGeo takes float32 NCHW images and augments them with kornia inside its step; lightly takes views
@@ -24,19 +24,21 @@ from bench_step import Step, random_batch
 from peers import LightlyMoCo, TorchGeoMoCo
 from ssl4eo.environment import environment
 from ssl4eo.pretraining.loop import computes_in_bf16
+from ssl4eo.recipes.table import recipe
 
-QUEUE = 65_536
+QUEUE, SIZE = 65_536, 224
 
 
 def forms(args):
     """Give by name what is timed, each a function without arguments, with the name it is compared with."""
-    batch = random_batch(args)
-    images = torch.rand(args.batch, 13, args.size, args.size)
+    name = f"moco_v2.{args.backbone}.s2l1c"
+    batch = random_batch(recipe(name).config(), args.batch)
+    images = torch.rand(args.batch, 13, SIZE, SIZE)
     both = torch.cat([images, images.flip(0)], dim=1)
     last = both.contiguous(memory_format=torch.channels_last)
-    layout = {"arch": args.backbone, "bands": 13, "size": args.size, "batch": args.batch}
+    layout = {"arch": args.backbone, "bands": 13, "size": SIZE, "batch": args.batch}
     precision = "bf16-mixed" if computes_in_bf16("cpu") else "32-true"
-    ours, equal = (Step(args, precision=p, channels_last=True) for p in (precision, "32-true"))
+    ours, equal = (Step(name, args.batch, precision=p, channels_last=True) for p in (precision, "32-true"))
     geo = TorchGeoMoCo(**layout)
     geo_equal = TorchGeoMoCo(**layout, channels_last=True, augment=False)
     light, light_equal = (_lightly(args) for _ in range(2))
@@ -60,7 +62,6 @@ def _lightly(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much faster is a MoCo v2 step as we run it than the same step in plain float32 NCHW?
+"""How much faster is a step as we run it than the same step in plain float32 NCHW, and what memory does it take?
 
-    python benchmarks/bench_step.py [--backbone resnet50] [--size 224] [--batch 16] [--rounds 3]
+    python benchmarks/bench_step.py [--recipes moco_v2.resnet50.s2l1c ...] [--batch 16] [--rounds 3] [--memory]
 
-One process, both forms in turn, the same batch of random 13-band views; prints images a second (median) and the ratio.
-A step is what the loop does: scale, photometrics, forward of both networks, backward, SGD, key network, queue.
+One process, both forms in turn, the same batch of random views; prints images a second (median) and the ratio.
+A step is what the loop does: scale, photometrics, forward of all networks, backward, update, teacher, queue.
+As we run it: channels_last, and bf16 where the processor computes in it. With `--memory` each form takes two steps in
+a process of its own, and the largest resident memory above what was there before the network was built is printed.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import multiprocessing
+import resource
 import statistics
 import time
 
@@ -23,74 +27,107 @@ from ssl4eo.contract import stored
 from ssl4eo.environment import environment
 from ssl4eo.loading.batches import Batch
 from ssl4eo.methods.method import Moment
-from ssl4eo.methods.moco_v2 import MoCoV2Config
+from ssl4eo.pretraining.loop import computes_in_bf16
 from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.recipes.table import recipe
 from ssl4eo.training.optimizer import make_optimizer
 
+RECIPES = ("moco_v2.resnet50.s2l1c", "moco_v3.vit_small_16.s2l1c", "mae.vit_small_16.s2l1c")
+NOW = Moment(step=100, num_steps=1000, steps_per_epoch=100)
+
+
+def forms():
+    """Give by name precision and memory format."""
+    fast = "bf16-mixed" if computes_in_bf16("cpu") else "32-true"
+    return {"float32, NCHW": ("32-true", False), f"{fast}, channels_last": (fast, True)}
+
 
 class Step:
-    """One form of the step, built once."""
+    """One form of a recipe's step, built once."""
 
-    def __init__(self, args, *, precision, channels_last):
-        config = recipe(f"moco_v2.{args.backbone}.s2l1c").config()
-        view = dataclasses.replace(config.views.view, size=args.size)
-        config = dataclasses.replace(
-            config,
-            method=MoCoV2Config(dim=128, queue_size=65_536, momentum=0.999, temperature=0.2),
-            views=dataclasses.replace(config.views, view=view),
-            engine=dataclasses.replace(config.engine, batch_size=args.batch, channels_last=channels_last),
-        )
+    def __init__(self, name, batch_size, *, precision, channels_last):
+        config = recipe(name).config()
+        engine = dataclasses.replace(config.engine, batch_size=batch_size, channels_last=channels_last)
+        self.config = dataclasses.replace(config, engine=engine)
         fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-        method = build_method(config)
+        method = build_method(self.config)
         if channels_last:
             method.to(memory_format=torch.channels_last)
         module, optimizer = fabric.setup(method, make_optimizer(config.optimizer, method.named_parameters()))
         module.train()
-        adapter = Adapter(stored("S2L1C"), config.contract)
-        self.step = Stepper(fabric, config, method=method, module=module, optimizer=optimizer, adapter=adapter)
+        adapter = Adapter(stored(config.modality), config.contract)
+        self.step = Stepper(fabric, self.config, method=method, module=module, optimizer=optimizer, adapter=adapter)
 
     def __call__(self, batch):
         """Do one step."""
-        self.step(batch, Moment(step=0, num_steps=100, steps_per_epoch=10))
+        self.step(batch, NOW)
 
 
-def random_batch(args):
+def random_batch(config, batch_size):
+    """Make random views of a config, with photometric rows that change nothing by chance alone."""
+    import numpy as np
+
+    rng, bands = np.random.default_rng(0), config.contract.num_bands
     generator = torch.Generator().manual_seed(0)
-    views = tuple(
-        torch.randint(0, 5000, (args.batch, 13, args.size, args.size), generator=generator).to(torch.uint16)
-        for _ in range(2)
+    shapes = [(batch_size, bands, v.size, v.size) for v in config.views.views]
+    rows = tuple(
+        torch.from_numpy(np.stack([v.photometric.draw(rng, bands) for _ in range(batch_size)]))
+        for v in config.views.views
     )
-    rows = torch.ones((args.batch, 15))
-    rows[:, 1] = 0
-    return Batch(views, (rows, rows), torch.arange(args.batch), torch.zeros((args.batch, 2), dtype=torch.long))
+    masking = config.method.masking(config.setting)
+    masks = None
+    if masking is not None:
+        masks = torch.from_numpy(np.stack([masking.draw(rng) for _ in range(batch_size)]))
+    views = tuple(torch.randint(0, 5000, shape, generator=generator).to(torch.uint16) for shape in shapes)
+    seasons = torch.zeros((batch_size, len(shapes)), dtype=torch.long)
+    return Batch(views, rows, torch.arange(batch_size), seasons, masks)
+
+
+def measure_memory(name, batch_size, precision, channels_last):
+    """Give the resident memory [MiB] that two steps add to a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_memory_of, (name, batch_size, precision, channels_last))
+
+
+def _memory_of(name, batch_size, precision, channels_last):
+    batch = random_batch(recipe(name).config(), batch_size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step = Step(name, batch_size, precision=precision, channels_last=channels_last)
+    for _ in range(2):
+        step(batch)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def measure_rates(name, batch_size, rounds):
+    """Give images a second of each form."""
+    steps = {f: Step(name, batch_size, precision=p, channels_last=c) for f, (p, c) in forms().items()}
+    batch = random_batch(recipe(name).config(), batch_size)
+    seconds = {form: [] for form in steps}
+    for number in range(rounds + 1):
+        for form, step in steps.items():
+            started = time.perf_counter()
+            step(batch)
+            if number:  # the first round warms up
+                seconds[form].append(time.perf_counter() - started)
+    return {form: batch_size / statistics.median(times) for form, times in seconds.items()}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--recipes", nargs="+", default=RECIPES)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", action="store_true")
     args = parser.parse_args()
-    batch = random_batch(args)
-    forms = {
-        "float32, NCHW": Step(args, precision="32-true", channels_last=False),
-        "bf16, channels_last": Step(args, precision="bf16-mixed", channels_last=True),
-    }
-    seconds = {name: [] for name in forms}
-    for number in range(args.rounds + 1):
-        for name, step in forms.items():
-            started = time.perf_counter()
-            step(batch)
-            if number:  # the first round warms up
-                seconds[name].append(time.perf_counter() - started)
-    rate = {name: args.batch / statistics.median(times) for name, times in seconds.items()}
-    first, second = rate.values()
-    for name, value in rate.items():
-        print(f"{name:<22} {value:6.2f} images/s")
-    print(f"ratio {second / first:.2f}")
-    print(json.dumps({"rates": rate, "ratio": second / first, "arguments": vars(args), "environment": environment()}))
+    print("| recipe | form | images/s | ratio | memory [MiB] |\n|---|---|---|---|---|")
+    for name in args.recipes:
+        rates = measure_rates(name, args.batch, args.rounds)
+        first = next(iter(rates.values()))
+        for form, (precision, channels_last) in forms().items():
+            memory = f"{measure_memory(name, args.batch, precision, channels_last):.0f}" if args.memory else ""
+            print(f"| `{name}` | {form} | {rates[form]:.2f} | {rates[form] / first:.2f} | {memory} |", flush=True)
+    print(json.dumps({"arguments": vars(args), "environment": environment()}))
 
 
 if __name__ == "__main__":
