@@ -76,7 +76,7 @@ def test_batch_has_views_in_the_dtype_of_the_source():
 
     assert [tuple(v.shape) for v in batch.views] == [(4, 13, 16, 16)] * 2
     assert {v.dtype for v in batch.views} == {torch.uint16}
-    assert [tuple(p.shape) for p in batch.photometric] == [(4, 15)] * 2
+    assert [tuple(p.shape) for p in batch.photometric] == [(4, 4 + 2 * 13)] * 2
 
 
 def test_pixels_belong_to_the_item_and_season_that_the_batch_names():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Brightness, contrast, gray: identity at zero strength, means kept where they should be."""
+"""Brightness, contrast, gray, solarize, drops: identity at zero strength, means kept where they should be."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ import pytest
 import torch
 
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.views.photometric import PhotometricConfig, apply_photometric
+from ssl4eo.views.photometric import PhotometricConfig, Strengths, apply_photometric, identity_row
 
 ON = PhotometricConfig(jitter_probability=1.0, brightness=0.4, contrast=0.4, gray_probability=0.0)
 
 
-def row(contrast=1.0, gray=0.0, gain=(1.0, 1.0, 1.0)):
-    """Make the row of one view."""
-    return torch.tensor([[contrast, gray, *gain]])
+def row(bands=3, **changes):
+    """Make the row of one view that changes nothing but what is named."""
+    rows = torch.from_numpy(identity_row(bands))[None]
+    for name, value in changes.items():
+        getattr(Strengths.of(rows), name)[0] = torch.as_tensor(value)
+    return rows
+
+
+def draws(config, bands=3, count=4000):
+    """Draw many rows and name their columns."""
+    rng = np.random.default_rng(0)
+    return Strengths.of(np.stack([config.draw(rng, (0,) * bands) for _ in range(count)]))
 
 
 def images(bands=3):
@@ -34,7 +43,7 @@ def test_brightness_scales():
     """A gain of 1.4 multiplies, without a wrap at 255."""
     x = images()
 
-    torch.testing.assert_close(apply_photometric(x, row(gain=(1.4,) * 3)), x * 1.4)
+    torch.testing.assert_close(apply_photometric(x, row(gain=1.4)), x * 1.4)
 
 
 def test_contrast_keeps_the_mean_of_each_band():
@@ -60,7 +69,7 @@ def test_gray_is_the_mean_of_all_bands_in_each():
     """A gray view of 13 bands keeps 13 equal channels."""
     x = images(13)
 
-    out = apply_photometric(x, row(gray=1.0, gain=(1.0,) * 13))
+    out = apply_photometric(x, row(13, gray=1.0))
 
     torch.testing.assert_close(out, x.mean(dim=1, keepdim=True).expand_as(x))
 
@@ -68,7 +77,12 @@ def test_gray_is_the_mean_of_all_bands_in_each():
 def test_each_sample_has_its_own_row():
     """A batch equals its samples one by one."""
     x = torch.rand((2, 3, 8, 8))
-    rows = torch.cat([row(0.7, 0.0, (1.1, 0.9, 1.0)), row(1.3, 1.0)])
+    rows = torch.cat(
+        [
+            row(contrast=0.7, gain=(1.1, 0.9, 1.0), keep=(1.0, 0.0, 1.0)),
+            row(contrast=1.3, gray=1.0, invert_from=0.5),
+        ]
+    )
 
     out = apply_photometric(x, rows)
 
@@ -78,25 +92,22 @@ def test_each_sample_has_its_own_row():
 
 def test_drawn_strengths_stay_in_range_and_follow_probabilities():
     """Factors lie in 1 -+ 0.4; a fifth of the views is gray; jitter off gives the identity."""
-    config = PhotometricConfig(jitter_probability=0.8, brightness=0.4, contrast=0.4, gray_probability=0.2)
-    rng = np.random.default_rng(0)
+    drawn = draws(PhotometricConfig(jitter_probability=0.8, brightness=0.4, contrast=0.4, gray_probability=0.2))
 
-    rows = np.stack([config.draw(rng, 3) for _ in range(4000)])
-
-    assert rows[:, 0].min() >= 0.6
-    assert rows[:, 0].max() <= 1.4
-    assert rows[:, 2:].min() >= 0.6
-    assert rows[:, 2:].max() <= 1.4
-    assert rows[:, 1].mean() == pytest.approx(0.2, abs=0.02)
-    assert (rows[:, 0] == 1).mean() == pytest.approx(0.2, abs=0.02)
-    assert (rows[:, 2] == rows[:, 3]).all()
+    assert 0.6 <= drawn.contrast.min() < 0.61
+    assert 1.39 < drawn.contrast.max() <= 1.4
+    assert 0.6 <= drawn.gain.min() < 0.61
+    assert 1.39 < drawn.gain.max() <= 1.4
+    assert drawn.gray.mean() == pytest.approx(0.2, abs=0.02)
+    assert (drawn.contrast == 1).mean() == pytest.approx(0.2, abs=0.02)
+    assert (drawn.gain[:, 0] == drawn.gain[:, 1]).all()
 
 
 def test_band_gain_differs_between_bands():
     """With band_gain each band has its own factor."""
     config = PhotometricConfig(1.0, 0.0, 0.0, 0.0, band_gain=0.2)
 
-    drawn = config.draw(np.random.default_rng(0), 13)[2:]
+    drawn = draws(config, bands=13, count=1).gain[0]
 
     assert len(set(drawn.tolist())) == 13
     assert np.abs(drawn - 1).max() <= 0.2
@@ -104,14 +115,148 @@ def test_band_gain_differs_between_bands():
 
 def test_a_changed_probability_does_not_move_other_draws():
     """Experiments that differ in one probability see the same strengths otherwise."""
-    with_gray = PhotometricConfig(1.0, 0.4, 0.4, 1.0)
+    options = {"jitter_probability": 1.0, "brightness": 0.4, "contrast": 0.4, "gray_probability": 0.0}
+    plain = PhotometricConfig(**options)
+    full = PhotometricConfig(**(options | {"gray_probability": 1.0}), solarize_probability=1.0, drop_bands=(1, 2))
 
-    first, second = (c.draw(np.random.default_rng(7), 3) for c in (ON, with_gray))
+    first, second = draws(plain, count=1), draws(full, count=1)
 
-    np.testing.assert_array_equal(np.delete(first, 1), np.delete(second, 1))
+    np.testing.assert_array_equal(first.contrast, second.contrast)
+    np.testing.assert_array_equal(first.gain, second.gain)
+    assert (second.gray, second.invert_from) == (1, 0.5)
 
 
-@pytest.mark.parametrize("name", ["jitter_probability", "brightness", "contrast", "gray_probability", "band_gain"])
+def test_old_draws_stay_where_they_were():
+    """What was added later is drawn later: the first numbers are still jitter, gray, brightness, contrast."""
+    rng = np.random.default_rng(7)
+    _, _, brightness, contrast = rng.random(), rng.random(), rng.uniform(-1, 1), rng.uniform(-1, 1)
+
+    drawn = Strengths.of(ON.draw(np.random.default_rng(7), (0, 0, 0)))
+
+    np.testing.assert_allclose(drawn.gain, 1 + 0.4 * brightness, rtol=1e-6)
+    np.testing.assert_allclose(drawn.contrast, 1 + 0.4 * contrast, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("dark", "expected"), [(False, (0.2, 0.5, 0.0, 0.0)), (True, (0.8, 0.5, 1.0, 1.4))])
+def test_solarize_by_hand(dark, expected):
+    """At 0.5: bright inverts 0.5, 1 and 1.4 (to black, no further); dark inverts 0.2."""
+    x = torch.tensor((0.2, 0.5, 1.0, 1.4)).reshape(1, 1, 2, 2)
+    config = PhotometricConfig(0.0, 0.0, 0.0, 0.0, solarize_probability=1.0, solarize_dark=dark)
+
+    out = apply_photometric(x, torch.from_numpy(config.draw(np.random.default_rng(0), (0,)))[None])
+
+    torch.testing.assert_close(out.flatten(), torch.tensor(expected))
+
+
+@pytest.mark.parametrize(("dark", "threshold"), [(False, 1.0), (True, 0.0)])
+def test_solarize_beyond_the_range_is_the_identity(dark, threshold):
+    """No value of 0 up to below 1 lies on the inverted side."""
+    config = PhotometricConfig(
+        0.0, 0.0, 0.0, 0.0, solarize_probability=1.0, solarize_threshold=threshold, solarize_dark=dark
+    )
+
+    rows = torch.from_numpy(config.draw(np.random.default_rng(0), (0, 0, 0)))[None]
+
+    assert torch.equal(apply_photometric(images(), rows), images())
+
+
+def test_solarize_both_ways_is_all_inverted():
+    """Bright and dark invert complementary values, so that one after the other inverts an image once."""
+    x = images()
+    bright = apply_photometric(x, row(invert_from=0.5))
+    dark = apply_photometric(x, row(invert_from=-np.inf, invert_to=0.5))
+
+    torch.testing.assert_close(bright + dark, torch.ones_like(x))
+
+
+def test_share_of_solarized_views():
+    """A fifth, as asked."""
+    drawn = draws(PhotometricConfig(0.0, 0.0, 0.0, 0.0, solarize_probability=0.2))
+
+    assert np.isfinite(drawn.invert_from).mean() == pytest.approx(0.2, abs=0.02)
+
+
+def test_dropped_bands_are_counted_and_uniform():
+    """One to four of 13 bands fall, each count and each band equally often."""
+    drawn = draws(PhotometricConfig(0.0, 0.0, 0.0, 0.0, drop_bands=(1, 4)), bands=13)
+
+    counts = (drawn.keep == 0).sum(axis=1)
+    assert np.bincount(counts, minlength=5)[1:] / 4000 == pytest.approx(0.25, abs=0.03)
+    assert (drawn.keep == 0).mean(axis=0) == pytest.approx(2.5 / 13, abs=0.02)
+
+
+def test_dropped_bands_become_zero_and_the_others_stay():
+    """Nothing but the named band changes."""
+    x = images()
+
+    out = apply_photometric(x, row(keep=(1.0, 0.0, 1.0)))
+
+    assert torch.equal(out[:, [0, 2]], x[:, [0, 2]])
+    assert not out[:, 1].any()
+
+
+def test_sensor_drop_takes_all_bands_of_one_sensor():
+    """Half of the views lose a sensor, either equally often, never both; single bands fall among what is left."""
+    sensors = (0,) * 13 + (1,) * 2
+    config = PhotometricConfig(0.0, 0.0, 0.0, 0.0, sensor_drop=0.5, drop_bands=(0, 1))
+    config.check_bands(sensors, num_radar=2)
+    rng = np.random.default_rng(0)
+
+    kept = np.stack([Strengths.of(config.draw(rng, sensors)).keep for _ in range(4000)])
+
+    optical, radar = kept[:, :13].any(axis=1), kept[:, 13:].any(axis=1)
+    assert (optical | radar).all()
+    assert (~optical).mean() == pytest.approx(0.25, abs=0.02)
+    assert (~radar).mean() == pytest.approx(0.25, abs=0.02)
+    assert set(kept[~optical].sum(axis=1)) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "sensors", "match"),
+    [
+        ({"drop_bands": (0, 3)}, (0, 0, 0), "drop_bands"),
+        ({"drop_bands": (0, 2), "sensor_drop": 0.1}, (0, 0, 0, 1, 1), "drop_bands"),
+        ({"sensor_drop": 0.1}, (0, 0, 0), "sensor_drop"),
+        ({"speckle": 0.1}, (0, 0, 0), "speckle"),
+    ],
+)
+def test_what_the_bands_cannot_have_is_refused(change, sensors, match):
+    """A view must keep a band, a sensor to drop needs another, speckle needs radar."""
+    config = PhotometricConfig(0.0, 0.0, 0.0, 0.0, **change)
+
+    with pytest.raises(ConfigInvalid, match=match):
+        config.check_bands(sensors, num_radar=0)
+
+
+def test_input_is_not_changed():
+    """The views as read can be used again."""
+    x = images()
+
+    apply_photometric(x, row(contrast=0.5, gray=1.0, invert_from=0.5, keep=(0.0, 1.0, 1.0)))
+
+    assert torch.equal(x, images())
+
+
+def test_drop_counts_out_of_order_are_refused():
+    """From 2 to 1 is nothing."""
+    with pytest.raises(ConfigInvalid, match="drop_bands"):
+        PhotometricConfig(0.0, 0.0, 0.0, 0.0, drop_bands=(2, 1))
+
+
+NAMES = (
+    "jitter_probability",
+    "brightness",
+    "contrast",
+    "gray_probability",
+    "band_gain",
+    "solarize_probability",
+    "solarize_threshold",
+    "sensor_drop",
+    "speckle",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_impossible_strengths_are_refused(name):
     """Below 0 and above 1 are refused by name."""
     options = {"jitter_probability": 0.8, "brightness": 0.4, "contrast": 0.4, "gray_probability": 0.2}

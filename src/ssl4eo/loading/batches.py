@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -20,11 +21,12 @@ from ssl4eo.contract import Contract
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Item, ResumableBatches
 from ssl4eo.views.compose import Renderer, draw_geometry
-from ssl4eo.views.config import Views
+from ssl4eo.views.config import ViewConfig, Views
 from ssl4eo.views.masking import Masking
 from ssl4eo.views.resample import one_blas_thread
 from ssl4eo.views.rng import sample_rng
 from ssl4eo.views.seasonal import Pairing, draw_seasons
+from ssl4eo.views.speckle import draw_speckle, units_per_decibel
 
 MASK_STREAM = 255
 """Stream of random numbers that masks are drawn from; views use 1 and the following."""
@@ -37,7 +39,7 @@ class Batch:
     views: tuple[Tensor, ...]
     """Each (B, C, S, S) in the source's dtype."""
     photometric: tuple[Tensor, ...]
-    """Each (B, 2 + C) float32: see views/photometric.py."""
+    """Each (B, 4 + 2 C) float32: see Strengths in views/photometric.py."""
     index: Tensor
     """(B,) int64, item of the source."""
     seasons: Tensor
@@ -89,11 +91,17 @@ class ViewDataset(Dataset[Batch]):
             contract: bands wanted, in order; a subset of the source's.
             seed: of the run.
             masking: what is hidden of each sample, None for nothing.
+
+        Raises:
+            ConfigInvalid: the views ask for what these bands cannot have.
         """
         self._source, self._views, self._seed = source, views.views, seed
         self._pairing: Pairing = views.pairing
         self._groups = views.season_groups
-        self._num_bands = contract.num_bands
+        self._sensors = (0,) * contract.num_bands
+        self._decibels = units_per_decibel(contract)
+        for view in self._views:
+            view.photometric.check_bands(self._sensors, num_radar=sum(unit > 0 for unit in self._decibels))
         self._masking = masking
         self._render = Renderer(contract, source.form)
 
@@ -135,9 +143,16 @@ class ViewDataset(Dataset[Batch]):
         for number, (config, season) in enumerate(zip(self._views, seasons, strict=True)):
             view_rng = sample_rng(self._seed, epoch=epoch, index=index, stream=1 + number)
             geometry = draw_geometry(view_rng, config)
-            rows[number].append(config.photometric.draw(view_rng, self._num_bands))
-            views[number].append(self._render(pixels[season], config.size, geometry))
+            rows[number].append(config.photometric.draw(view_rng, self._sensors))
+            noise = self._noise(view_rng, config)
+            views[number].append(self._render(pixels[season], config.size, geometry, noise=noise))
         return seasons
+
+    def _noise(self, rng: np.random.Generator, config: ViewConfig) -> NDArray[np.float32] | None:
+        strength = config.photometric.speckle
+        if not strength:
+            return None
+        return draw_speckle(rng, size=config.size, strength=strength, units=self._decibels)
 
 
 def _identity(batch: Batch) -> Batch:

@@ -118,7 +118,7 @@ def prepare(fabric: Fabric, adapter: Adapter, batch: Batch, *, channels_last: bo
     with torch.no_grad():
         for stored, rows in zip(batch.views, batch.photometric, strict=True):
             scaled = adapter(fabric.to_device(stored))
-            views.append(apply_photometric(scaled, fabric.to_device(rows)).contiguous(memory_format=layout))
+            views.append(apply_photometric(scaled, rows).contiguous(memory_format=layout))
     return tuple(views)
 
 

@@ -73,12 +73,28 @@ class Renderer:
         """Resolutions [m] that carry a wanted band; others need not be read."""
         return tuple(r for r, picks in self._picks.items() if picks)
 
-    def __call__(self, pixels: Mapping[int, NDArray[np.generic]], size: int, geometry: Geometry) -> NDArray[np.generic]:
-        """Render one view (band, S, S) in the source's own dtype and unit, rounded where that is whole numbers."""
+    def __call__(
+        self,
+        pixels: Mapping[int, NDArray[np.generic]],
+        size: int,
+        geometry: Geometry,
+        *,
+        noise: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.generic]:
+        """Render one view (band, S, S) in the source's own dtype and unit, rounded where that is whole numbers.
+
+        Args:
+            pixels: by resolution [m] an array (band, y, x) in the form's order.
+            size: S [px].
+            geometry: where, how blurred, how turned.
+            noise: added to the view, in the same unit.
+        """
         parts = [self._group(pixels[r], self._picks[r], size, geometry) for r in self.resolutions]
         view = np.concatenate(parts)[self._order]
         if geometry.turned:
             view = view.transpose(0, 2, 1)
+        if noise is not None:
+            view = view + noise
         if self._dtype.kind == "u":
             view = np.rint(view).clip(0, np.iinfo(self._dtype).max)
         return np.ascontiguousarray(view, dtype=self._dtype)

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How bright: brightness, contrast and gray for any number of bands, a batch at a time.
+"""How bright: brightness, contrast, gray, solarize and dropped bands for any number of bands, a batch at a time.
 
 Works on float tensors in network units, so nothing wraps around; values are not clipped in between.
-Strengths are drawn per sample with the sample's own generator and travel with the batch, so
-that this runs on the device that trains.
+Strengths are drawn per sample with the sample's own generator and travel with the batch as one row of numbers a
+view (`Strengths` names them), so that this runs on the worker or on the device that trains. Speckle is configured
+here too but belongs to the pixels as stored: see speckle.py.
 Letters: B batch, C bands, H and W pixels.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +21,49 @@ from torch import Tensor
 
 from ssl4eo.errors import ConfigInvalid
 
+Array = TypeVar("Array", Tensor, NDArray[np.float32])
+
+_NUM_SCALARS = 4
+
+
+@dataclass(frozen=True)
+class Strengths(Generic[Array]):
+    """The columns of rows (..., 4 + 2 C) by name: the one place that knows where they are.
+
+    The fields are views of the rows: writing to them writes to the rows.
+    """
+
+    contrast: Array
+    """Factor of the distance to each band's mean, (...)."""
+    gray: Array
+    """1 where every band becomes the mean of all bands, else 0, (...)."""
+    invert_from: Array
+    """Values from this, inclusive, ... (...)."""
+    invert_to: Array
+    """... to this, exclusive, are inverted; infinity and infinity for none, (...)."""
+    gain: Array
+    """Factor of each band, brightness in it, (..., C)."""
+    keep: Array
+    """1 where the band stays, 0 where it is set to zero, (..., C)."""
+
+    @classmethod
+    def of(cls, rows: Array) -> Strengths[Array]:
+        """Name the columns of rows."""
+        num_bands = (rows.shape[-1] - _NUM_SCALARS) // 2
+        gain, keep = rows[..., _NUM_SCALARS : _NUM_SCALARS + num_bands], rows[..., _NUM_SCALARS + num_bands :]
+        return cls(rows[..., 0], rows[..., 1], rows[..., 2], rows[..., 3], gain, keep)
+
+
+def identity_row(num_bands: int) -> NDArray[np.float32]:
+    """Make the row (4 + 2 C) that changes nothing."""
+    row = np.ones(_NUM_SCALARS + 2 * num_bands, np.float32)
+    row[1:4] = 0.0, np.inf, np.inf
+    return row
+
 
 @dataclass(frozen=True)
 class PhotometricConfig:
-    """Strengths and probabilities; the values of MoCo v2 on SSL4EO-S12 are 0.8, 0.4, 0.4, 0.2, 0."""
+    """Strengths and probabilities; the values of MoCo v2 on SSL4EO-S12 are 0.8, 0.4, 0.4, 0.2, the rest as it is."""
 
     jitter_probability: float
     """Share of views that get brightness and contrast changed."""
@@ -33,37 +75,116 @@ class PhotometricConfig:
     """Share of views in which every band becomes the mean of all bands."""
     band_gain: float = 0.0
     """Factor of each band on its own, uniform in 1 -+ this, in the views that are jittered: what hue is to colors."""
+    solarize_probability: float = 0.0
+    """Share of views in which the values on one side of the threshold are inverted."""
+    solarize_threshold: float = 0.5
+    """Where the sides meet [network units]."""
+    solarize_dark: bool = False
+    """False inverts x >= threshold, as BYOL and DINO do; True inverts x < threshold, as the published run did."""
+    drop_bands: tuple[int, int] = (0, 0)
+    """Smallest and largest count of bands that are set to zero after everything else, inclusive."""
+    sensor_drop: float = 0.0
+    """Share of views in which all bands of one sensor are set to zero, where the input has several sensors."""
+    speckle: float = 0.0
+    """Standard deviation of the factor that radar power is multiplied by, 1 / sqrt(number of looks); 0 for none."""
 
     def __post_init__(self) -> None:
         """Refuse strengths that would turn images negative and probabilities that are none."""
-        for name in ("jitter_probability", "gray_probability", "brightness", "contrast", "band_gain"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
+        for name, value in vars(self).items():
+            if isinstance(value, float | int) and not 0 <= value <= 1:
                 raise ConfigInvalid(f"views.photometric.{name} is {value}", expected="0 to 1")
+        if not 0 <= self.drop_bands[0] <= self.drop_bands[1]:
+            raise ConfigInvalid(
+                f"views.photometric.drop_bands is {self.drop_bands}", expected="0 <= smallest <= largest"
+            )
 
-    def draw(self, rng: np.random.Generator, num_bands: int) -> NDArray[np.float32]:
-        """Draw one view's row (2 + C): contrast, grayness, gain per band with the brightness in it.
+    def check_bands(self, sensors: tuple[int, ...], *, num_radar: int) -> None:
+        """Refuse what the bands of the input cannot have.
+
+        Args:
+            sensors: a number for each band, the same for bands of one sensor.
+            num_radar: bands whose values are radar power in dB.
+
+        Raises:
+            ConfigInvalid: a view could lose all of its bands, there is no sensor to drop, or no radar to speckle.
+        """
+        counts = Counter(sensors).values()
+        left = min(counts) if self.sensor_drop else len(sensors)
+        if self.drop_bands[1] >= left:
+            raise ConfigInvalid(
+                f"views.photometric.drop_bands is {self.drop_bands} where a view may have {left} bands",
+                expected=f"at most {left - 1}, so that something is left to see",
+            )
+        if self.sensor_drop and len(counts) < 2:
+            raise ConfigInvalid(
+                f"views.photometric.sensor_drop is {self.sensor_drop} for bands of one sensor",
+                expected="0, or an input of several sensors",
+            )
+        if self.speckle and not num_radar:
+            raise ConfigInvalid(
+                f"views.photometric.speckle is {self.speckle} for an input without radar",
+                expected="0, or a modality in dB such as S1GRD",
+            )
+
+    def draw(self, rng: np.random.Generator, sensors: tuple[int, ...]) -> NDArray[np.float32]:
+        """Draw one view's row (4 + 2 C), see `Strengths`.
 
         Always draws the same count of numbers, so that a changed probability does not move the rest.
+
+        Args:
+            rng: of the view.
+            sensors: a number for each band, the same for bands of one sensor.
         """
+        num_bands = len(sensors)
+        row = identity_row(num_bands)
+        strengths = Strengths[NDArray[np.float32]].of(row)
         jitter, gray = rng.random() < self.jitter_probability, rng.random() < self.gray_probability
         brightness, contrast = (1 + s * rng.uniform(-1, 1) for s in (self.brightness, self.contrast))
         gain = 1 + self.band_gain * rng.uniform(-1, 1, num_bands)
-        row = np.empty(2 + num_bands, np.float32)
-        row[0] = contrast if jitter else 1.0
-        row[1] = float(gray)
-        row[2:] = brightness * gain if jitter else 1.0
+        solarize = rng.random() < self.solarize_probability
+        if jitter:
+            strengths.contrast[...] = contrast
+            strengths.gain[:] = brightness * gain
+        strengths.gray[...] = gray
+        if solarize:
+            bounds = (-np.inf, self.solarize_threshold) if self.solarize_dark else (self.solarize_threshold, np.inf)
+            strengths.invert_from[...], strengths.invert_to[...] = bounds
+        strengths.keep[:] = self._draw_kept(rng, sensors)
         return row
+
+    def _draw_kept(self, rng: np.random.Generator, sensors: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Draw which bands stay; bands that fall singly are taken from the sensors that stay."""
+        numbers = sorted(set(sensors))
+        drops, fallen = rng.random() < self.sensor_drop, numbers[rng.integers(len(numbers))]
+        count = rng.integers(self.drop_bands[0], self.drop_bands[1] + 1)
+        order = rng.permutation(len(sensors))
+        kept = np.array([not (drops and sensor == fallen) for sensor in sensors])
+        kept[order[kept[order]][:count]] = False
+        return kept
 
 
 def apply_photometric(images: Tensor, rows: Tensor) -> Tensor:
-    """Change a batch (B, C, H, W) by drawn rows (B, 2 + C): gain, then contrast, then gray.
+    """Change a batch by its drawn rows: gain, contrast, gray, solarize, dropped bands, in this order.
 
-    Contrast keeps each band's mean; gray keeps the mean over bands; a row (1, 0, 1, ..., 1) is the identity.
+    Contrast keeps each band's mean; gray keeps the mean over bands; an inverted value x becomes 1 - x, within 0 to 1.
+    The identity row changes nothing. What only some samples get is computed for these only: which ones is looked up
+    in the rows before they travel, so that nobody waits for the device.
+
+    Args:
+        images: (B, C, H, W) float in network units; not changed.
+        rows: (B, 4 + 2 C) in the host's memory.
     """
-    contrast = rows[:, 0, None, None, None]
-    gray = rows[:, 1, None, None, None].bool()
-    gain = rows[:, 2:, None, None]
-    mean = images.mean(dim=(2, 3), keepdim=True) * gain  # (B, C, 1, 1)
-    images = images * (gain * contrast) + mean * (1 - contrast)
-    return torch.where(gray, images.mean(dim=1, keepdim=True), images)
+    host = Strengths[Tensor].of(rows)
+    drawn = Strengths[Tensor].of(rows.to(images.device, non_blocking=True))
+    gain, contrast = drawn.gain[:, :, None, None], drawn.contrast[:, None, None, None]
+    mean = images.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
+    out = torch.addcmul(mean * gain * (1 - contrast), images, gain * contrast)
+    for number in host.gray.nonzero().flatten().tolist():
+        out[number] = out[number].mean(dim=0)
+    for number in (host.invert_from < host.invert_to).nonzero().flatten().tolist():
+        x = out[number]
+        inverted = (x >= drawn.invert_from[number]) & (x < drawn.invert_to[number])
+        out[number] = torch.where(inverted, (1 - x).clamp_(0, 1), x)
+    for number, band in (host.keep == 0).nonzero().tolist():
+        out[number, band] = 0
+    return out
