@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes of MoCo v3: every published number, what the corrected ones change, and nothing else."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ssl4eo.pretraining.config import flatten
+from ssl4eo.recipes import moco_v3
+from ssl4eo.recipes.table import recipe
+
+ALL = moco_v3.recipes()
+
+
+def published():
+    """Build the published experiment."""
+    return recipe("moco_v3.vit_small_16.s2l1c.as_published").config()
+
+
+@pytest.mark.parametrize("found", ALL, ids=lambda r: r.name)
+def test_every_recipe_builds_under_its_name_and_promises(found):
+    """Parts fit together; the config knows its name; the promise says whether it was run."""
+    config = found.config()
+
+    assert (config.recipe, config.modality) == (found.name, found.modality)
+    assert found.name.startswith("moco_v3.")
+    assert f".{found.modality.lower()}" in found.name
+    assert "not yet run" in found.promise or "commit" in found.promise
+
+
+def test_every_input_is_there_as_published_corrected_and_tiny():
+    """Four inputs of ViT-S in three forms each, beside the other networks."""
+    names = {r.name for r in ALL}
+
+    expected = {
+        f"moco_v3.vit_small_16.{modality}{form}"
+        for modality in ("s2l1c", "s2l2a", "s2rgb", "s1grd")
+        for form in ("", ".as_published", ".tiny")
+    }
+
+    assert expected <= names
+    assert {f"{name}.tiny" for name in names if name.count(".") == 2} <= names
+
+
+def test_published_numbers_are_those_of_the_published_run():
+    """Optimizer, schedule, views and heads of the run that made the weights."""
+    values = flatten(published().to_json())
+
+    expected = {
+        "backbone": "vit_small_16",
+        "method.dim": 256,
+        "method.hidden": 4096,
+        "method.momentum": 0.99,
+        "method.temperature": 0.2,
+        "method.stop_grad_patch_embed": True,
+        "method.patch_embed_bands": 3,
+        "optimizer.name": "adamw",
+        "optimizer.lr": 1.5e-4,
+        "optimizer.weight_decay": 0.1,
+        "optimizer.decay_all": True,
+        "optimizer.clip": "none",
+        "schedule.warmup_epochs": 10.0,
+        "engine.epochs": 100,
+        "engine.batch_size": 256,
+        "engine.precision": "16-mixed",
+        "views.pairing": "augment",
+        "views.first.scale": [0.08, 1.0],
+        "views.first.blur_probability": 1.0,
+        "views.second.blur_probability": 0.1,
+        "views.first.photometric.gray_probability": 0.2,
+    }
+    assert {name: values[name] for name in expected} == expected
+
+
+def test_published_learning_rate_is_that_for_a_batch_of_256():
+    """The rule gives 1.5e-4 at 256 and scales with the batch."""
+    assert published().optimizer.peak(256) == pytest.approx(1.5e-4)
+    assert published().optimizer.peak(1024) == pytest.approx(6e-4)
+
+
+def test_corrected_differs_in_the_patch_embedding_clipping_and_precision_alone():
+    """What the recipe says differs is what differs."""
+    first = flatten(published().to_json())
+    second = flatten(recipe("moco_v3.vit_small_16.s2l1c").config().to_json())
+
+    assert {name for name in first if first[name] != second[name]} == {
+        "recipe",
+        "method.stop_grad_patch_embed",
+        "method.patch_embed_bands",
+        "optimizer.clip",
+        "optimizer.clip_norm",
+        "engine.precision",
+    }
+
+
+def test_loss_of_the_published_recipe_starts_at_four_fifths_of_ln_256():
+    """4 T ln(N): 4.44 where all logits are equal."""
+    config = published()
+
+    assert config.method.initial_loss(config.engine.batch_size) == pytest.approx(0.8 * math.log(256))
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("moco_v3.vit_small_16.s2rgb.tiny", "vit_nano_8"),
+        ("moco_v3.resnet18.s2rgb.tiny", "resnet18"),
+        ("moco_v3.resnet50.s2l1c.tiny", "resnet18"),
+    ],
+)
+def test_tiny_form_has_a_network_that_a_cpu_trains(name, network):
+    """A small transformer stands for transformers, ResNet-18 for residual networks."""
+    assert recipe(name).config().backbone == network
