@@ -345,6 +345,16 @@ def test_permuting_the_batch_leaves_the_loss():
     torch.testing.assert_close(first.embedding[order], second.embedding)
 
 
+def test_embedding_is_the_bottleneck_of_the_first_view():
+    """What the monitor watches: the student's unit vectors before the last layer."""
+    model, views = method(), crops()
+
+    output = model(views, None, NOW)
+
+    torch.testing.assert_close(output.embedding, model.student_head.project(model.student(views[0])).detach())
+    assert not output.embedding.requires_grad
+
+
 def test_embedding_shows_a_collapsed_head_that_the_backbone_hides():
     """A head that says the same of every image has no spread, though features differ."""
     model, views = method(), crops()
