@@ -100,7 +100,8 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""
-        check_image_size(self.backbone, self.image_size)
+        for size in dict.fromkeys(view.size for view in self.views.views):
+            check_image_size(self.backbone, size)
         self.method.check(self.setting)
 
     @property

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ssl4eo.errors import unknown_name
-from ssl4eo.recipes import moco_v2, moco_v3
+from ssl4eo.recipes import dino, moco_v2, moco_v3
 from ssl4eo.recipes.recipe import Recipe
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType({r.name: r for r in (*moco_v2.recipes(), *moco_v3.recipes())})
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {r.name: r for module in (moco_v2, moco_v3, dino) for r in module.recipes()}
+)
 
 
 def recipe(name: str) -> Recipe:
