@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ssl4eo.errors import unknown_name
-from ssl4eo.recipes import moco_v2
+from ssl4eo.recipes import data2vec, mae, moco_v2
 from ssl4eo.recipes.recipe import Recipe
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType({r.name: r for r in (*moco_v2.recipes(),)})
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {r.name: r for r in (*moco_v2.recipes(), *mae.recipes(), *data2vec.recipes())}
+)
 
 
 def recipe(name: str) -> Recipe:
