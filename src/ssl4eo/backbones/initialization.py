@@ -17,14 +17,7 @@ def init_xavier(net: nn.Module, *, split_qkv: bool) -> None:
     matrices (`split_qkv`), so that the range is that of a square one. Class token: standard deviation 0.02 (MAE)
     or 1e-6 (MoCo v3). Unlike the published code the range of the patch embedding counts the real number of bands.
     """
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Linear):
-            if split_qkv and name.endswith("qkv"):
-                bound = math.sqrt(6 / (module.in_features + module.out_features // 3))
-                module.weight.uniform_(-bound, bound)
-            else:
-                nn.init.xavier_uniform_(module.weight)
-            _zero_bias(module)
+    xavier_linear(net, split_qkv=split_qkv)
     patch = net.get_submodule("patch_embed.proj")
     assert isinstance(patch, nn.Conv2d)
     nn.init.xavier_uniform_(patch.weight.view(len(patch.weight), -1))
@@ -33,21 +26,39 @@ def init_xavier(net: nn.Module, *, split_qkv: bool) -> None:
 
 
 @torch.no_grad()
-def init_beit(net: nn.Module, *, std: float = 0.02) -> None:
+def xavier_linear(module: nn.Module, *, split_qkv: bool = False) -> None:
+    """Draw all linear layers Xavier-uniform, biases zero; `split_qkv` takes those called qkv as three matrices."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear):
+            if split_qkv and name.endswith("qkv"):
+                bound = math.sqrt(6 / (layer.in_features + layer.out_features // 3))
+                layer.weight.uniform_(-bound, bound)
+            else:
+                nn.init.xavier_uniform_(layer.weight)
+            _zero_bias(layer)
+
+
+@torch.no_grad()
+def init_beit(net: nn.Module) -> None:
     """Draw weights normal, cut at one standard deviation; divide the last layer of each branch by sqrt(2 block).
 
     Source: Bao et al. 2022 (BEiT), appendix; blocks count from 1.
     """
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.trunc_normal_(module.weight, std=std, a=-std, b=std)
+            beit_normal(module.weight)
             _zero_bias(module)
-    nn.init.trunc_normal_(net.get_parameter("cls_token"), std=std, a=-std, b=std)
+    beit_normal(net.get_parameter("cls_token"))
     blocks = net.get_submodule("blocks")
     assert isinstance(blocks, nn.ModuleList | nn.Sequential)
     for number, block in enumerate(blocks, start=1):
         for name in ("attn.proj", "mlp.fc2"):
             block.get_submodule(name).get_parameter("weight").div_(math.sqrt(2 * number))
+
+
+def beit_normal(weight: torch.Tensor, *, std: float = 0.02) -> None:
+    """Draw a weight normal, cut at one standard deviation."""
+    nn.init.trunc_normal_(weight, std=std, a=-std, b=std)
 
 
 def _zero_bias(module: nn.Linear | nn.Conv2d) -> None:

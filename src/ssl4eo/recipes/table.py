@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ssl4eo.errors import unknown_name
-from ssl4eo.recipes import dino, moco_v2, moco_v3
+from ssl4eo.recipes import data2vec, dino, mae, moco_v2, moco_v3
 from ssl4eo.recipes.recipe import Recipe
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {r.name: r for module in (moco_v2, moco_v3, dino) for r in module.recipes()}
+    {r.name: r for module in (moco_v2, moco_v3, dino, mae, data2vec) for r in module.recipes()}
 )
 
 

@@ -56,7 +56,8 @@ class BlockMasking(Masking):
     `aspect` and 1 / `aspect`; one that would hide too many new patches or none is drawn again.
     Source: Bao et al. 2022 (BEiT), algorithm 1, whose loop ends at or above its ratio. The published code stops after
     ten tries that hide nothing new, and so may hide fewer than it says; here the last patches are then hidden one by
-    one, so that the count is exact.
+    one, so that the count is exact. As in the paper blocks lie inside the image, so that its corners are hidden
+    less often than its middle.
     """
 
     grid: int
@@ -84,9 +85,10 @@ class BlockMasking(Masking):
 
     def _add_block(self, rng: np.random.Generator, mask: NDArray[np.bool_], wanted: int) -> bool:
         """Hide one block of at most `wanted` new patches; say whether one was found in ten tries."""
+        bound = abs(math.log(self.aspect))  # not -log: of an aspect of 1 that is -0.0, which is no upper end
         for _ in range(10):
             area = rng.uniform(min(self.smallest, wanted), wanted)
-            ratio = math.exp(rng.uniform(math.log(self.aspect), -math.log(self.aspect)))
+            ratio = math.exp(rng.uniform(-bound, bound))
             height, width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if not (1 <= height <= self.grid and 1 <= width <= self.grid):
                 continue

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""data2vec for images: a student that sees a masked image predicts what its teacher makes of the whole one.
+
+Source: Baevski et al. 2022 (arXiv 2202.03555), section 3; the network, its masks and their blocks are those of
+BEiT, Bao et al. 2022 (arXiv 2106.08254), section 2.
+
+Deliberate differences:
+* The teacher is an average of the backbone alone: mask token and regression head are of no use to it.
+* The teacher is part of the method's state, so a resumed run goes on with it; the published code began anew.
+* The teacher computes in the precision of the run, in place of float32 always; targets are made in float32.
+* The student is kept, as published scores did, with its last norm, which those left out.
+
+Letters: B batch, L patches, M hidden patches, D dims, K top blocks.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, ViTShape
+from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.initialization import beit_normal
+from ssl4eo.backbones.tokens import embed_patches, run_blocks, with_class_token, with_positions
+from ssl4eo.errors import ConfigInvalid
+from ssl4eo.methods.masked import patch_grid, places, take
+from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
+from ssl4eo.methods.parts import update_average
+from ssl4eo.views.masking import BlockMasking
+
+
+@dataclass(frozen=True)
+class Data2VecConfig(MethodConfig):
+    """Options of data2vec; published on SSL4EO-S12: 120 of 196, 6, 2.0, 0.9998 throughout."""
+
+    num_masked: int
+    """Patches that are hidden of each image."""
+    top_blocks: int
+    """K: the last blocks whose outputs the target is made of."""
+    beta: float
+    """Error at which the smooth L1 loss turns from a parabola to a line."""
+    ema_start: float
+    """Momentum of the teacher at the first step."""
+    ema_end: float
+    """Momentum from the end of the ramp on."""
+    ema_epochs: float
+    """Length of the linear ramp between them; 0 for ema_end throughout."""
+    smallest_block: int = 16
+    """Least area of a hidden block [patches]."""
+    drop_path: float = 0.25
+    """Largest probability that a block of the student is skipped."""
+    attention_drop: float = 0.05
+    """Probability that an attention weight of the student is zeroed."""
+    layer_scale: float = 1e-4
+    """Initial factor of each residual branch."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not (self.top_blocks > 0 and self.beta > 0 and self.layer_scale > 0):
+            raise ConfigInvalid(f"method is {self}", expected="top_blocks, beta and layer_scale above 0")
+        if not (0 <= self.ema_start <= 1 and 0 <= self.ema_end <= 1 and self.ema_epochs >= 0):
+            raise ConfigInvalid(f"method is {self}", expected="ema_start and ema_end from 0 to 1, ema_epochs 0 or more")
+
+    def build(self, backbone: Backbone, *, seed: int) -> Data2Vec:
+        """Build the method."""
+        return Data2Vec(self, backbone, seed=seed)
+
+    def check(self, setting: Setting) -> None:
+        """Raise unless there is one view, some patches are hidden, and the network has the blocks."""
+        self.masking(setting)
+        shape = ARCHITECTURES[setting.arch]
+        assert isinstance(shape, ViTShape), "masking refuses the others"
+        if self.top_blocks > shape.depth:
+            raise ConfigInvalid(
+                f"method.top_blocks {self.top_blocks} of {setting.arch}", expected=f"at most its {shape.depth} blocks"
+            )
+
+    def backbone_options(self, arch: str) -> BackboneOptions:
+        """Ask for BEiT: relative positions shared by all blocks, scaled branches, mean of the patches."""
+        del arch
+        return BackboneOptions(
+            pooling="mean",
+            position="relative",
+            init="beit",
+            drop_path=self.drop_path,
+            attention_drop=self.attention_drop,
+            layer_scale=self.layer_scale,
+        )
+
+    def masking(self, setting: Setting) -> BlockMasking:
+        """Hide blocks of patches."""
+        return BlockMasking(patch_grid(setting, method="data2vec"), self.num_masked, smallest=self.smallest_block)
+
+    def momentum(self, epoch: float) -> float:
+        """Give the momentum of the teacher when so many epochs are done."""
+        share = 1.0 if self.ema_epochs == 0 else min(1.0, epoch / self.ema_epochs)
+        return self.ema_start + (self.ema_end - self.ema_start) * share
+
+    def initial_loss(self) -> None:
+        """Theory does not tell: it depends on the images."""
+
+
+class Data2Vec(Method):
+    """Student (kept) with its head, and teacher."""
+
+    def __init__(self, config: Data2VecConfig, backbone: Backbone, *, seed: int) -> None:
+        """Start the teacher as a copy of the student."""
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        width = backbone.num_features
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + 1)
+            self.mask_token = nn.Parameter(torch.empty(1, 1, width))
+            self.head = nn.Linear(width, width)
+            beit_normal(self.mask_token)
+            beit_normal(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+        self.teacher = copy.deepcopy(backbone).requires_grad_(requires_grad=False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Change the mode of the student; the teacher skips and drops nothing, ever."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(self, views: tuple[Tensor, ...], masks: Tensor | None, moment: Moment) -> StepOutput:
+        """Predict the teacher's features of hidden patches."""
+        del moment
+        assert masks is not None, "the config asks for masks"
+        (images,) = views
+        _, hidden = places(masks, self.config.num_masked)
+        target = self.target(images, hidden)  # (B, M, D)
+        predicted = self.predict(images, masks, hidden)
+        loss = F.smooth_l1_loss(predicted, target, beta=self.config.beta)
+        metrics = {"target_std": spread(target), "prediction_std": spread(predicted.detach())}
+        return StepOutput(loss, target[:, 0], metrics)
+
+    def after_step(self, moment: Moment) -> None:
+        """Move the teacher toward the student that the step has made."""
+        update_average(self.teacher, self.backbone, momentum=self.config.momentum(moment.epoch))
+
+    def predict(self, images: Tensor, masks: Tensor, hidden: Tensor) -> Tensor:
+        """Let the student guess the features (B, M, D), float32, of patches that it does not see."""
+        net = self.backbone.net
+        patches = embed_patches(net, images)
+        patches = torch.where(masks[:, :, None], self.mask_token.to(patches.dtype), patches)
+        tokens, _ = run_blocks(net, with_class_token(net, with_positions(net, patches)))
+        return self.head(net.get_submodule("norm")(take(tokens[:, 1:], hidden))).float()
+
+    @torch.no_grad()
+    def target(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Let the teacher see all: mean of its last K blocks, each normed, normed again, (B, M, D) float32."""
+        net = self.teacher.net
+        depth = len(net.get_submodule("blocks"))  # pyright: ignore[reportArgumentType] - a list of blocks
+        patches = with_positions(net, embed_patches(net, images))
+        _, kept = run_blocks(
+            net, with_class_token(net, patches), keep=frozenset(range(depth - self.config.top_blocks, depth))
+        )
+        return average_normed([take(tokens[:, 1:], hidden).float() for tokens in kept])
+
+
+def average_normed(layers: list[Tensor]) -> Tensor:
+    """Norm each layer (B, M, D) over D without weights, average them, norm the average (section 3.3 of the paper)."""
+    width = layers[0].shape[-1:]
+    return F.layer_norm(torch.stack([F.layer_norm(layer, width) for layer in layers]).mean(dim=0), width)
+
+
+def spread(tokens: Tensor) -> Tensor:
+    """Root of the variance over all tokens of (B, M, D), mean over D: 0 when every patch gets the same features."""
+    return tokens.flatten(0, 1).var(dim=0, correction=0).mean().sqrt()
