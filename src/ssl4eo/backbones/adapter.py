@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssl4eo.contract import Contract, announce, check_bands, plan_remap
+from ssl4eo.contract import UNBOUNDED, InputContract, announce, check_bands, plan_remap
 
 
 class Adapter(nn.Module):
@@ -14,8 +14,10 @@ class Adapter(nn.Module):
 
     gain: Tensor
     bias: Tensor
+    low: Tensor
+    high: Tensor
 
-    def __init__(self, source: Contract, target: Contract) -> None:
+    def __init__(self, source: InputContract, target: InputContract) -> None:
         """Plan the conversion and log it once.
 
         Raises:
@@ -24,9 +26,13 @@ class Adapter(nn.Module):
         super().__init__()
         self.remap = plan_remap(source, target)
         self._plain = self.remap.index == tuple(range(source.num_bands))
-        for name, values in (("gain", self.remap.affine.gain), ("bias", self.remap.affine.bias)):
+        affine = self.remap.affine
+        low, high = zip(*affine.clip, strict=True)
+        for name, values in (("gain", affine.gain), ("bias", affine.bias), ("low", low), ("high", high)):
             column = torch.tensor(values, dtype=torch.float32)[:, None, None]  # (C, 1, 1)
             self.register_buffer(name, column, persistent=False)
+        ranges = set(affine.clip)
+        self._range = ranges.pop() if len(ranges) == 1 else None  # of all bands: one bound is quicker than a column
         announce(self.remap)
 
     def forward(self, values: Tensor) -> Tensor:
@@ -40,4 +46,6 @@ class Adapter(nn.Module):
             zero = torch.zeros_like(values[:, 0])
             values = torch.stack([zero if i is None else values[:, i] for i in self.remap.index], dim=1)
         out = torch.addcmul(self.bias, values.float(), self.gain)
-        return out if self.remap.affine.clip is None else out.clamp_(*self.remap.affine.clip)
+        if self._range is None:
+            return out.clamp_(self.low, self.high)
+        return out if self._range == UNBOUNDED else out.clamp_(*self._range)

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.architectures import BackboneOptions, build_network, patch_size
 from ssl4eo.backbones.tokens import encode
-from ssl4eo.contract import Contract, network_input
+from ssl4eo.contract import FUSED_INPUTS, Contract, InputContract, catalog_name, network_input
 from ssl4eo.errors import ContractMismatch, UnknownName, unknown_name
 from ssl4eo.sample import Image
 from ssl4eo.sensors import MODALITIES
@@ -34,7 +34,7 @@ class Backbone(nn.Module):
     """A network from scaled images (B, C, H, W) to features (B, D), and what it wants to be fed."""
 
     def __init__(
-        self, arch: str, contract: Contract, *, image_size: int, seed: int, options: BackboneOptions | None = None
+        self, arch: str, contract: InputContract, *, image_size: int, seed: int, options: BackboneOptions | None = None
     ) -> None:
         """Build a network with weights drawn from `seed`.
 
@@ -71,22 +71,29 @@ class Backbone(nn.Module):
         return tokens[:, 0] if self.options.pooling == "cls" else tokens[:, 1:].mean(dim=1)
 
     @torch.no_grad()
-    def embed(self, images: Image | NDArray[np.generic] | Tensor, contract: Contract | None = None) -> Tensor:
+    def embed(
+        self,
+        images: Image | Mapping[str, Image | None] | NDArray[np.generic] | Tensor,
+        contract: InputContract | None = None,
+    ) -> Tensor:
         """Give features of values as stored: one Image -> (D,), an array (B, C, H, W) -> (B, D).
 
         Checks the contract, converts what can be converted (logged), resizes to `image_size`, runs in
         evaluation mode and leaves the mode as it was.
 
         Args:
-            images: an Image, rendered from native resolution as evaluation does, or an array or tensor of any dtype.
+            images: an Image, rendered from native resolution as evaluation does; for a fused network one of each
+                modality by name, of the same ground, None for a sensor that is absent: its channels are zero, as
+                sensor drop trains it; or an array or tensor of any dtype.
             contract: what the values mean; an Image knows, an array must be told.
 
         Raises:
             ContractMismatch: no contract was given, or it cannot be converted into this network's.
         """
         if isinstance(images, Image):
-            view = Renderer(images.contract, images.form)(images.pixels, self.image_size, PLAIN)
-            return self.embed(view[None], images.contract)[0]
+            return self.embed(self._render(images)[None], images.contract)[0]
+        if isinstance(images, Mapping):
+            return self._evaluate(self._stack(images))[0]
         if contract is None:
             raise ContractMismatch(
                 f"an array of shape {tuple(images.shape)} without a contract",
@@ -100,6 +107,32 @@ class Backbone(nn.Module):
         scaled = Adapter(contract, self.contract).to(device)(values.to(device))
         if scaled.shape[-2:] != (self.image_size, self.image_size):
             scaled = F.interpolate(scaled, (self.image_size, self.image_size), mode="bilinear", antialias=True)
+        return self._evaluate(scaled)
+
+    def _render(self, image: Image) -> NDArray[np.generic]:
+        return Renderer(image.contract, image.form)(image.pixels, self.image_size, PLAIN)
+
+    def _stack(self, images: Mapping[str, Image | None]) -> Tensor:
+        """Scale one image of each part of the contract and stack them: (1, C, S, S)."""
+        names = [part.modality for part in self.contract.parts]
+        if set(images) != set(names) or not any(images.values()):
+            raise ContractMismatch(
+                f"images of {', '.join(n for n, image in images.items() if image) or 'nothing'}",
+                expected=f"an image of each of {', '.join(names)}",
+                remedy="give None for a sensor that is absent, where the network was trained with sensor drop",
+            )
+        return torch.cat([self._scale(images[part.modality], part) for part in self.contract.parts], dim=1)
+
+    def _scale(self, image: Image | None, part: Contract) -> Tensor:
+        """Give scaled values (1, C, S, S) of one part; zeros where there is no image."""
+        device = next(self.parameters()).device
+        if image is None:
+            return torch.zeros(1, part.num_bands, self.image_size, self.image_size, device=device)
+        values = torch.as_tensor(self._render(image)[None]).to(device)
+        return Adapter(image.contract, part).to(device)(values)
+
+    def _evaluate(self, scaled: Tensor) -> Tensor:
+        """Run in evaluation mode and leave the mode as it was."""
         was_training = self.training
         self.eval()
         try:
@@ -108,7 +141,7 @@ class Backbone(nn.Module):
             self.train(was_training)
 
 
-INPUTS: Mapping[str, str] = MappingProxyType({name.lower(): name for name in MODALITIES})
+INPUTS: Mapping[str, str] = MappingProxyType({catalog_name(name): name for name in (*MODALITIES, *FUSED_INPUTS)})
 """Last part of a catalog name -> modality."""
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone, untrained
-from ssl4eo.contract import Contract
+from ssl4eo.contract import contract_from_json
 from ssl4eo.errors import CheckpointInvalid, DataMissing, Ssl4eoError
 from ssl4eo.files import whole_or_told
 
@@ -78,7 +78,7 @@ def load_backbone(
     try:
         backbone = Backbone(
             str(header["arch"]),
-            Contract.from_json(header["contract"]),
+            contract_from_json(header["contract"]),
             image_size=int(header["image_size"]),
             seed=int(header["training"].get("seed", 0)) if untrained_weights else 0,
             options=BackboneOptions.from_json(header.get("options", {})),

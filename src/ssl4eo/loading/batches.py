@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ssl4eo.contract import Contract
+from ssl4eo.contract import InputContract, sensor_groups
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Item, ResumableBatches
 from ssl4eo.views.compose import Renderer, draw_geometry
@@ -79,7 +79,7 @@ class ViewDataset(Dataset[Batch]):
         source: PixelSource,
         views: Views,
         *,
-        contract: Contract,
+        contract: InputContract,
         seed: int,
         masking: Masking | None = None,
     ) -> None:
@@ -98,7 +98,7 @@ class ViewDataset(Dataset[Batch]):
         self._source, self._views, self._seed = source, views.views, seed
         self._pairing: Pairing = views.pairing
         self._groups = views.season_groups
-        self._sensors = (0,) * contract.num_bands
+        self._sensors = sensor_groups(contract)
         self._decibels = units_per_decibel(contract)
         for view in self._views:
             view.photometric.check_bands(self._sensors, num_radar=sum(unit > 0 for unit in self._decibels))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ssl4eo.archive.layout import CHECKSUMS
 from ssl4eo.archive.reader import open_archive
-from ssl4eo.contract import Contract
-from ssl4eo.form import Form
+from ssl4eo.contract import InputContract, fuse
+from ssl4eo.form import AnyForm, fuse_forms
 
 
 class PixelSource(Protocol):
@@ -35,12 +35,12 @@ class PixelSource(Protocol):
         ...
 
     @property
-    def contract(self) -> Contract:
+    def contract(self) -> InputContract:
         """What the values mean."""
         ...
 
     @property
-    def form(self) -> Form:
+    def form(self) -> AnyForm:
         """Grids and type of the pixels."""
         ...
 
@@ -66,23 +66,29 @@ class PixelSource(Protocol):
 
 
 class ArchivePixels:
-    """One modality of an archive, all locations or some of them."""
+    """One modality of an archive, or several joined by +, of all locations or some of them.
+
+    Several are read at the same location and the same number of the season. That number is a position in time among the
+    acquisitions of each satellite: radar and optical image of a season are as far apart as the archive has them.
+    """
 
     def __init__(self, path: Path, modality_name: str, *, indices: NDArray[np.int64] | None = None) -> None:
         """Open an archive.
 
         Args:
             path: of the archive.
-            modality_name: what to read.
+            modality_name: what to read, such as S2L1C or S2L1C+S1GRD.
             indices: positions of the locations to keep, None for all.
 
         Raises:
             ArchiveInvalid, DataMissing: no readable archive.
             UnknownName: the archive has no such modality.
+            ContractMismatch: the images of a modality contain different offsets, or two modalities share a band.
         """
         self.archive = open_archive(path)
-        self._modality = modality_name
-        self.contract = self.archive.contract(modality_name)
+        self._modalities = modality_name.split("+")
+        self.contract = fuse([self.archive.contract(name) for name in self._modalities])
+        self.form = fuse_forms([self.archive.form(name) for name in self._modalities])
         self._indices = np.arange(len(self.archive)) if indices is None else indices
 
     @property
@@ -96,15 +102,10 @@ class ArchivePixels:
         return self.archive.provenance.synthetic
 
     @property
-    def form(self) -> Form:
-        """Grids and type of the archive's pixels."""
-        return self.archive.form(self._modality)
-
-    @property
     def identity(self) -> str:
         """Hash of the archive's checksums and of the chosen positions."""
         digest = hashlib.sha256((self.archive.path / CHECKSUMS).read_bytes())
-        digest.update(self._modality.encode() + np.ascontiguousarray(self._indices, dtype="<i8").tobytes())
+        digest.update("+".join(self._modalities).encode() + np.ascontiguousarray(self._indices, dtype="<i8").tobytes())
         return digest.hexdigest()
 
     @property
@@ -119,7 +120,15 @@ class ArchivePixels:
     def pixels(
         self, index: int, season: int, *, resolutions: Sequence[int] | None = None
     ) -> dict[int, NDArray[np.generic]]:
-        """Read one location and season at native resolution."""
-        return self.archive.read_pixels(
-            self._modality, index=int(self._indices[index]), season=season, resolutions=resolutions
-        )
+        """Read one location and season at native resolution; bands of several modalities part after part."""
+        location = int(self._indices[index])
+        if len(self.form.parts) == 1:
+            return self.archive.read_pixels(self._modalities[0], index=location, season=season, resolutions=resolutions)
+        wanted = [r for r, _ in self.form.groups if resolutions is None or r in resolutions]
+        reads = [
+            self.archive.read_pixels(
+                part.modality, index=location, season=season, resolutions=[r for r in wanted if r in part.resolutions]
+            )
+            for part in self.form.parts
+        ]
+        return {r: np.concatenate([read[r] for read in reads if r in read], dtype=self.form.dtype) for r in wanted}

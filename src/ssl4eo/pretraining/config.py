@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ssl4eo.backbones.architectures import check_image_size
-from ssl4eo.contract import Contract, network_input
+from ssl4eo.contract import InputContract, network_input
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.methods.method import MethodConfig, Setting
 from ssl4eo.training.optimizer import OptimizerConfig
@@ -84,7 +84,7 @@ class PretrainConfig:
     recipe: str
     """Name it was made from."""
     modality: str
-    """What is read from the data."""
+    """What is read from the data: one modality, or several joined by +."""
     backbone: str
     """Architecture."""
     method: MethodConfig
@@ -122,7 +122,7 @@ class PretrainConfig:
         )
 
     @property
-    def contract(self) -> Contract:
+    def contract(self) -> InputContract:
         """What enters the network."""
         return network_input(self.modality)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl4eo.archive.reader import open_archive
-from ssl4eo.contract import Contract
+from ssl4eo.contract import InputContract, plan_remap, stored
 from ssl4eo.errors import ContractMismatch, DataMissing
 from ssl4eo.evaluation.features import Precision
 from ssl4eo.evaluation.online import OnlineKnn
@@ -39,7 +39,7 @@ class TrainingData:
 
 
 def open_training_data(
-    path: Path, *, contract: Contract, split: str = "reference", precision: Precision = "32"
+    path: Path, *, contract: InputContract, split: str = "reference", precision: Precision = "32"
 ) -> TrainingData:
     """Open an archive or a folder of pictures for training.
 
@@ -61,13 +61,14 @@ def open_training_data(
     return (_archive if is_archive else _folder)(path, contract, split, precision)
 
 
-def _archive(path: Path, contract: Contract, split: str, precision: Precision) -> TrainingData:
+def _archive(path: Path, contract: InputContract, split: str, precision: Precision) -> TrainingData:
     archive = open_archive(path)
-    if contract.modality not in archive.modalities:
+    missing = [part.modality for part in contract.parts if part.modality not in archive.modalities]
+    if missing:
         raise ContractMismatch(
-            f"{path} holds {', '.join(archive.modalities)}",
+            f"{path} holds {', '.join(archive.modalities)}, not {' and '.join(missing)}",
             expected=contract.modality,
-            remedy="choose a recipe for one of these",
+            remedy="choose a recipe for what it holds, or pack what is missing too",
             path=str(path),
         )
     if synthetic.COLUMN not in archive.columns or split == WHOLE:
@@ -76,8 +77,9 @@ def _archive(path: Path, contract: Contract, split: str, precision: Precision) -
     return TrainingData(ArchivePixels(path, contract.modality, indices=_learnable(task)), _judge(task, precision))
 
 
-def _folder(path: Path, contract: Contract, split: str, precision: Precision) -> TrainingData:
+def _folder(path: Path, contract: InputContract, split: str, precision: Precision) -> TrainingData:
     folder = ImageFolder.scan(path)
+    plan_remap(stored("S2RGB"), contract)
     train = folder.split(split)["train"]
     probe = None
     if split != WHOLE and folder.classes == eurosat.CLASSES:

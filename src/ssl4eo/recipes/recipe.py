@@ -17,6 +17,17 @@ INPUTS = ("S2L1C", "S2L2A", "S2RGB", "S1GRD")
 NOT_YET_RUN = "not yet run"
 
 
+def sensor_drop(modality: str) -> float:
+    """Give the share of views that lose one sensor: half of them where an input has several, as published.
+
+    Source: SSL4EO-S12's RandomSensorDrop for 15 channels, which zeroes the optical or the radar ones with p = 1/2.
+
+    >>> sensor_drop("S2L1C"), sensor_drop("S2L1C+S1GRD")
+    (0.0, 0.5)
+    """
+    return 0.5 if "+" in modality else 0.0
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A complete experiment and its promise."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl4eo import __version__
-from ssl4eo.contract import Contract
+from ssl4eo.contract import contract_from_json
 from ssl4eo.report.illustrations import curve_pictures, projection_picture, teaser_picture
 from ssl4eo.report.records import Run
 from ssl4eo.report.style import Picture
@@ -193,7 +193,7 @@ def _config_lines(config: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _contract_words(contract: dict[str, Any]) -> str:
     """Say a contract in one line, or several contracts by name."""
     if "modality" in contract:
-        return str(Contract.from_json(contract))
+        return str(contract_from_json(contract))
     return "; ".join(f"{key}: {value}" for key, value in contract.items()) or DASH
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl4eo.contract import Contract
-from ssl4eo.form import Form
+from ssl4eo.contract import InputContract
+from ssl4eo.form import AnyForm, Form, fuse_forms
 from ssl4eo.views.config import ViewConfig
 from ssl4eo.views.crop import WHOLE, Window, random_window
 from ssl4eo.views.resample import axis_matrix, resample
@@ -53,20 +53,22 @@ def draw_geometry(rng: np.random.Generator, config: ViewConfig) -> Geometry:
 class Renderer:
     """Renders views of one kind of source: native groups in, (band, S, S) in the contract's order out."""
 
-    def __init__(self, contract: Contract, form: Form | None = None) -> None:
+    def __init__(self, contract: InputContract, form: AnyForm | None = None) -> None:
         """Work out once which rows of which group make the contract's channels.
 
         Args:
             contract: its bands are rendered, in its order.
-            form: of the pixels to come, None for the native form of the contract's modality.
+            form: of the pixels to come, None for the native form of the contract's modalities.
         """
-        form = Form.native(contract.modality) if form is None else form
+        if form is None:
+            form = fuse_forms([Form.native(part.modality) for part in contract.parts])
         self._picks = {
             resolution: [bands.index(b) for b in contract.bands if b in bands] for resolution, bands in form.groups
         }
         stacked = [b for _, bands in form.groups for b in contract.bands if b in bands]
         self._order = [stacked.index(b) for b in contract.bands]
         self._dtype = np.dtype(form.dtype)
+        self._whole = _whole_numbers(contract, form)
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -95,8 +97,8 @@ class Renderer:
             view = view.transpose(0, 2, 1)
         if noise is not None:
             view = view + noise
-        if self._dtype.kind == "u":
-            view = np.rint(view).clip(0, np.iinfo(self._dtype).max)
+        for rows, largest in self._whole:
+            view[rows] = np.rint(view[rows]).clip(0, largest)
         return np.ascontiguousarray(view, dtype=self._dtype)
 
     def _group(
@@ -116,3 +118,13 @@ class Renderer:
             width, size, start=window.left * width, length=window.width * width, sigma=sigma, flip=geometry.mirrored
         )
         return resample(pixels[picks] if len(picks) != len(pixels) else pixels, rows, columns)
+
+
+def _whole_numbers(contract: InputContract, form: AnyForm) -> list[tuple[slice | list[int], int]]:
+    """List the channels that hold whole numbers, with the largest of their type; parts of a fused form can differ."""
+    whole = [part for part in form.parts if part.dtype.startswith("u")]
+    limits = {band: int(np.iinfo(part.dtype).max) for part in whole for band in part.bands}
+    found = [(limits.get(band), row) for row, band in enumerate(contract.bands)]
+    listed = {limit: [row for other, row in found if other == limit] for limit in limits.values()}
+    every = slice(None)  # indexing by a slice copies nothing
+    return [(every if len(rows) == len(found) else rows, limit) for limit, rows in listed.items() if rows]

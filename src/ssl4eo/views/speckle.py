@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo import eightbit
-from ssl4eo.contract import Contract
+from ssl4eo.contract import Contract, InputContract
 
 
-def units_per_decibel(contract: Contract) -> tuple[float, ...]:
+def units_per_decibel(contract: InputContract) -> tuple[float, ...]:
     """Give for each band how much a value as stored grows with 1 dB; 0 for bands that are not radar power."""
+    return tuple(unit for part in contract.parts for unit in _units_of(part))
+
+
+def _units_of(contract: Contract) -> tuple[float, ...]:
     if contract.unit != "dB":
         return (0.0,) * contract.num_bands
     if contract.is_quantized:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl4eo.collection.eurosat import CLASSES
-from ssl4eo.contract import Contract, plan_remap
+from ssl4eo.contract import InputContract, plan_remap
 from ssl4eo.errors import SourceInvalid, unknown_name
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task, make_task
 from ssl4eo.loading.folder import FolderPixels, ImageFolder
@@ -27,7 +27,7 @@ NUM_PICTURES = 27_000
 """Pictures of the whole data set."""
 
 
-def open_eurosat(root: Path, *, split: str, contract: Contract) -> Task:
+def open_eurosat(root: Path, *, split: str, contract: InputContract) -> Task:
     """List the pictures and split them; pixels are read when they are asked for.
 
     Args:

@@ -3,7 +3,7 @@
 
 Split `reference`: a third of the locations of each class is held out by the hash of the id. Each location is
 seen at one date, also picked by the hash of its id, so that train and test hold all seasons alike and
-no location is in two parts. Reads the network's own modality; everything else is refused.
+no location is in two parts. Reads the network's own modalities; everything else is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.archive.reader import Archive, open_archive
-from ssl4eo.contract import Contract, plan_remap
+from ssl4eo.contract import InputContract, plan_remap
 from ssl4eo.errors import ContractMismatch, SourceInvalid, unknown_name
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task, hash_order, hold_out, make_task
 from ssl4eo.loading.pixels import ArchivePixels
@@ -26,7 +26,7 @@ TEST_SHARE = 1 / 3
 """Share of the locations of each class in the test part."""
 
 
-def open_synthetic(root: Path, *, split: str, contract: Contract) -> Task:
+def open_synthetic(root: Path, *, split: str, contract: InputContract) -> Task:
     """Read the scene labels of an archive and split its locations.
 
     Args:
@@ -58,14 +58,16 @@ def open_synthetic(root: Path, *, split: str, contract: Contract) -> Task:
     return make_task(NAME, split=split, classes=classes, everything=everything, test=test)
 
 
-def _require_modality(archive: Archive, contract: Contract) -> None:
-    if contract.modality in archive.modalities:
+def _require_modality(archive: Archive, contract: InputContract) -> None:
+    names = [part.modality for part in contract.parts]
+    missing = [name for name in names if name not in archive.modalities]
+    if not missing:
         return
     held = ", ".join(archive.modalities)
     raise ContractMismatch(
         f"{archive.path} holds {held}, the network wants {contract.modality}",
-        expected=f"an archive with {contract.modality}, or a network for {' or '.join(archive.modalities)}",
-        remedy=f"collect {contract.modality} too, or choose a network trained on one of {held}",
+        expected=f"an archive with {' and '.join(names)}, or a network for {' or '.join(archive.modalities)}",
+        remedy=f"collect {' and '.join(missing)} too, or choose a network trained on one of {held}",
         path=str(archive.path),
     )
 

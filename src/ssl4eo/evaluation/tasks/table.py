@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from ssl4eo.contract import Contract
+from ssl4eo.contract import InputContract
 from ssl4eo.errors import unknown_name
 from ssl4eo.evaluation.tasks import eurosat, synthetic
 from ssl4eo.evaluation.tasks.task import Task
@@ -18,7 +18,7 @@ from ssl4eo.evaluation.tasks.task import Task
 class Opener(Protocol):
     """Opens a task for networks of one input contract."""
 
-    def __call__(self, root: Path, *, split: str, contract: Contract) -> Task:
+    def __call__(self, root: Path, *, split: str, contract: InputContract) -> Task:
         """Split the data at `root`; refuse data that the contract cannot be fed from."""
         ...
 
@@ -44,7 +44,7 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType(
 )
 
 
-def open_task(name: str, root: Path, *, contract: Contract, split: str = "reference") -> Task:
+def open_task(name: str, root: Path, *, contract: InputContract, split: str = "reference") -> Task:
     """Open a task by name.
 
     Args:

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The input contract: what the numbers in an array mean.
+
+Archives, views, backbones and tasks each carry one. Two that differ are never mixed silently: `require` raises and
+names the remedy, `plan_remap` gives the conversion where one is known and refuses every other.
+`single.py` has the contract of one modality, `fused.py` of several stacked, `remap.py` the conversions.
+"""
+
+from ssl4eo.contract.fused import (
+    FUSED_INPUTS,
+    FusedContract,
+    InputContract,
+    catalog_name,
+    contract_from_json,
+    fuse,
+    network_input,
+    sensor_groups,
+)
+from ssl4eo.contract.remap import Remap, announce, check_bands, plan_remap
+from ssl4eo.contract.single import (
+    REFLECTANCE_DN,
+    SCALING_RULES,
+    UNBOUNDED,
+    Affine,
+    Contract,
+    default_scaling,
+    from_spellings,
+    offset_of_baseline,
+    scaling_affine,
+    stored,
+)
+
+__all__ = [
+    "FUSED_INPUTS",
+    "REFLECTANCE_DN",
+    "SCALING_RULES",
+    "UNBOUNDED",
+    "Affine",
+    "Contract",
+    "FusedContract",
+    "InputContract",
+    "Remap",
+    "announce",
+    "catalog_name",
+    "check_bands",
+    "contract_from_json",
+    "default_scaling",
+    "from_spellings",
+    "fuse",
+    "network_input",
+    "offset_of_baseline",
+    "plan_remap",
+    "scaling_affine",
+    "sensor_groups",
+    "stored",
+]

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several modalities as one network input, stacked along the band axis (early fusion).
+
+A `FusedContract` is made of the contracts of its parts, each with its own unit, offset and scaling: the channels
+share an axis, never a unit. Its name joins theirs, `S2L1C+S1GRD`; in names of recipes and networks that is
+`s2l1c_s1grd`. What a fused input cannot be: two modalities with a band of one name, which nobody could tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ssl4eo.contract.single import Contract, default_scaling, stored
+from ssl4eo.errors import ContractMismatch
+
+FUSED_INPUTS = ("S2L1C+S1GRD", "S2L2A+S1GRD")
+"""Those that have recipes: radar channels after the optical ones, as in the 15 channels of SSL4EO-S12."""
+
+
+@dataclass(frozen=True)
+class FusedContract:
+    """What the numbers in an array (..., band, y, x) mean whose channels come from several modalities."""
+
+    parts: tuple[Contract, ...]
+    """One for each modality, in channel order."""
+
+    def __post_init__(self) -> None:
+        """Refuse parts that are none or share a band."""
+        if len(self.parts) < 2 or len(set(self.bands)) != len(self.bands):
+            raise ContractMismatch(
+                f"a fused contract of {', '.join(str(part) for part in self.parts) or '(nothing)'}",
+                expected="two or more modalities without a common band",
+            )
+
+    @property
+    def modality(self) -> str:
+        """Names of the modalities, joined by +."""
+        return "+".join(part.modality for part in self.parts)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands in channel order."""
+        return tuple(band for part in self.parts for band in part.bands)
+
+    @property
+    def num_bands(self) -> int:
+        """Number of channels."""
+        return len(self.bands)
+
+    def __str__(self) -> str:
+        """Say the contract in one line."""
+        return " + ".join(str(part) for part in self.parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values for attributes and headers; `contract_from_json` reads them."""
+        return {"modality": self.modality, "parts": [part.to_json() for part in self.parts]}
+
+    def differences(self, other: InputContract) -> list[str]:
+        """Name the fields in which two contracts differ, with both values, part by part."""
+        if [p.modality for p in self.parts] != [p.modality for p in other.parts]:
+            return [f"modality {self.modality!r} != {other.modality!r}"]
+        return [
+            f"{mine.modality} {row}"
+            for mine, theirs in zip(self.parts, other.parts, strict=True)
+            for row in mine.differences(theirs)
+        ]
+
+    def require(self, expected: InputContract) -> None:
+        """Raise unless these values are exactly what `expected` says.
+
+        Raises:
+            ContractMismatch: they differ; the remedy says whether a known remap exists.
+        """
+        from ssl4eo.contract.remap import require
+
+        require(self, expected)
+
+
+InputContract = Contract | FusedContract
+"""What a network is fed: one modality, or several stacked."""
+
+
+def fuse(parts: Sequence[Contract]) -> InputContract:
+    """Stack contracts; one alone stays what it is."""
+    return parts[0] if len(parts) == 1 else FusedContract(tuple(parts))
+
+
+def contract_from_json(data: Mapping[str, Any]) -> InputContract:
+    """Read what `to_json` of either kind of contract wrote.
+
+    Raises:
+        ContractMismatch: keys are missing or contradict each other.
+    """
+    if "parts" not in data:
+        return Contract.from_json(data)
+    contract = FusedContract(tuple(Contract.from_json(part) for part in data["parts"]))
+    if data.get("modality") != contract.modality:
+        raise ContractMismatch(
+            f"modality {data.get('modality')!r} stored for the parts of {contract.modality}",
+            expected=repr(contract.modality),
+        )
+    return contract
+
+
+def network_input(modality_name: str, bands: Sequence[str] | None = None) -> InputContract:
+    """Make the contract that our own recipes train on: offset removed, default scaling.
+
+    >>> network_input("S2L1C+S1GRD").num_bands
+    15
+
+    Args:
+        modality_name: one modality, or several joined by +.
+        bands: of the one modality, in order; None for all.
+
+    Raises:
+        UnknownName: no modality is called that.
+        ContractMismatch: no default scaling; bands for several modalities, or a band that they share.
+    """
+    names = modality_name.split("+")
+    if bands is not None and len(names) > 1:
+        raise ContractMismatch(
+            f"bands for {modality_name}",
+            expected="one modality",
+            remedy="make the contract of each part and stack them: FusedContract((optical, radar))",
+        )
+    return fuse([replace(stored(name, bands=bands), scaling=default_scaling(name)) for name in names])
+
+
+def catalog_name(modality_name: str) -> str:
+    """Give the spelling of a modality in names of recipes and networks.
+
+    >>> catalog_name("S2L1C+S1GRD")
+    's2l1c_s1grd'
+    """
+    return modality_name.lower().replace("+", "_")
+
+
+def sensor_groups(contract: InputContract) -> tuple[int, ...]:
+    """Give for each channel the number of the part it belongs to, from 0.
+
+    >>> sensor_groups(network_input("S2L1C+S1GRD"))[11:]
+    (0, 0, 1, 1)
+    """
+    return tuple(number for number, part in enumerate(contract.parts) for _ in part.bands)
