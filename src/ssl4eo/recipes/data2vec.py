@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from ssl4eo.contract import catalog_name
 from ssl4eo.methods.data2vec import Data2VecConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.recipes.mae import crop_and_flip
@@ -89,12 +90,12 @@ def recipes() -> list[Recipe]:
     """List the recipes of data2vec."""
     rows: list[Recipe] = []
     for modality in INPUTS:
-        name = f"data2vec.vit_small_16.{modality.lower()}"
+        name = f"data2vec.vit_small_16.{catalog_name(modality)}"
         promise = f"{_COST}; nobody has published this one; not yet run here"
         if modality == "S2L1C":
             promise = f"{_COST}; to reach: {_SCORES}; not yet run here"
             published = f"{_COST}; {_SCORES}; not yet run here"
             rows.append(Recipe(f"{name}.as_published", "vit_small_16", modality, as_published, published, _KEEPS))
         rows.append(Recipe(name, "vit_small_16", modality, corrected, promise, _DIFFERS))
-        rows.append(Recipe(f"{name}.tiny", "vit_nano_8", modality, tiny, _TINY.get(modality, NOT_YET_RUN)))
+        rows.append(Recipe(f"{name}.tiny", "vit_small_16", modality, tiny, _TINY.get(name, NOT_YET_RUN)))
     return rows

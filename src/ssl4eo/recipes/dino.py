@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 
 from ssl4eo.backbones.architectures import patch_size
+from ssl4eo.contract import catalog_name
 from ssl4eo.methods.dino import DINOConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe
@@ -164,7 +165,7 @@ def recipes() -> list[Recipe]:
     rows: list[Recipe] = []
     for backbone, scores in _SCORES.items():
         for modality in INPUTS:
-            name = f"dino.{backbone}.{modality.lower()}"
+            name = f"dino.{backbone}.{catalog_name(modality)}"
             published = f"{_DAYS}; published after fine-tuning: {scores}; not yet run here"
             if modality == "S2L1C":  # the only one that was published
                 to_reach = published.replace("published after", "to reach: published weights after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from ssl4eo.contract import catalog_name
 from ssl4eo.methods.mae import MAEConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe
@@ -101,7 +102,11 @@ _SCORES = "published weights after fine-tuning: BigEarthNet 88.9, EuroSAT 98.7, 
 _DIFFERS = "pixels normalized band by band, the mean of the patches as feature, precision auto for float16"
 _KEEPS = "as published: pixels normalized over all bands together, the class token as feature, float16"
 _SIZES = ("vit_small_16", "vit_base_16", "vit_large_16", "vit_huge_14")
-_FULL = (*[(b, m) for b in _SIZES for m in ("S2L1C", "S1GRD")], ("vit_small_16", "S2L2A"), ("vit_small_16", "S2RGB"))
+_PUBLISHED_INPUTS = ("S2L1C", "S1GRD")
+_FULL = (
+    *[(backbone, modality) for backbone in _SIZES for modality in _PUBLISHED_INPUTS],
+    *[("vit_small_16", modality) for modality in INPUTS if modality not in _PUBLISHED_INPUTS],
+)
 _TINY: dict[str, str] = {}
 
 
@@ -109,7 +114,7 @@ def recipes() -> list[Recipe]:
     """List the recipes of MAE."""
     rows: list[Recipe] = []
     for backbone, modality in _FULL:
-        name = f"mae.{backbone}.{modality.lower()}"
+        name = f"mae.{backbone}.{catalog_name(modality)}"
         cost = f"{200 if backbone == 'vit_huge_14' else 100} {_COST}"
         if (backbone, modality) == ("vit_small_16", "S2L1C"):
             promise, published = (
@@ -119,9 +124,7 @@ def recipes() -> list[Recipe]:
         else:
             promise = published = f"{cost}; no published scores; not yet run here"
         rows.append(Recipe(name, backbone, modality, corrected, promise, _DIFFERS))
-        if modality in ("S2L1C", "S1GRD"):
+        if modality in _PUBLISHED_INPUTS:
             rows.append(Recipe(f"{name}.as_published", backbone, modality, as_published, published, _KEEPS))
-    rows += [
-        Recipe(f"mae.vit_small_16.{m.lower()}.tiny", "vit_nano_8", m, tiny, _TINY.get(m, NOT_YET_RUN)) for m in INPUTS
-    ]
+        rows.append(Recipe(f"{name}.tiny", backbone, modality, tiny, _TINY.get(name, NOT_YET_RUN)))
     return rows

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from ssl4eo.contract import FUSED_INPUTS, catalog_name
+from ssl4eo.contract import catalog_name
 from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe, sensor_drop
+from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
 from ssl4eo.views.config import PairConfig, ViewConfig
@@ -49,24 +47,12 @@ def published(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-def fused(backbone: str, modality: str, name: str) -> PretrainConfig:
-    """Build the published experiment for radar and optical channels stacked: half of the views lose one sensor.
-
-    Nobody has published it. No view is gray: the mean of reflectance and decibels is no quantity.
-    """
-    base = published(backbone, modality, name)
-    photometric = dataclasses.replace(PUBLISHED_PHOTOMETRIC, gray_probability=0.0, sensor_drop=sensor_drop(modality))
-    view = dataclasses.replace(published_view(), photometric=photometric)
-    return dataclasses.replace(base, views=PairConfig(pairing="augment", view=view))
-
-
 def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build a small experiment that a CPU learns from in minutes.
 
     What differs from the published one, each chosen on validation data (benchmarks/results/LOG.md): AdamW,
     a short queue beside the keys of the batch, a quicker key network, a lower temperature, weaker
-    photometric changes without gray, all eight positions of the square. Of fused inputs half of the views lose one
-    sensor.
+    photometric changes without gray, all eight positions of the square.
     """
     view = ViewConfig(
         size=64,
@@ -76,13 +62,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
         horizontal_flip=0.5,
         vertical_flip=0.5,
         rotation=0.5,
-        photometric=PhotometricConfig(
-            jitter_probability=0.8,
-            brightness=0.2,
-            contrast=0.2,
-            gray_probability=0.0,
-            sensor_drop=sensor_drop(modality),
-        ),
+        photometric=PhotometricConfig(jitter_probability=0.8, brightness=0.2, contrast=0.2, gray_probability=0.0),
     )
     return PretrainConfig(
         recipe=name,
@@ -96,7 +76,6 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-_FUSED = "stacked S1 and S2 were not published; as the published S2 run, with sensor drop, without gray"
 _PUBLISHED = "100 epochs of 251,079 locations on 4 GPUs as published; not yet run here"
 _TINY = {
     "moco_v2.resnet18.s2rgb": (
@@ -115,11 +94,7 @@ def recipes() -> list[Recipe]:
     rows: list[Recipe] = []
     for backbone in ("resnet18", "resnet50"):
         for modality in INPUTS:
-            name = f"moco_v2.{backbone}.{modality.lower()}"
-            rows.append(Recipe(name, backbone, modality, published, _PUBLISHED))
-            rows.append(Recipe(f"{name}.tiny", backbone, modality, tiny, _TINY.get(name, NOT_YET_RUN)))
-        for modality in FUSED_INPUTS:
             name = f"moco_v2.{backbone}.{catalog_name(modality)}"
-            rows.append(Recipe(name, backbone, modality, fused, NOT_YET_RUN, _FUSED))
+            rows.append(Recipe(name, backbone, modality, published, _PUBLISHED))
             rows.append(Recipe(f"{name}.tiny", backbone, modality, tiny, _TINY.get(name, NOT_YET_RUN)))
     return rows

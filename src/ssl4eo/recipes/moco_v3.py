@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 
 from ssl4eo.backbones.architectures import patch_size
+from ssl4eo.contract import catalog_name
 from ssl4eo.methods.moco_v3 import MoCoV3Config
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe
@@ -124,12 +125,11 @@ def recipes() -> list[Recipe]:
     """List the recipes of MoCo v3."""
     rows: list[Recipe] = []
     for backbone, modality in (*_FULL, ("resnet18", "S2RGB")):
-        name = f"moco_v3.{backbone}.{modality.lower()}"
+        name = f"moco_v3.{backbone}.{catalog_name(modality)}"
         published = (backbone, modality) == ("vit_small_16", "S2L1C")
         promise = _PUBLISHED.replace("published after", "to reach: published weights after") if published else _NOBODY
         rows.append(Recipe(name, backbone, modality, corrected, promise, _DIFFERS))
-        if backbone == "vit_small_16":
-            promise = _PUBLISHED if published else _NOBODY
-            rows.append(Recipe(f"{name}.as_published", backbone, modality, as_published, promise, _KEEPS))
+        if published:
+            rows.append(Recipe(f"{name}.as_published", backbone, modality, as_published, _PUBLISHED, _KEEPS))
         rows.append(Recipe(f"{name}.tiny", backbone, modality, tiny, _TINY.get(name, NOT_YET_RUN)))
     return rows

@@ -3,29 +3,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ssl4eo.contract import FUSED_INPUTS
 from ssl4eo.pretraining.config import PretrainConfig
+from ssl4eo.views.config import ViewConfig
 
 Build = Callable[[str, str, str], PretrainConfig]
 """(backbone, modality, name) -> config."""
 
-INPUTS = ("S2L1C", "S2L2A", "S2RGB", "S1GRD")
+INPUTS = ("S2L1C", "S2L2A", "S2RGB", "S1GRD", *FUSED_INPUTS)
 """What a recipe may read."""
 
 NOT_YET_RUN = "not yet run"
 
 
-def sensor_drop(modality: str) -> float:
-    """Give the share of views that lose one sensor: half of them where an input has several, as published.
+SENSOR_DROP = 0.5
+"""Share of the views of a stacked input that lose one sensor, as RandomSensorDrop of SSL4EO-S12 has it."""
 
-    Source: SSL4EO-S12's RandomSensorDrop for 15 channels, which zeroes the optical or the radar ones with p = 1/2.
 
-    >>> sensor_drop("S2L1C"), sensor_drop("S2L1C+S1GRD")
-    (0.0, 0.5)
+def with_sensor_drop(config: PretrainConfig) -> PretrainConfig:
+    """Let half of the views lose one sensor, and none be gray: the mean of reflectance and decibels is no quantity.
+
+    Nobody has published a run on stacked inputs. A masked method neither sees the lost sensor nor is asked for it.
     """
-    return 0.5 if "+" in modality else 0.0
+    changed: dict[str, ViewConfig] = {}
+    for part in dataclasses.fields(config.views):
+        view = getattr(config.views, part.name)
+        if isinstance(view, ViewConfig):
+            photometric = dataclasses.replace(view.photometric, gray_probability=0.0, sensor_drop=SENSOR_DROP)
+            changed[part.name] = dataclasses.replace(view, photometric=photometric)
+    return dataclasses.replace(config, views=dataclasses.replace(config.views, **changed))
 
 
 @dataclass(frozen=True)
@@ -44,4 +54,5 @@ class Recipe:
 
     def config(self) -> PretrainConfig:
         """Build the resolved config."""
-        return self.build(self.backbone, self.modality, self.name)
+        config = self.build(self.backbone, self.modality, self.name)
+        return with_sensor_drop(config) if self.modality in FUSED_INPUTS else config
