@@ -234,6 +234,19 @@ def test_centre_is_the_same_for_a_batch_in_two_parts():
     torch.testing.assert_close(parted.center, whole.center)
 
 
+def test_centre_is_of_all_processes(monkeypatch):
+    """The mean that moves it is over this process's outputs and the others'."""
+    model, views, others = method(), crops(), torch.linspace(-1, 1, 12)
+    _, _, _, outputs = oracle(model, views, 0.04)
+    monkeypatch.setattr("ssl4eo.methods.dino.mean_over_processes", lambda mine: (mine + others) / 2)
+    mean = (outputs.mean(axis=0) + others.double().numpy()) / 2
+    expected = 0.9 * model.center.double().numpy() + 0.1 * mean
+
+    step(model, views)
+
+    np.testing.assert_allclose(model.center.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_teacher_follows_by_the_momentum_rule():
     """theta_t <- m theta_t + (1 - m) theta_s after the step, backbone and head, with the momentum of the step."""
     model = method()
