@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Radar and optical pixels of one archive as one input: read together, seen alike, each in its own unit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from ssl4eo.archive.reader import open_archive
+from ssl4eo.backbones.adapter import Adapter
+from ssl4eo.collection.recoded import EightBit
+from ssl4eo.collection.synthetic import SyntheticPlanet
+from ssl4eo.contract import FusedContract, network_input, stored
+from ssl4eo.errors import ConfigInvalid, UnknownName
+from ssl4eo.form import Form, FusedForm
+from ssl4eo.loading.batches import ViewDataset
+from ssl4eo.loading.pixels import ArchivePixels
+from ssl4eo.packing.pack import pack
+from ssl4eo.recipes.moco_v2 import published_view
+from ssl4eo.views.compose import Renderer, draw_geometry
+from ssl4eo.views.config import PairConfig
+from ssl4eo.views.photometric import PhotometricConfig, apply_photometric
+from ssl4eo.views.speckle import units_per_decibel
+
+FUSED = "S2L1C+S1GRD"
+PLAIN_COLORS = PhotometricConfig(jitter_probability=0.0, brightness=0.0, contrast=0.0, gray_probability=0.0)
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """Pack 6 synthetic locations as they are, and in 8 bits on native grids and on one grid."""
+    root = tmp_path_factory.mktemp("planet")
+    planet = SyntheticPlanet(6, size=24, num_seasons=2, modalities=("S1GRD", "S2L1C"))
+    pack(planet, root / "whole.zarr")
+    pack(EightBit(planet, "10k"), root / "bytes.zarr")
+    pack(EightBit(planet, "10k", as_published=True), root / "published.zarr")
+    return {name: root / f"{name}.zarr" for name in ("whole", "bytes", "published")}
+
+
+def dataset(source, *, photometric=PLAIN_COLORS, seed=0):
+    """Make two 16 px views of a source."""
+    view = dataclasses.replace(published_view(16), photometric=photometric)
+    return ViewDataset(source, PairConfig("augment", view), contract=source.contract, seed=seed)
+
+
+@pytest.mark.parametrize("kind", ["whole", "bytes", "published"])
+def test_pixels_are_those_of_both_modalities(archives, kind):
+    """Every band of every grid is what the archive holds for the location and the season, in a type that holds both."""
+    archive = open_archive(archives[kind])
+    source = ArchivePixels(archives[kind], FUSED)
+
+    for index, season in ((0, 0), (4, 1)):
+        found = source.pixels(index, season)
+
+        for resolution, bands in source.form.groups:
+            assert found[resolution].dtype == np.dtype("float32" if kind == "whole" else "uint8")
+            for row, band in enumerate(bands):
+                name = "S1GRD" if band in ("VV", "VH") else "S2L1C"
+                np.testing.assert_array_equal(
+                    found[resolution][row], archive.read(name, location=index, season=season).band(band)
+                )
+
+
+@pytest.mark.parametrize("kind", ["whole", "bytes", "published"])
+def test_rendering_is_two_renders_stacked(archives, kind):
+    """One geometry for both sensors: the same numbers as each rendered alone, digital numbers rounded, dB not."""
+    fused = ArchivePixels(archives[kind], FUSED)
+    single = [ArchivePixels(archives[kind], name) for name in ("S2L1C", "S1GRD")]
+
+    for seed in range(8):
+        geometry = draw_geometry(np.random.default_rng(seed), dataclasses.replace(published_view(20), rotation=0.5))
+        found = Renderer(fused.contract, fused.form)(fused.pixels(1, 1), 20, geometry)
+
+        alone = [Renderer(s.contract, s.form)(s.pixels(1, 1), 20, geometry) for s in single]
+        assert found.shape == (15, 20, 20)
+        np.testing.assert_array_equal(found, np.concatenate(alone))
+
+
+def test_batches_show_both_sensors_alike(archives):
+    """Seasons, windows and values of the fused views are those of the views of each modality alone."""
+    items = [(0, 3), (1, 5), (2, 0)]
+
+    fused, optical, radar = (
+        dataset(ArchivePixels(archives["whole"], name)).__getitems__(items) for name in (FUSED, "S2L1C", "S1GRD")
+    )
+
+    assert torch.equal(fused.seasons, optical.seasons)
+    for both, first, second in zip(fused.views, optical.views, radar.views, strict=True):
+        assert both.dtype == torch.float32
+        assert torch.equal(both, torch.cat([first.float(), second], dim=1))
+
+
+def test_grids_that_carry_no_wanted_band_are_not_read(archives):
+    """Asked for the finest grid, only the finest grid comes."""
+    source = ArchivePixels(archives["whole"], FUSED)
+
+    found = source.pixels(0, 0, resolutions=[20])
+
+    assert set(found) == {20}
+    assert found[20].shape == (6, 12, 12)
+
+
+@pytest.mark.parametrize("kind", ["whole", "bytes"])
+def test_scaled_views_are_those_of_each_sensor(archives, kind):
+    """Through the network's adapter: DN / 10000 and the radar scaling, bit by bit as alone."""
+    sources = [ArchivePixels(archives[kind], name) for name in (FUSED, "S2L1C", "S1GRD")]
+
+    scaled = [
+        Adapter(s.contract, network_input(name))(dataset(s)[0, 2].views[0])
+        for s, name in zip(sources, (FUSED, "S2L1C", "S1GRD"), strict=True)
+    ]
+
+    assert torch.equal(scaled[0], torch.cat(scaled[1:], dim=1))
+    assert 0 <= float(scaled[0].min()) <= float(scaled[0].max()) <= 1
+
+
+def test_sensor_drop_zeroes_exactly_one_sensor(archives):
+    """With probability one each view keeps the optical or the radar channels, both cases occur, and no value else."""
+    source = ArchivePixels(archives["whole"], FUSED)
+    drop = dataclasses.replace(PLAIN_COLORS, sensor_drop=1.0)
+    batch = dataset(source, photometric=drop).__getitems__([(epoch, i) for epoch in range(4) for i in range(6)])
+    scaled = Adapter(source.contract, network_input(FUSED))(batch.views[0])
+
+    seen = apply_photometric(scaled.clone(), batch.photometric[0])
+
+    optical, radar = seen[:, :13].flatten(1).any(dim=1), seen[:, 13:].flatten(1).any(dim=1)
+    assert bool((optical ^ radar).all())
+    assert 0 < int(radar.sum()) < len(radar)
+    for row in range(len(seen)):
+        kept = slice(13) if optical[row] else slice(13, 15)
+        assert torch.allclose(seen[row, kept], scaled[row, kept], rtol=1e-5, atol=1e-6)
+
+
+def test_speckle_reaches_only_the_radar_channels():
+    """Decibels beside digital numbers: noise of the radar's own unit, none for the others."""
+    assert units_per_decibel(FusedContract((stored("S2L1C"), stored("S1GRD")))) == (0.0,) * 13 + (1.0, 1.0)
+
+
+def test_sensor_drop_of_one_sensor_is_refused(archives):
+    """A view would be empty."""
+    drop = dataclasses.replace(PLAIN_COLORS, sensor_drop=0.5)
+
+    with pytest.raises(ConfigInvalid, match=r"sensor_drop is 0\.5 for bands of one sensor"):
+        dataset(ArchivePixels(archives["whole"], "S2L1C"), photometric=drop)
+
+
+def test_identity_and_missing_modality(archives):
+    """Other modalities are other data; one that the archive lacks is named."""
+    both, one = ArchivePixels(archives["whole"], FUSED), ArchivePixels(archives["whole"], "S2L1C")
+
+    assert both.identity != one.identity
+    with pytest.raises(UnknownName, match="S2L2A"):
+        ArchivePixels(archives["whole"], "S2L2A+S1GRD")
+
+
+def test_form_joins_grids_and_types():
+    """Native grids share 10 m; uint16 beside float32 is float32, beside 8 bits it is kept whole."""
+    optical, radar = Form.native("S2L1C"), Form.native("S1GRD")
+    radar8 = Form.gridded("S1GRD", scaling="uint8_sigma2:published_rounded")
+
+    form = FusedForm((optical, radar))
+
+    assert dict(form.groups)[10] == ("B02", "B03", "B04", "B08", "VV", "VH")
+    assert [r for r, _ in form.groups] == [10, 20, 60]
+    assert form.dtype == "float32"
+    assert FusedForm((optical, radar8)).dtype == "uint16"
