@@ -9,7 +9,7 @@ device. A batch is asked for and made in one call.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -172,7 +172,7 @@ def _identity(batch: Batch) -> Batch:
     return batch
 
 
-def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers: int, pin: bool) -> Iterator[Batch]:
+def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers: int, pin: bool) -> Generator[Batch]:
     """Yield batches in the sampler's order, read ahead by `num_workers` processes (0: in this one)."""
     loader = DataLoader(
         dataset,
