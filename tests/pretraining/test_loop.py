@@ -35,6 +35,7 @@ from ssl4eo.loading.sampler import Order
 from ssl4eo.methods.moco_v2 import MoCoV2, MoCoV2Config
 from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.recipes.table import recipe
+from ssl4eo.report.records import read_log
 
 HERE = Path(__file__)
 READING = Reading(knn=0.5, linear=0.75, feature_std=1.0, effective_rank=9.0)
@@ -150,6 +151,8 @@ def test_run_leaves_a_record(tmp_path):
     assert [r["step"] for r in rows if r["kind"] == "knn"] == [0, 4, 8]
     assert [(r["step"], r["accuracy"]) for r in rows if r["kind"] == "probe"] == [(0, 0.75), (4, 0.75), (8, 0.75)]
     assert len(calls) == 3
+    told = read_log(tmp_path / "run" / "log.jsonl")
+    assert ([p.step for p in told.knn], len(told.steps)) == ([0, 4, 8], 8)  # the report reads what a run writes
     assert load_backbone(tmp_path / "run").contract == config().contract
 
 

@@ -190,6 +190,14 @@ def test_monitor_keeps_the_newest_embeddings():
     assert monitor.check().feature_std > 0.9
 
 
+def test_embeddings_that_are_not_finite_are_no_reading():
+    """The loss tells of them; eigenvalues would only fail."""
+    monitor = CollapseMonitor(num_kept=64)
+    monitor.add(torch.full((64, 32), math.nan))
+
+    assert math.isnan(monitor.check().effective_rank)
+
+
 def test_monitor_leaves_embeddings_where_they_are():
     """Nothing is copied or moved before it is judged."""
     monitor, batch = CollapseMonitor(num_kept=64), healthy()

@@ -6,9 +6,9 @@ The log is the record; the other two repeat it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -79,8 +79,9 @@ class Journal:
         now = time.perf_counter()
         rate = (step - self._mark[1]) * self._batch_size / max(1e-9, now - self._mark[0])
         self._mark = (now, step)
-        values = {"loss": loss, "lr": lr, "images_per_second": round(rate, 2)}
-        values |= {name: value for name, value in asdict(health).items() if name != "alarm"}
+        values: dict[str, float | None] = {"loss": loss, "lr": lr, "images_per_second": round(rate, 2)}
+        readings = {"feature_std": health.feature_std, "effective_rank": health.effective_rank, "rankme": health.rankme}
+        values |= {name: value if math.isfinite(value) else None for name, value in readings.items()}
         values |= {name: round(value, 4) for name, value in stages.items()} | dict(metrics)
         self.row("step", step, epoch, **values)
         if self._events is not None:
