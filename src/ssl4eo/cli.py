@@ -41,6 +41,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "stats": Verb("show mean, deviation and histogram of every band, beside the published figures"),
         "verify": Verb("check every byte of an archive"),
         "unpack": Verb("write an archive as GeoTIFFs, pictures, LMDB or WebDataset for others to read"),
+        "doctor": Verb("measure the stages of a run on this machine and say what to change"),
         "pretrain": Verb("pre-train a network by a recipe"),
         "recipes": Verb("list recipes, or show one in full"),
         "evaluate": Verb("judge a network on a task by k-NN and a linear probe"),

@@ -133,3 +133,24 @@ def test_fault_in_a_worker_says_which_location():
 
     with pytest.raises(ShardCorrupt, match="broken chunk"):
         load(source, workers=1)
+
+
+def test_batch_tells_what_reading_and_rendering_cost(monkeypatch):
+    """On a clock of ticks: a read is one tick for each item, all the rest is rendering."""
+    import itertools
+
+    from ssl4eo.loading import batches as module
+
+    ticks = itertools.count()
+    monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(ticks)))
+
+    batch = dataset(Pixels()).__getitems__([(0, 1), (0, 2), (0, 3)])
+
+    assert batch.seconds.tolist() == [3.0, 4.0]  # marks at 0 (start), 1-2, 3-4, 5-6 (reads), 7 (end)
+    assert all(part.seconds.tolist() == [0, 0] for part in batch.split(3))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_seconds_travel_with_the_batch(workers):
+    """Also from another process."""
+    assert all((batch.seconds > 0).all() for batch in load(Pixels(), workers=workers))

@@ -28,13 +28,17 @@ from ssl4eo.errors import (
     TrainingDiverged,
     WriteFailed,
 )
+from ssl4eo.evaluation.online import Reading
 from ssl4eo.files import exclusive, read_jsonl
 from ssl4eo.form import Form
-from ssl4eo.methods.moco_v2 import MoCoV2Config
+from ssl4eo.loading.sampler import Order
+from ssl4eo.methods.moco_v2 import MoCoV2, MoCoV2Config
 from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.recipes.table import recipe
+from ssl4eo.report.records import read_log
 
 HERE = Path(__file__)
+READING = Reading(knn=0.5, linear=0.75, feature_std=1.0, effective_rank=9.0)
 
 
 class Noise:
@@ -52,6 +56,10 @@ class Noise:
     def __len__(self):
         """Count them."""
         return self.count
+
+    def id_of(self, index):
+        """Name one."""
+        return f"noise-{index:02d}"
 
     def pixels(self, index, season, *, resolutions=None):
         """Give one, or die."""
@@ -131,7 +139,7 @@ def test_workers_and_logging_do_not_touch_the_weights(tmp_path):
 def test_run_leaves_a_record(tmp_path):
     """Config, data, versions, log and a backbone with its contract."""
     calls = []
-    pretrain(config(epochs=2), Noise(), tmp_path / "run", probe=lambda b: calls.append(b) or 0.5, quiet=True)
+    pretrain(config(epochs=2), Noise(), tmp_path / "run", probe=lambda b: calls.append(b) or READING, quiet=True)
 
     stored_config = json.loads((tmp_path / "run" / "config.json").read_text())
     rows = list(read_jsonl(tmp_path / "run" / "log.jsonl"))
@@ -141,7 +149,10 @@ def test_run_leaves_a_record(tmp_path):
     assert [r["step"] for r in rows if r["kind"] == "step"] == list(range(1, 9))
     assert [r["accuracy"] for r in rows if r["kind"] == "knn"] == [0.5, 0.5, 0.5]
     assert [r["step"] for r in rows if r["kind"] == "knn"] == [0, 4, 8]
+    assert [(r["step"], r["accuracy"]) for r in rows if r["kind"] == "probe"] == [(0, 0.75), (4, 0.75), (8, 0.75)]
     assert len(calls) == 3
+    told = read_log(tmp_path / "run" / "log.jsonl")
+    assert ([p.step for p in told.knn], len(told.steps)) == ([0, 4, 8], 8)  # the report reads what a run writes
     assert load_backbone(tmp_path / "run").contract == config().contract
 
 
@@ -296,7 +307,99 @@ def test_infinite_loss_stops_the_run_and_names_the_batch(tmp_path):
 
     last = list(read_jsonl(tmp_path / "run" / "log.jsonl"))[-1]
     assert last["kind"] == "diverged"
-    assert len(last["index"]) == 4
+    assert last["ids"] == [f"noise-{i:02d}" for i in last["index"]]
+    order = list(Order(16, 4, 0).batches(0, 12))
+    kept = json.loads((tmp_path / "run" / "diverged.json").read_text())["batches"]
+    assert kept[-1]["step"] == last["step"]
+    assert [row["index"] for row in kept] == [[i for _, i in order[row["step"] - 1]] for row in kept]
+
+
+def test_loss_is_looked_at_between_the_lines_of_the_log(tmp_path, monkeypatch):
+    """The very step is named, though the next line is due much later, and its weights are not kept."""
+    from ssl4eo.methods.method import StepOutput
+
+    forward = MoCoV2.forward
+
+    def broken(self, views, masks, moment):
+        output = forward(self, views, masks, moment)
+        loss = output.loss * (math.nan if moment.step == 5 else 1.0)
+        return StepOutput(loss, output.embedding, output.metrics)
+
+    monkeypatch.setattr(MoCoV2, "forward", broken)
+    with pytest.raises(TrainingDiverged, match="at step 6") as told:
+        pretrain(config(log_every=100), Noise(), tmp_path / "run", quiet=True)
+
+    assert told.value.where["step"] == 6
+    kept = json.loads((tmp_path / "run" / "diverged.json").read_text())["batches"]
+    assert [row["step"] for row in kept] == [5, 6]
+    assert load_latest(tmp_path / "run").step == 4
+
+
+def test_diverged_start_can_be_corrected(tmp_path):
+    """What a run left that diverged at its first step does not stand in the way of the corrected command."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "diverged.json").write_text("{}")
+
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+
+    assert not (tmp_path / "run" / "diverged.json").exists()
+
+
+def test_step_rows_tell_rates_of_the_stages_and_health(tmp_path):
+    """Each number is there, positive, and the waiting a share; with a worker as without."""
+    for workers in (0, 1):
+        out = tmp_path / str(workers)
+        pretrain(config(epochs=1, num_workers=workers), Noise(), out, quiet=True)
+
+        rows = [r for r in read_jsonl(out / "log.jsonl") if r["kind"] == "step"]
+        rates = ("read_per_second", "augment_per_second", "photometric_per_second", "compute_per_second")
+        assert len(rows) == 4
+        assert all(row[name] > 0 for row in rows for name in rates)
+        assert all(0 <= row["waiting_share"] <= 1 for row in rows)
+        assert all(
+            {"grad_norm", "feature_std", "effective_rank", "rankme", "contrast_accuracy"} <= set(r) for r in rows
+        )
+
+
+def test_metric_near_its_bound_raises_the_alarm(tmp_path, monkeypatch):
+    """A method that logs target_std is watched by that name alone."""
+    from ssl4eo.methods.method import StepOutput
+
+    forward = MoCoV2.forward
+
+    def flat(self, views, masks, moment):
+        output = forward(self, views, masks, moment)
+        return StepOutput(output.loss, output.embedding, {"target_std": torch.tensor(1e-4)})
+
+    monkeypatch.setattr(MoCoV2, "forward", flat)
+    result = pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+
+    assert [a for a in result.alarms if a.startswith("target_std is 0.0001")]
+    assert len(result.alarms) == 1
+
+
+def test_tensorboard_reads_the_numbers_of_the_log(tmp_path):
+    """Each scalar comes back by TensorBoard's own reader, to float32."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    out = tmp_path / "run"
+    pretrain(config(epochs=1, tensorboard=True), Noise(), out, probe=lambda _: READING, quiet=True)
+
+    events = accumulator.EventAccumulator(str(out / "tensorboard")).Reload()
+    rows = [r for r in read_jsonl(out / "log.jsonl") if r["kind"] == "step"]
+    for name in ("loss", "grad_norm", "rankme", "waiting_share"):
+        written = [(e.step, e.value) for e in events.Scalars(f"step/{name}")]
+        assert written == [(r["step"], pytest.approx(r[name], rel=1e-6)) for r in rows]
+    assert [e.value for e in events.Scalars("probe/linear")] == [0.75, 0.75]
+
+
+def test_tensorboard_that_is_not_installed_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    """The message names the extra."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(ConfigInvalid, match=r"ssl4eo\[tensorboard\]"):
+        pretrain(config(tensorboard=True), Noise(), tmp_path / "run", quiet=True)
+
+    assert not (tmp_path / "run").exists()
 
 
 def test_collapse_raises_the_alarm_while_the_loss_still_falls(tmp_path, monkeypatch):

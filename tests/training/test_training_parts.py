@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.training.monitor import PATIENCE, CollapseMonitor, effective_rank, feature_std
+from ssl4eo.training.monitor import PATIENCE, CollapseMonitor, effective_rank, feature_std, rankme
 from ssl4eo.training.optimizer import OptimizerConfig, make_optimizer
 from ssl4eo.training.schedule import ScheduleConfig
 
@@ -101,6 +102,49 @@ def test_effective_rank_of_a_point_is_one():
     assert effective_rank(torch.ones(10, 4)) == 1
 
 
+@pytest.mark.parametrize(("count", "dim"), [(64, 16), (16, 64), (32, 32)])
+def test_rankme_is_the_entropy_of_the_singular_values(count, dim):
+    """Against the equation in NumPy, float64, with singular values in place of eigenvalues; rtol 1e-6."""
+    rows = np.random.default_rng(0).normal(1.0, 1.0, (count, dim))
+
+    values = np.linalg.svd(rows, compute_uv=False)
+    share = values / values.sum() + 1e-7
+    centred = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)
+    centred = (centred / centred.sum())[centred > 1e-12]
+
+    assert rankme(torch.from_numpy(rows)) == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-6)
+    wanted = np.exp(-(centred * np.log(centred)).sum())
+    assert effective_rank(torch.from_numpy(rows)) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_rank_of_few_directions_is_right_to_one_part_in_a_thousand():
+    """Rounding of the Gram matrix fills the empty directions with 1e-8 each; that is what it costs."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn((1024, 4), generator=generator) @ torch.randn((4, 512), generator=generator)
+
+    values = np.linalg.svd(points.double().numpy(), compute_uv=False)[:4]
+    share = values / values.sum()
+
+    assert rankme(points) == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-3)
+
+
+def test_rank_does_not_depend_on_scale_or_order():
+    """A property of the entropy."""
+    points = healthy()
+    mixed = 100 * points[torch.randperm(64, generator=torch.Generator().manual_seed(1))]
+
+    assert rankme(mixed) == pytest.approx(rankme(points), rel=1e-9)
+    assert effective_rank(mixed) == pytest.approx(effective_rank(points), rel=1e-9)
+
+
+def test_offset_moves_rankme_and_not_the_effective_rank():
+    """The paper does not centre; the alarm must not take a common offset for a direction."""
+    points = healthy()
+
+    assert effective_rank(points + 50) == pytest.approx(effective_rank(points), rel=1e-4)
+    assert rankme(points + 50) < 0.3 * rankme(points)
+
+
 def healthy(count=64):
     """Make embeddings in all directions."""
     return torch.randn((count, 32), generator=torch.Generator().manual_seed(0))
@@ -144,3 +188,20 @@ def test_monitor_keeps_the_newest_embeddings():
     monitor.add(healthy())
 
     assert monitor.check().feature_std > 0.9
+
+
+def test_embeddings_that_are_not_finite_are_no_reading():
+    """The loss tells of them; eigenvalues would only fail."""
+    monitor = CollapseMonitor(num_kept=64)
+    monitor.add(torch.full((64, 32), math.nan))
+
+    assert math.isnan(monitor.check().effective_rank)
+
+
+def test_monitor_leaves_embeddings_where_they_are():
+    """Nothing is copied or moved before it is judged."""
+    monitor, batch = CollapseMonitor(num_kept=64), healthy()
+
+    monitor.add(batch)
+
+    assert monitor._kept[0].data_ptr() == batch.data_ptr()

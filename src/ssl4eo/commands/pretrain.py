@@ -38,7 +38,7 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
         default="reference",
         help="whose training part is used for data with labels (reference), or none for everything",
     )
-    parser.add_argument("--quiet", action="store_true", help="draw no progress bar")
+    parser.add_argument("--quiet", action="store_true", help="show no progress; alarms are printed all the same")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     name = _named_recipe(arguments)
     if name is not None:
@@ -85,7 +85,13 @@ def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
 
     config = resolve(parser, values)
     precision = "32" if config.engine.precision == "32-true" else "bf16"
-    data = open_training_data(values.data, contract=config.contract, split=values.split, precision=precision)
+    data = open_training_data(
+        values.data,
+        contract=config.contract,
+        split=values.split,
+        precision=precision,
+        linear=config.engine.probe == "knn+linear",
+    )
     result = pretrain(config, data.source, values.out, probe=data.probe, resume=values.resume, quiet=values.quiet)
     if values.json:
         row = {"backbone": str(result.backbone), "steps": result.steps, "loss": result.last_loss}

@@ -8,8 +8,9 @@ device. A batch is asked for and made in one call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from ssl4eo.views.resample import one_blas_thread
 from ssl4eo.views.rng import sample_rng
 from ssl4eo.views.seasonal import Pairing, draw_seasons
 from ssl4eo.views.speckle import draw_speckle, units_per_decibel
+
+Pixels = dict[int, dict[int, NDArray[np.generic]]]
+"""Of one item: season -> resolution [m] -> (band, y, x)."""
 
 MASK_STREAM = 255
 """Stream of random numbers that masks are drawn from; views use 1 and the following."""
@@ -46,6 +50,8 @@ class Batch:
     """(B, V) int64."""
     masks: Tensor | None = None
     """(B, L) bool, True = hidden, for methods that hide patches."""
+    seconds: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
+    """(2,) float64 [s]: what it cost to read the pixels, and to make views of them; 0 in parts of a batch."""
 
     def pin_memory(self) -> Batch:
         """Pin for a fast copy to a device (called by DataLoader)."""
@@ -55,6 +61,7 @@ class Batch:
             self.index,
             self.seasons,
             None if self.masks is None else self.masks.pin_memory(),
+            self.seconds,
         )
 
     def split(self, num_parts: int) -> Iterator[Batch]:
@@ -109,15 +116,22 @@ class ViewDataset(Dataset[Batch]):
         """Make one batch in one call."""
         views: list[list[np.ndarray]] = [[] for _ in self._views]
         rows: list[list[np.ndarray]] = [[] for _ in self._views]
+        started, read = time.perf_counter(), 0.0
+        seasons: list[tuple[int, ...]] = []
         with one_blas_thread():
-            seasons = [self._add(item, views, rows) for item in items]
-        return Batch(
-            tuple(torch.from_numpy(np.stack(v)) for v in views),
-            tuple(torch.from_numpy(np.stack(r)) for r in rows),
-            torch.tensor([index for _, index in items]),
-            torch.tensor(seasons),
-            self._masks(items),
-        )
+            for item in items:
+                drawn = self._draw_seasons(item)
+                before = time.perf_counter()
+                pixels = self._read(item, drawn)
+                read += time.perf_counter() - before
+                self._render_views(item, drawn, pixels, views, rows)
+                seasons.append(drawn)
+        stacked = [torch.from_numpy(np.stack(v)) for v in views]
+        strengths = [torch.from_numpy(np.stack(r)) for r in rows]
+        masks = self._masks(items)
+        seconds = torch.tensor([read, time.perf_counter() - started - read], dtype=torch.float64)
+        index = torch.tensor([index for _, index in items])
+        return Batch(tuple(stacked), tuple(strengths), index, torch.tensor(seasons), masks, seconds)
 
     def _masks(self, items: list[Item]) -> Tensor | None:
         if self._masking is None:
@@ -132,21 +146,34 @@ class ViewDataset(Dataset[Batch]):
         """Make a batch of one."""
         return self.__getitems__([item])
 
-    def _add(self, item: Item, views: list[list[np.ndarray]], rows: list[list[np.ndarray]]) -> tuple[int, ...]:
+    def _draw_seasons(self, item: Item) -> tuple[int, ...]:
+        """Draw the season of each view."""
         epoch, index = item
         rng = sample_rng(self._seed, epoch=epoch, index=index)
         draws = draw_seasons(
             rng, pairing=self._pairing, num_views=max(self._groups) + 1, num_seasons=self._source.num_seasons
         )
-        seasons = tuple(draws[group] for group in self._groups)
-        pixels = {s: self._source.pixels(index, s, resolutions=self._render.resolutions) for s in set(seasons)}
+        return tuple(draws[group] for group in self._groups)
+
+    def _read(self, item: Item, seasons: tuple[int, ...]) -> Pixels:
+        return {s: self._source.pixels(item[1], s, resolutions=self._render.resolutions) for s in set(seasons)}
+
+    def _render_views(
+        self,
+        item: Item,
+        seasons: tuple[int, ...],
+        pixels: Pixels,
+        views: list[list[np.ndarray]],
+        rows: list[list[np.ndarray]],
+    ) -> None:
+        """Append each view of an item, and its photometric strengths."""
+        epoch, index = item
         for number, (config, season) in enumerate(zip(self._views, seasons, strict=True)):
             view_rng = sample_rng(self._seed, epoch=epoch, index=index, stream=1 + number)
             geometry = draw_geometry(view_rng, config)
             rows[number].append(config.photometric.draw(view_rng, self._sensors))
             noise = self._noise(view_rng, config)
             views[number].append(self._render(pixels[season], config.size, geometry, noise=noise))
-        return seasons
 
     def _noise(self, rng: np.random.Generator, config: ViewConfig) -> NDArray[np.float32] | None:
         strength = config.photometric.speckle
@@ -159,7 +186,7 @@ def _identity(batch: Batch) -> Batch:
     return batch
 
 
-def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers: int, pin: bool) -> Iterator[Batch]:
+def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers: int, pin: bool) -> Generator[Batch]:
     """Yield batches in the sampler's order, read ahead by `num_workers` processes (0: in this one)."""
     loader = DataLoader(
         dataset,

@@ -43,11 +43,15 @@ class EngineConfig:
     log_every: int = 10
     """Steps between lines of the log."""
     probe_every: int = 1
-    """Epochs between online k-NN readings; 0 for none."""
+    """Epochs between online readings on labelled data; 0 for none."""
+    probe: Literal["knn", "knn+linear"] = "knn+linear"
+    """What such a reading is: k-NN alone, or a linear probe of one fixed strength too."""
     save_every: int = 1
     """Epochs between checkpoints."""
     save_minutes: float = 10.0
     """Longest time between checkpoints [min], inside an epoch too; 0 saves every step."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard too, into RUN/tensorboard; needs the extra ssl4eo[tensorboard]."""
 
     def __post_init__(self) -> None:
         """Refuse numbers below their least."""
@@ -70,9 +74,11 @@ class EngineConfig:
 FREE_ON_RESUME = (
     "engine.num_workers",
     "engine.log_every",
+    "engine.probe",
     "engine.probe_every",
     "engine.save_every",
     "engine.save_minutes",
+    "engine.tensorboard",
 )
 """Options that a resumed run may change: they do not touch the weights."""
 

@@ -7,7 +7,9 @@ the online reading uses the validation part. Data without labels are used whole.
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import InputContract, plan_remap, stored
 from ssl4eo.errors import ContractMismatch, DataMissing
 from ssl4eo.evaluation.features import Precision
-from ssl4eo.evaluation.online import OnlineKnn
+from ssl4eo.evaluation.online import OnlineProbe
 from ssl4eo.evaluation.tasks import eurosat, synthetic
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.evaluation.tasks.task import Task
@@ -35,11 +37,11 @@ class TrainingData:
     """Pixels to train on, and a judge where there are labels."""
 
     source: PixelSource
-    probe: OnlineKnn | None
+    probe: OnlineProbe | None
 
 
 def open_training_data(
-    path: Path, *, contract: InputContract, split: str = "reference", precision: Precision = "32"
+    path: Path, *, contract: InputContract, split: str = "reference", precision: Precision = "32", linear: bool = True
 ) -> TrainingData:
     """Open an archive or a folder of pictures for training.
 
@@ -48,6 +50,7 @@ def open_training_data(
         contract: what the network is fed; decides the modality that is read.
         split: whose training and validation parts are trained on where the data have labels; `none` trains on all.
         precision: of the online reading.
+        linear: fit a linear probe at each online reading, beside k-NN.
 
     Raises:
         DataMissing: nothing there.
@@ -58,10 +61,15 @@ def open_training_data(
     if not path.exists():
         raise DataMissing(f"no data at {path}", expected="an archive or a folder of class folders", path=str(path))
     is_archive = (path / "zarr.json").is_file() or path.suffix == ".zarr"
-    return (_archive if is_archive else _folder)(path, contract, split, precision)
+    judge = functools.partial(_judge, precision=precision, linear=linear)
+    return (_archive if is_archive else _folder)(path, contract, split, judge)
 
 
-def _archive(path: Path, contract: InputContract, split: str, precision: Precision) -> TrainingData:
+Judge = Callable[[Task], OnlineProbe | None]
+"""Makes the online reading of a task, None where it has too few items."""
+
+
+def _archive(path: Path, contract: InputContract, split: str, judge: Judge) -> TrainingData:
     archive = open_archive(path)
     missing = [part.modality for part in contract.parts if part.modality not in archive.modalities]
     if missing:
@@ -74,10 +82,10 @@ def _archive(path: Path, contract: InputContract, split: str, precision: Precisi
     if synthetic.COLUMN not in archive.columns or split == WHOLE:
         return TrainingData(ArchivePixels(path, contract.modality), None)
     task = open_task(synthetic.NAME, path, contract=contract, split=split)
-    return TrainingData(ArchivePixels(path, contract.modality, indices=_learnable(task)), _judge(task, precision))
+    return TrainingData(ArchivePixels(path, contract.modality, indices=_learnable(task)), judge(task))
 
 
-def _folder(path: Path, contract: InputContract, split: str, precision: Precision) -> TrainingData:
+def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> TrainingData:
     folder = ImageFolder.scan(path)
     plan_remap(stored("S2RGB"), contract)
     train = folder.split(split)["train"]
@@ -85,7 +93,7 @@ def _folder(path: Path, contract: InputContract, split: str, precision: Precisio
     if split != WHOLE and folder.classes == eurosat.CLASSES:
         task = open_task(eurosat.NAME, path, contract=contract, split=split)
         assert np.array_equal(_learnable(task), train), "the task and the folder split alike"
-        probe = _judge(task, precision)
+        probe = judge(task)
     source = FolderPixels(folder, indices=train)
     source.load()
     return TrainingData(source, probe)
@@ -96,10 +104,10 @@ def _learnable(task: Task) -> np.ndarray:
     return np.sort(np.concatenate([task.positions["train"], task.positions["validation"]]))
 
 
-def _judge(task: Task, precision: Precision) -> OnlineKnn | None:
+def _judge(task: Task, *, precision: Precision, linear: bool) -> OnlineProbe | None:
     from ssl4eo.evaluation.protocols.knn import NUM_NEIGHBORS
 
     if len(task.positions["train"]) < NUM_NEIGHBORS:
         log.warning("%d labelled items are too few for k-NN while training", len(task.positions["train"]))
         return None
-    return OnlineKnn(task, precision=precision)
+    return OnlineProbe(task, precision=precision, linear=linear)

@@ -30,6 +30,7 @@ from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.pretraining.run_folder import RunFolder
 from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.pretraining.watch import Probe, Watch
+from ssl4eo.training.events import require_tensorboard
 from ssl4eo.training.journal import Journal
 from ssl4eo.training.optimizer import make_optimizer
 
@@ -63,7 +64,7 @@ def pretrain(
         out: folder of the run: config.json, log.jsonl, checkpoints/, backbone.safetensors.
         probe: called every `engine.probe_every` epochs.
         resume: continue the run in `out` after its last checkpoint; start it if it has none.
-        quiet: draw no progress bar.
+        quiet: show no progress; alarms are printed all the same.
 
     Raises:
         TargetExists: `out` holds a run and `resume` is false.
@@ -81,6 +82,8 @@ def pretrain(
         log.warning(warning)
     adapter = Adapter(source.contract, config.contract)
     masking = config.method.masking(config.setting)
+    if engine.tensorboard:
+        require_tensorboard()
     fabric = make_fabric(engine)
     with RunFolder(out, config, source, resume=resume) as run:
         # --- who does it
@@ -101,12 +104,21 @@ def pretrain(
             num_workers=engine.num_workers,
             pin=fabric.device.type == "cuda",
         )
-        with Journal(out, first_step=step, num_steps=num_steps, batch_size=engine.batch_size, quiet=quiet) as journal:
-            watch = Watch(engine, order.steps_per_epoch, num_steps, journal, probe, last_loss=run.last_loss)
+        with Journal(
+            out,
+            first_step=step,
+            num_steps=num_steps,
+            batch_size=engine.batch_size,
+            quiet=quiet,
+            tensorboard=engine.tensorboard,
+        ) as journal:
+            watch = Watch(
+                engine, order.steps_per_epoch, num_steps, journal, probe, source, fabric.device, last_loss=run.last_loss
+            )
             watch.start(step, method)
             module.train()
             # --- the loop
-            for batch in batches:
+            for batch in watch.timed(batches):
                 report = take_step(batch, Moment(step, num_steps, order.steps_per_epoch))
                 step += 1
                 # --- watch it, keep it

@@ -25,7 +25,8 @@ from ssl4eo.files import append_jsonl, exclusive, read_jsonl, write_json
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.methods.method import Method
 from ssl4eo.pretraining.config import FREE_ON_RESUME, PretrainConfig, flatten
-from ssl4eo.training.journal import LOG
+from ssl4eo.training.events import FOLDER as EVENTS
+from ssl4eo.training.journal import DIVERGED, LOG
 
 CONFIG = "config.json"
 
@@ -72,7 +73,7 @@ class RunFolder:
         self._stack.close()
 
     def _only_ours(self) -> bool:
-        return {p.name for p in self._path.iterdir()} <= {".lock", CONFIG, LOG}
+        return {p.name for p in self._path.iterdir()} <= {".lock", CONFIG, LOG, DIVERGED, EVENTS}
 
     def _has_begun(self) -> bool:
         """Say whether a run did a step here; one that failed before leaves nothing worth keeping."""
@@ -88,7 +89,8 @@ class RunFolder:
         return next((float(r["loss"]) for r in reversed(self._rows()) if r["kind"] == "step"), math.nan)
 
     def _write_config(self) -> None:
-        (self._path / LOG).unlink(missing_ok=True)
+        for left in (LOG, DIVERGED):
+            (self._path / left).unlink(missing_ok=True)
         started = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         write_json(
             self._path / CONFIG,

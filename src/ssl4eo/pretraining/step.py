@@ -21,7 +21,11 @@ from ssl4eo.loading.batches import Batch
 from ssl4eo.methods.method import Method, Moment, StepOutput
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.training.optimizer import OptimizerConfig, set_rates
+from ssl4eo.training.stopwatch import clock_of
 from ssl4eo.views.photometric import apply_photometric
+
+Span = tuple[Any, Any]
+"""Two moments of the device's clock."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class StepReport:
     grad_norm: Tensor
     """Norm of all gradients before clipping."""
     lr: float
+    preparing: tuple[Span, ...]
+    """When each part was moved to the device, scaled and changed in brightness; by `training.stopwatch`."""
 
 
 class Stepper:
@@ -56,6 +62,7 @@ class Stepper:
         self._fabric, self._config = fabric, config
         self._method, self._module, self._optimizer, self._adapter = method, module, optimizer, adapter
         self._peak = config.optimizer.peak(config.engine.batch_size)
+        self._clock = clock_of(fabric.device)
 
     def __call__(self, batch: Batch, moment: Moment) -> StepReport:
         """Do one step."""
@@ -66,20 +73,23 @@ class Stepper:
         set_rates(self._optimizer, lr=lr, weight_decay=config.optimizer.decay(moment.share))
         torch.manual_seed(step_seed(config.engine.seed, moment.step, fabric.global_rank))
         self._method.before_step(moment)
-        output, loss = self._gradients(batch, moment)
+        spans: list[Span] = []
+        output, loss = self._gradients(batch, moment, spans)
         self._method.before_update(moment)
         norm = clip_gradients(fabric, self._module, self._optimizer, config.optimizer)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._method.after_step(moment)
-        return StepReport(loss, output.embedding, output.metrics, norm, lr)
+        return StepReport(loss, output.embedding, output.metrics, norm, lr, tuple(spans))
 
-    def _gradients(self, batch: Batch, moment: Moment) -> tuple[StepOutput, Tensor]:
+    def _gradients(self, batch: Batch, moment: Moment, spans: list[Span]) -> tuple[StepOutput, Tensor]:
         num_parts = self._config.engine.accumulate
         losses: list[Tensor] = []
         output: StepOutput | None = None
         for number, part in enumerate(batch.split(num_parts)):
+            began = self._clock.now()
             views = prepare(self._fabric, self._adapter, part, channels_last=self._config.engine.channels_last)
+            spans.append((began, self._clock.now()))
             masks = None if part.masks is None else self._fabric.to_device(part.masks)
             with self._fabric.no_backward_sync(self._module, enabled=number < num_parts - 1):
                 output = self._module(views, masks, moment)

@@ -1,53 +1,141 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Watching a run: what is read after each step, written to the journal, and able to stop it."""
+"""Watching a run: what is read after each step, written to the journal, and able to stop it.
+
+The loss of every step is looked at: on a CPU at once, on a GPU when a line of the log or a checkpoint is due, since
+each look makes the device wait. Everything else is read when a line is due.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import TrainingDiverged
+from ssl4eo.evaluation.online import Reading
+from ssl4eo.files import write_json
 from ssl4eo.loading.batches import Batch
+from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.methods.method import Method
 from ssl4eo.pretraining.config import EngineConfig
 from ssl4eo.pretraining.step import StepReport
-from ssl4eo.training.journal import LOG, Journal
+from ssl4eo.training.alarms import MetricWatch, StarvationWatch
+from ssl4eo.training.journal import DIVERGED, LOG, Journal
 from ssl4eo.training.monitor import CollapseMonitor
+from ssl4eo.training.stopwatch import Stopwatch, clock_of
 
-Probe = Callable[[Backbone], float]
-"""Judges a backbone in passing: accuracy, 0 to 1."""
+Probe = Callable[[Backbone], Reading]
+"""Judges a backbone in passing."""
+
+WAITING, STEPPING, PREPARING = "waiting", "stepping", "preparing"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A step as the guard keeps it."""
+
+    step: int
+    loss: Tensor
+    grad_norm: Tensor
+    index: Tensor
+
+    def to_json(self, source: PixelSource) -> dict[str, Any]:
+        """Name its samples; numbers that are not finite become text."""
+        index = self.index.tolist()
+        numbers = {"loss": _number(self.loss), "grad_norm": _number(self.grad_norm)}
+        return {"step": self.step, **numbers, "index": index, "ids": [source.id_of(i) for i in index]}
+
+
+class LossGuard:
+    """Finds the first loss that is not finite among the steps since it last looked."""
+
+    def __init__(self) -> None:
+        """Start with no step."""
+        self._seen: deque[Seen] = deque()
+
+    def add(self, seen: Seen) -> None:
+        """Remember a step; its loss stays on the device."""
+        self._seen.append(seen)
+
+    def find(self) -> list[Seen]:
+        """Give the step whose loss is not finite and the one before, whose update made its weights; else nothing.
+
+        The last step is kept for the next look.
+        """
+        if not self._seen:
+            return []
+        finite = torch.isfinite(torch.stack([s.loss for s in self._seen])).tolist()
+        if not all(finite):
+            first = finite.index(False)
+            return list(self._seen)[max(0, first - 1) : first + 1]
+        while len(self._seen) > 1:
+            self._seen.popleft()
+        return []
 
 
 @dataclass
 class Watch:
-    """Reads loss, embeddings and k-NN at their times."""
+    """Reads loss, embeddings, times and the backbone at their times."""
 
     engine: EngineConfig
     steps_per_epoch: int
     num_steps: int
     journal: Journal
     probe: Probe | None
+    source: PixelSource
+    device: torch.device
     last_loss: float = math.nan
+    _guard: LossGuard = field(default_factory=LossGuard)
     _monitor: CollapseMonitor = field(default_factory=CollapseMonitor)
+    _metrics: MetricWatch = field(default_factory=MetricWatch)
+    _loading: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+    """Since the last line: seconds of reading, seconds of rendering, samples."""
     _saved: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        """Start the clocks."""
+        self._watch = Stopwatch(clock_of(self.device))
+        self._starvation = StarvationWatch(num_workers=self.engine.num_workers)
+        self._arrived: Any = None
 
     def start(self, step: int, method: Method) -> None:
         """Judge the untrained network, where the run begins."""
         if step == 0:
             self._judge(0, method)
 
+    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Pass batches on and note how long the device waited for each; starting the workers does not count."""
+        asked = None
+        while (batch := next(batches, None)) is not None:
+            self._arrived = self._watch.now()
+            self._watch.add(WAITING, self._arrived if asked is None else asked, self._arrived)
+            yield batch
+            asked = self._watch.now()
+
     def step(self, step: int, report: StepReport, batch: Batch, *, method: Method) -> None:
         """Read what is due after `step` steps.
 
         Raises:
-            TrainingDiverged: the loss is not finite; the items of the batch are in the log.
+            TrainingDiverged: a loss is not finite; diverged.json and the log name the samples of its batch.
         """
+        self._watch.add(STEPPING, self._arrived, self._watch.now())
+        for span in report.preparing:
+            self._watch.add(PREPARING, *span)
+        self._loading += torch.cat([batch.seconds, torch.tensor([float(len(batch.index))], dtype=torch.float64)])
         self._monitor.add(report.embedding)
-        if step % self.engine.log_every == 0 or self.ends_epoch(step):
-            self._read(step, report, batch)
+        self._guard.add(Seen(step, report.loss, report.grad_norm, batch.index))
+        due = step % self.engine.log_every == 0 or self.ends_epoch(step)
+        if due or self.device.type == "cpu":
+            self._require_finite()
+        if due:
+            self._read(step, report)
         if self.ends_epoch(step) and (self._due(step, self.engine.probe_every) or step == self.num_steps):
             self._judge(step, method)
         self.journal.advance(step)
@@ -57,11 +145,16 @@ class Watch:
         return step % self.steps_per_epoch == 0
 
     def saves(self, step: int) -> bool:
-        """Say whether a checkpoint is due after `step` steps: by epochs, by time, and at the end."""
+        """Say whether a checkpoint is due after `step` steps: by epochs, by time, and at the end.
+
+        Raises:
+            TrainingDiverged: a loss is not finite; such weights are not kept.
+        """
         by_epoch = self.ends_epoch(step) and self._due(step, self.engine.save_every)
         by_time = time.monotonic() - self._saved >= 60 * self.engine.save_minutes
         if not (by_epoch or by_time or step == self.num_steps):
             return False
+        self._require_finite()
         self._saved = time.monotonic()
         return True
 
@@ -69,20 +162,66 @@ class Watch:
         return every > 0 and (step // self.steps_per_epoch) % every == 0
 
     def _judge(self, step: int, method: Method) -> None:
-        if self.probe is not None and self.engine.probe_every:
-            self.journal.probe(step, step / self.steps_per_epoch, self.probe(method.backbone))
+        if self.probe is None or not self.engine.probe_every:
+            return
+        reading, epoch = self.probe(method.backbone), step / self.steps_per_epoch
+        self.journal.probe(
+            step,
+            epoch,
+            knn=reading.knn,
+            linear=reading.linear,
+            feature_std=reading.feature_std,
+            effective_rank=reading.effective_rank,
+        )
 
-    def _read(self, step: int, report: StepReport, batch: Batch) -> None:
+    def _require_finite(self) -> None:
+        found = self._guard.find()
+        if not found:
+            return
+        rows = [seen.to_json(self.source) for seen in found]
+        last = rows[-1]
+        step, epoch = found[-1].step, found[-1].step / self.steps_per_epoch
+        write_json(self.journal.run / DIVERGED, {"step": step, "epoch": epoch, "batches": rows})
+        self.journal.row("diverged", step, epoch, loss=last["loss"], index=last["index"], ids=last["ids"])
+        raise TrainingDiverged(
+            f"the loss is {last['loss']} at step {step}",
+            expected="a finite number",
+            remedy="lower optimizer.lr or use engine.precision 32-true; "
+            f"{DIVERGED} names the samples of the batch and of the one before, as {LOG} does",
+            step=step,
+        )
+
+    def _read(self, step: int, report: StepReport) -> None:
         epoch = step / self.steps_per_epoch
         self.last_loss = float(report.loss)
-        if not math.isfinite(self.last_loss):
-            self.journal.row("diverged", step, epoch, index=batch.index.tolist(), loss=str(self.last_loss))
-            raise TrainingDiverged(
-                f"the loss is {self.last_loss} at step {step}",
-                expected="a finite number",
-                remedy=f"lower optimizer.lr or use engine.precision 32-true; {LOG} names the items of the batch",
-                step=step,
-            )
         metrics = {name: float(value) for name, value in report.metrics.items()}
+        health = self._monitor.check()
+        stages = self._stages()
+        alarms = [health.alarm, *self._metrics.check(metrics), self._starvation.check()]
         metrics["grad_norm"] = float(report.grad_norm)
-        self.journal.step(step, epoch, self.last_loss, lr=report.lr, health=self._monitor.check(), **metrics)
+        self.journal.step(step, epoch, self.last_loss, lr=report.lr, health=health, metrics=metrics, stages=stages)
+        for alarm in filter(None, alarms):
+            self.journal.alarm(step, epoch, f"{alarm} (loss {self.last_loss:.3f})")
+
+    def _stages(self) -> dict[str, float]:
+        """Give the samples a second that each stage alone would do, and the share of waiting, since the last line."""
+        spans = self._watch.read()
+        waited, stepped, prepared = (spans.get(name, []) for name in (WAITING, STEPPING, PREPARING))
+        for pair in zip(waited, stepped, strict=True):
+            self._starvation.add(*pair)
+        read, rendered, num_samples = self._loading.tolist()
+        self._loading.zero_()
+        loaders = max(1, self.engine.num_workers)
+        computed = sum(stepped) - sum(prepared)
+        rates = {
+            "read_per_second": loaders * num_samples / max(read, 1e-9),
+            "augment_per_second": loaders * num_samples / max(rendered, 1e-9),
+            "photometric_per_second": num_samples / max(sum(prepared), 1e-9),
+            "compute_per_second": num_samples / max(computed, 1e-9),
+        }
+        return rates | {"waiting_share": sum(waited) / max(sum(waited) + sum(stepped), 1e-9)}
+
+
+def _number(value: Tensor) -> float | str:
+    plain = float(value)
+    return plain if math.isfinite(plain) else str(plain)

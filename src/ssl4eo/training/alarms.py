@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When to cry: readings that stay bad raise one alarm, not one at each step.
+
+Three kinds of watch share the rule: collapse (monitor.py), bounds on what a method logs, a device that waits for its
+data. Here are the rule and the last two; who is told is the journal's affair.
+Price: what heals and breaks again within a few readings is told late or not at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+PATIENCE = 3
+"""Readings in a row outside of a bound before the alarm."""
+
+
+class Patience:
+    """Speaks at the n-th bad reading in a row, once; a good reading starts the count again."""
+
+    def __init__(self, readings: int) -> None:
+        """Speak at the `readings`-th bad reading."""
+        self._readings, self._bad = readings, 0
+
+    def hear(self, reason: str | None) -> str | None:
+        """Take a reading, None for a good one; give the reason when it is time to speak."""
+        self._bad = self._bad + 1 if reason else 0
+        return reason if self._bad == self._readings else None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Where a number that a method logs has to stay."""
+
+    least: float
+    """Values below count as bad."""
+    meaning: str
+    """What a bad value says."""
+
+
+BOUNDS: Mapping[str, Bound] = MappingProxyType(
+    {
+        "target_std": Bound(1e-2, "the teacher's targets are the same for all samples"),
+        "teacher_entropy": Bound(1e-2, "the teacher gives all weight to one output"),
+    }
+)
+"""By the name of a metric. target_std: mean standard deviation of normalized targets over positions, about 1 when
+healthy; teacher_entropy: mean entropy of the teacher's output for an image [nats]."""
+
+
+class MetricWatch:
+    """Compares what a method logs with BOUNDS; metrics of other names are let pass."""
+
+    def __init__(self, bounds: Mapping[str, Bound] = BOUNDS) -> None:
+        """Watch these bounds."""
+        self._bounds = bounds
+        self._patience = {name: Patience(PATIENCE) for name in bounds}
+
+    def check(self, metrics: Mapping[str, float]) -> list[str]:
+        """Take the metrics of a logged step; give the alarms that are due."""
+        alarms: list[str] = []
+        for name, bound in self._bounds.items():
+            if name not in metrics:
+                continue
+            value = metrics[name]
+            bad = not math.isfinite(value) or value < bound.least
+            reason = f"{name} is {value:.3g}, expected {bound.least:g} or more: {bound.meaning}" if bad else None
+            spoken = self._patience[name].hear(reason)
+            alarms += [spoken] if spoken else []
+        return alarms
+
+
+STARVED = 0.25
+"""Share of the time of the last steps that the device may wait for its data."""
+FED = 0.15
+"""Share below which the alarm may speak anew."""
+WINDOW = 50
+"""Steps that the share is taken over."""
+
+
+class StarvationWatch:
+    """Speaks when the device waits for the loader, and not again before it was fed for a while."""
+
+    def __init__(self, *, num_workers: int, window: int = WINDOW) -> None:
+        """Judge over the last `window` steps; `num_workers` is for the remedy."""
+        self._steps: deque[tuple[float, float]] = deque(maxlen=window)
+        self._num_workers = num_workers
+        self._starved = False
+
+    @property
+    def share(self) -> float:
+        """Share of waiting over the last steps, 0 to 1; 0 before the first."""
+        waited, worked = (sum(column) for column in zip(*self._steps, strict=True)) if self._steps else (0.0, 0.0)
+        return waited / max(waited + worked, 1e-12)
+
+    def add(self, waited: float, worked: float) -> None:
+        """Take the time that a step waited for its batch, and that it took then [s]."""
+        self._steps.append((waited, worked))
+
+    def check(self) -> str | None:
+        """Give the alarm if it is due: the window is full and the device waits too much of it."""
+        if self._starved:
+            self._starved = self.share >= FED
+            return None
+        self._starved = len(self._steps) == self._steps.maxlen and self.share > STARVED
+        return self._words() if self._starved else None
+
+    def _words(self) -> str:
+        return (
+            f"the device waits for data {100 * self.share:.0f} % of the time, expected {100 * STARVED:.0f} % or less: "
+            f"raise engine.num_workers above {self._num_workers} where there are cores, pack the archive with "
+            "--profile fast, or let `ssl4eo doctor` say which stage is slow"
+        )

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ssl4eo doctor` on a small synthetic archive: figures, words, refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from ssl4eo.cli import main
+from ssl4eo.commands import collect, doctor
+from ssl4eo.recipes import table
+from ssl4eo.recipes.recipe import Recipe
+from ssl4eo.recipes.table import RECIPES
+
+
+@pytest.fixture(scope="module")
+def planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small synthetic archive of one modality."""
+    path = tmp_path_factory.mktemp("planet") / "a.zarr"
+    assert collect.run(out=path, num_locations=3, size=24, num_seasons=2, modalities=("S2L1C",)) == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure as little as possible, on views of 32 px."""
+    for name in ("LOADING_SECONDS", "LOADER_SECONDS", "COMPUTE_SECONDS"):
+        monkeypatch.setattr(doctor, name, 0.0)
+
+    def build(backbone: str, modality: str, name: str) -> object:
+        base = RECIPES["moco_v2.resnet18.s2l1c.tiny"].build(backbone, modality, name)
+        view = dataclasses.replace(base.views.view, size=32)
+        engine = dataclasses.replace(base.engine, batch_size=8, precision="32-true")
+        return dataclasses.replace(base, views=dataclasses.replace(base.views, view=view), engine=engine)
+
+    small = Recipe("small", "resnet18", "S2L1C", build, "not yet run")
+    whole = {**RECIPES, "small": small, "moco_v2.resnet50.s2l1c": small}
+    monkeypatch.setattr(table, "RECIPES", whole)
+
+
+def test_recipe_and_archive_are_measured_stage_by_stage(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every rate is there and positive; a batch that was made smaller is said to be."""
+    status = main(["doctor", "--data", str(planet), "--recipe", "small", "--num_workers", "0", "1", "--json"])
+
+    facts = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert (facts["recipe"], facts["synthetic"]) == ("small", True)
+    assert [row["num_workers"] for row in facts["loaders"]] == [0, 1]
+    rates = [facts["loading"]["read_per_second"], facts["loading"]["render_per_second"]]
+    rates += [row["samples_per_second"] for row in facts["loaders"]]
+    rates += [facts["compute"]["samples_per_second"], facts["compute"]["photometric_per_second"]]
+    assert all(rate > 0 and math.isfinite(rate) for rate in rates)
+    assert facts["compute"]["peak_bytes"] > 10e6  # the weights of the network alone are more
+    assert (facts["compute"]["batch_size"], facts["compute"]["wanted_batch_size"]) == (4, 8)
+    assert facts["compute"]["limit"] == "time"
+    assert facts["diagnosis"]["bound"] in ("read", "render", "compute")
+
+
+def test_words_have_figures_and_units(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a stage, then the finding; SYNTHETIC is said."""
+    assert main(["doctor", "--data", str(planet), "--recipe", "small", "--num_workers", "0"]) == 0
+
+    text = capsys.readouterr().out
+    for words in ("synthetic", "read ", "render ", "views/s", "num_workers 0", "whole step", "GB at most"):
+        assert words in text
+    assert "4 samples a step, of 8 for lack of time" in text
+    assert "samples/s, the device takes" in text
+
+
+def test_without_a_recipe_nothing_is_computed(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reading and rendering only."""
+    assert main(["doctor", "--data", str(planet), "--num_workers", "0", "--json"]) == 0
+
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["recipe"], facts["compute"]) == (None, None)
+    assert facts["loading"]["num_samples"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--data", "nowhere.zarr"], 1, "nowhere.zarr"),
+        (["--data", "nowhere.zarr", "--recipe", "small"], 1, "no data at nowhere.zarr"),
+        (["--data", "PLANET", "--recipe", "smal"], 2, "did you mean small?"),
+        (["--data", "PLANET", "--recipe", "moco_v2.resnet18.s1grd"], 1, "choose a recipe for one of these"),
+        (["--data", "PLANET", "--num_workers", "-1"], 2, "numbers from 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    planet: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], status: int, words: str
+) -> None:
+    """A missing archive, an unknown recipe, one of another modality, impossible workers."""
+    given = [str(planet) if a == "PLANET" else a for a in arguments]
+
+    assert main(["doctor", *given]) == status
+
+    assert words in capsys.readouterr().err

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alarms speak once, when it is time, and name the remedy."""
+
+from __future__ import annotations
+
+import pytest
+
+from ssl4eo.training.alarms import BOUNDS, PATIENCE, MetricWatch, Patience, StarvationWatch
+
+
+def test_patience_speaks_once_and_starts_again_after_a_good_reading():
+    """By hand: two bad, one good, three bad, one more bad."""
+    patience = Patience(3)
+
+    heard = [patience.hear(reason) for reason in ("a", "b", None, "c", "d", "e", "f")]
+
+    assert heard == [None, None, None, None, None, "e", None]
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDS))
+@pytest.mark.parametrize("bad", [0.0, float("nan")])
+def test_metric_below_its_bound_is_told_by_name(name, bad):
+    """At the last reading that patience allows, with value, bound and meaning."""
+    watch = MetricWatch()
+
+    told = [watch.check({name: bad, "other": 0.0}) for _ in range(PATIENCE + 1)]
+
+    assert [len(alarms) for alarms in told] == [0] * (PATIENCE - 1) + [1, 0]
+    assert told[PATIENCE - 1][0].startswith(f"{name} is {bad:.3g}, expected 0.01 or more")
+
+
+def test_metrics_without_a_bound_or_within_it_are_let_pass():
+    """Zero is no fault of a number that nobody bounds."""
+    watch = MetricWatch()
+
+    told = [watch.check({"contrast_accuracy": 0.0, "target_std": 0.5}) for _ in range(2 * PATIENCE)]
+
+    assert not any(told)
+
+
+def steps(watch, waited, worked, count):
+    """Take equal steps, look after each."""
+    told = []
+    for _ in range(count):
+        watch.add(waited, worked)
+        told.append(watch.check())
+    return told
+
+
+def test_starved_device_is_told_once_when_the_window_is_full():
+    """Three tenths of waiting, at the tenth step of ten; the remedy names the workers there are."""
+    watch = StarvationWatch(num_workers=2, window=10)
+
+    told = steps(watch, 0.3, 0.7, 30)
+
+    assert [bool(t) for t in told] == [False] * 9 + [True] + [False] * 20
+    assert "waits for data 30 % of the time" in told[9]
+    assert "num_workers above 2" in told[9]
+
+
+def test_fed_device_raises_no_alarm():
+    """A quarter of waiting is just allowed."""
+    watch = StarvationWatch(num_workers=0, window=4)
+
+    assert not any(steps(watch, 0.25, 0.75, 20))
+    assert watch.share == pytest.approx(0.25)
+
+
+def test_share_that_hovers_around_the_limit_is_told_once():
+    """Between the two limits nothing changes; below the lower one the alarm is armed anew."""
+    watch = StarvationWatch(num_workers=0, window=1)
+
+    told = [bool(steps(watch, waited, 1 - waited, 1)[0]) for waited in (0.3, 0.2, 0.3, 0.2, 0.1, 0.3)]
+
+    assert told == [True, False, False, False, False, True]
+
+
+def test_no_step_is_no_share():
+    """Nothing is divided by zero before the first step."""
+    watch = StarvationWatch(num_workers=0)
+
+    assert watch.share == 0
+    assert watch.check() is None
