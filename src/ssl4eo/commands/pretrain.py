@@ -87,6 +87,8 @@ def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
     precision = "32" if config.engine.precision == "32-true" else "bf16"
     data = open_training_data(values.data, contract=config.contract, split=values.split, precision=precision)
     result = pretrain(config, data.source, values.out, probe=data.probe, resume=values.resume, quiet=values.quiet)
+    if not result.is_first:
+        return 0
     if values.json:
         row = {"backbone": str(result.backbone), "steps": result.steps, "loss": result.last_loss}
         print(json.dumps(row | {"alarms": result.alarms}))  # noqa: T201 - the result

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
 
@@ -19,9 +20,14 @@ def update_average(average: nn.Module, online: nn.Module, *, momentum: float) ->
 
     Buffers (running means and variances) are not touched: `average` keeps its own, from its own forward passes.
     """
-    averages: list[Tensor] = [p.data for p in average.parameters()]
-    onlines: list[Tensor] = [p.data for p in online.parameters()]
+    averages = [_own(p) for p in average.parameters()]
+    onlines = [_own(p) for p in online.parameters()]
     torch._foreach_lerp_(averages, onlines, 1.0 - momentum)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage] - one fused pass
+
+
+def _own(parameter: Tensor) -> Tensor:
+    """Give the values of a parameter that this process holds: all, or its share where weights are cut (FSDP)."""
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter.data
 
 
 class KeyQueue(nn.Module):

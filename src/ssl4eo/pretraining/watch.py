@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import TrainingDiverged
 from ssl4eo.loading.batches import Batch
+from ssl4eo.methods.gather import gather_objects
 from ssl4eo.methods.method import Method
 from ssl4eo.pretraining.config import EngineConfig
 from ssl4eo.pretraining.step import StepReport
@@ -76,7 +77,8 @@ class Watch:
         epoch = step / self.steps_per_epoch
         self.last_loss = float(report.loss)
         if not math.isfinite(self.last_loss):
-            self.journal.row("diverged", step, epoch, index=batch.index.tolist(), loss=str(self.last_loss))
+            index = [i for part in gather_objects(batch.index.tolist()) for i in part]  # all processes are here
+            self.journal.row("diverged", step, epoch, index=index, loss=str(self.last_loss))
             raise TrainingDiverged(
                 f"the loss is {self.last_loss} at step {step}",
                 expected="a finite number",

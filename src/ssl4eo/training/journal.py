@@ -21,9 +21,12 @@ LOG = "log.jsonl"
 class Journal:
     """Writes RUN/log.jsonl and draws the bar on stderr, for the length of a `with` block."""
 
-    def __init__(self, run: Path, *, first_step: int, num_steps: int, batch_size: int, quiet: bool) -> None:
-        """Start counting at `first_step`."""
+    def __init__(
+        self, run: Path, *, first_step: int, num_steps: int, batch_size: int, quiet: bool, mute: bool = False
+    ) -> None:
+        """Start counting at `first_step`; draw no bar if `quiet`, write nothing at all if `mute`."""
         self.alarms: list[str] = []
+        self._mute = mute
         self._path = run / LOG
         self._batch_size = batch_size
         self._mark = (time.perf_counter(), first_step)
@@ -35,7 +38,7 @@ class Journal:
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=quiet,
+            disable=quiet or mute,
         )
         self._task = self._bar.add_task("", total=num_steps, completed=first_step, status="")
         self._status = {"loss": "", "rate": "", "knn": ""}
@@ -53,6 +56,8 @@ class Journal:
 
     def row(self, kind: str, step: int, epoch: float, **values: Any) -> None:
         """Append one line to the log."""
+        if self._mute:
+            return
         append_jsonl(self._path, {"kind": kind, "step": step, "epoch": round(epoch, 4), **values})
 
     def step(self, step: int, epoch: float, loss: float, *, lr: float, health: Health, **metrics: float) -> None:
@@ -72,7 +77,7 @@ class Journal:
             **metrics,
         )
         self._status |= {"loss": f"loss {loss:.3f}", "rate": f"{rate:.0f} img/s"}
-        if health.alarm:
+        if health.alarm and not self._mute:
             self.alarms.append(health.alarm)
             self.row("alarm", step, epoch, message=health.alarm)
             self._console.print(f"[bold red]ALARM[/] at step {step}: {health.alarm} (loss {loss:.3f})", highlight=False)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights, gradients and optimizer state cut over the processes (FSDP), and put together again to be kept.
+
+Each block of a transformer is one unit, the rest of the method another: a process holds its share of all and the
+whole of one block at a time. Checkpoints hold whole tensors, so a run moves between ways of sharing and numbers of
+processes; the price is that a checkpoint passes through the memory of every process.
+
+Source: Zhao et al. 2023 (arXiv 2304.11277); torch's `fully_shard` does the work.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from timm.models.beit import Block as BeitBlock
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def shard(module: M, mesh: DeviceMesh) -> M:
+    """Cut the parameters of `module` over the processes of a mesh of one axis, block by block; in place."""
+    for part in module.modules():
+        if isinstance(part, Block | BeitBlock):
+            fully_shard(part, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    return module
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Say whether parameters are cut over processes."""
+    return any(isinstance(p, DTensor) for p in module.parameters())
+
+
+def whole_tensor(value: Tensor) -> Tensor:
+    """Put a cut tensor together where it is; gives others as they are."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def whole(state: Any) -> Any:
+    """Put every cut tensor in nested values together, on the CPU; every process must call this."""
+    if isinstance(state, Mapping):
+        return {name: whole(value) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(whole(value) for value in state)
+    return whole_tensor(state).cpu() if isinstance(state, DTensor) else state
+
+
+def whole_copy(module: M, empty: M) -> M:
+    """Give `empty`, an unsharded module of the same form, the weights of `module`; every process must call this."""
+    empty.load_state_dict(whole(module.state_dict()))
+    return empty
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Load whole optimizer state, cut as its parameters are."""
+    optimizer.load_state_dict(copy.copy(dict(state)))
+    for parameter, values in optimizer.state.items():
+        if isinstance(parameter, DTensor):
+            for name, value in values.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    values[name] = distribute_tensor(
+                        value, parameter.device_mesh, parameter.placements, src_data_rank=None
+                    )
