@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
 
@@ -27,7 +28,8 @@ def update_average(average: nn.Module, online: nn.Module, *, momentum: float) ->
 
 def _own(parameter: Tensor) -> Tensor:
     """Give the values of a parameter that this process holds: all, or its share where weights are cut (FSDP)."""
-    return parameter.to_local() if isinstance(parameter, DTensor) else parameter.data
+    cut: Any = parameter  # asked by attribute: importing DTensor costs seconds
+    return cut.to_local() if hasattr(cut, "to_local") else parameter.data
 
 
 class KeyQueue(nn.Module):

@@ -81,6 +81,12 @@ class EngineConfig:
                 expected="bf16-mixed or 32-true: the scaler of 16-bit floats does not know cut gradients",
                 remedy="--engine.precision bf16-mixed, or --engine.strategy ddp",
             )
+        if self.strategy == "fsdp" and self.compile:
+            raise ConfigInvalid(
+                "engine.strategy fsdp with engine.compile",
+                expected="one of the two: nobody has tried both here",
+                remedy="leave engine.compile off, or --engine.strategy ddp",
+            )
 
     @property
     def num_processes(self) -> int:

@@ -8,6 +8,7 @@ there already, and Fabric reads their number and ranks from the environment. Wha
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import sys
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import nn
-from torch.distributed.device_mesh import DeviceMesh
+from torch.nn.parallel import DistributedDataParallel
 
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
@@ -56,7 +58,7 @@ def computes_in_bf16(accelerator: str) -> bool:
 
 def speak_once() -> None:
     """Let only the first process log, as far as the environment tells which one it is."""
-    if rank_zero_only.rank:
+    if getattr(rank_zero_only, "rank", 0):
         logging.getLogger("ssl4eo").setLevel(logging.ERROR)
 
 
@@ -124,8 +126,10 @@ def _strategy(engine: EngineConfig) -> Any:
     if engine.strategy == "auto" and engine.num_processes == 1:
         return "auto"
     # Buffers need no broadcast: statistics, queues and centres are computed from what all processes gathered.
-    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=False, timeout=TIMEOUT)
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # until torch 2.13
+    return DDPStrategy(find_unused_parameters=False, timeout=TIMEOUT, **{buffers: False})
 
 
-def _shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
+def _shard(module: nn.Module, mesh: Any) -> nn.Module:
     return shard(module, mesh["data_parallel"])

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] - what all of them are
 
 from ssl4eo.methods.gather import gather_rows, num_processes, sum_over_processes
 
@@ -23,8 +23,9 @@ from ssl4eo.methods.gather import gather_rows, num_processes, sum_over_processes
 class GlobalBatchNorm(_BatchNorm):
     """Batch norm of values (B, C, ...) over the batches of all processes; one process is the same code."""
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalize (B, C, ...); moves the running statistics when training."""
+        values = input
         if not self.training and self.running_mean is not None:
             return super().forward(values)
         output, mean, variance = cast(

@@ -18,15 +18,14 @@ import torch
 from timm.models.beit import Block as BeitBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def shard(module: M, mesh: DeviceMesh) -> M:
+def shard(module: M, mesh: Any) -> M:
     """Cut the parameters of `module` over the processes of a mesh of one axis, block by block; in place."""
+    from torch.distributed.fsdp import fully_shard  # here and below: costs seconds, and most runs cut nothing
+
     for part in module.modules():
         if isinstance(part, Block | BeitBlock):
             fully_shard(part, mesh=mesh)
@@ -36,12 +35,13 @@ def shard(module: M, mesh: DeviceMesh) -> M:
 
 def is_sharded(module: nn.Module) -> bool:
     """Say whether parameters are cut over processes."""
-    return any(isinstance(p, DTensor) for p in module.parameters())
+    return any(_is_cut(p) for p in module.parameters())
 
 
 def whole_tensor(value: Tensor) -> Tensor:
     """Put a cut tensor together where it is; gives others as they are."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    cut: Any = value
+    return cut.full_tensor() if _is_cut(cut) else value
 
 
 def whole(state: Any) -> Any:
@@ -50,7 +50,7 @@ def whole(state: Any) -> Any:
         return {name: whole(value) for name, value in state.items()}
     if isinstance(state, list | tuple):
         return type(state)(whole(value) for value in state)
-    return whole_tensor(state).cpu() if isinstance(state, DTensor) else state
+    return whole_tensor(state).cpu() if _is_cut(state) else state
 
 
 def whole_copy(module: M, empty: M) -> M:
@@ -63,9 +63,17 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
     """Load whole optimizer state, cut as its parameters are."""
     optimizer.load_state_dict(copy.copy(dict(state)))
     for parameter, values in optimizer.state.items():
-        if isinstance(parameter, DTensor):
-            for name, value in values.items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    values[name] = distribute_tensor(
-                        value, parameter.device_mesh, parameter.placements, src_data_rank=None
-                    )
+        for name, value in values.items():
+            if _is_cut(parameter) and isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = _cut_like(parameter, value)
+
+
+def _is_cut(value: Any) -> bool:
+    """Say whether this is a DTensor."""
+    return hasattr(value, "full_tensor")
+
+
+def _cut_like(parameter: Any, value: Tensor) -> Tensor:
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
