@@ -35,7 +35,7 @@ from ssl4eo.loading.batches import ViewDataset, make_loader
 from ssl4eo.loading.folder import FolderPixels, ImageFolder
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Moment
-from ssl4eo.pretraining.loop import make_fabric, settle
+from ssl4eo.pretraining.launch import make_fabric, settle
 from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.recipes.table import recipe
 from ssl4eo.training.optimizer import make_optimizer

@@ -23,7 +23,7 @@ import torch
 from bench_step import Step, random_batch
 from peers import LightlyMoCo, TorchGeoMoCo
 from ssl4eo.environment import environment
-from ssl4eo.pretraining.loop import computes_in_bf16
+from ssl4eo.pretraining.launch import computes_in_bf16
 from ssl4eo.recipes.table import recipe
 
 QUEUE, SIZE = 65_536, 224

@@ -27,7 +27,7 @@ from ssl4eo.contract import stored
 from ssl4eo.environment import environment
 from ssl4eo.loading.batches import Batch
 from ssl4eo.methods.method import Moment
-from ssl4eo.pretraining.loop import computes_in_bf16
+from ssl4eo.pretraining.launch import computes_in_bf16
 from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.recipes.table import recipe
 from ssl4eo.training.optimizer import make_optimizer

@@ -2,7 +2,8 @@
 """The command line: a table of verbs, each a function whose signature is its parser.
 
 Only the verb that is asked for is imported, so `ssl4eo --help` loads no torch. Results go to stdout, progress
-and messages to stderr. Exit status: 0, 1 (a failure, one clear message), 2 (bad arguments), 130 (interrupted).
+and messages to stderr. Exit status: 0, 1 (a failure, one clear message), 2 (bad arguments), 75 (a run that was asked
+to stop and left a checkpoint), 130 (interrupted).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 import ssl4eo
-from ssl4eo.errors import ConfigInvalid, Ssl4eoError, UnknownName, unknown_name
+from ssl4eo.errors import ConfigInvalid, RunStopped, Ssl4eoError, UnknownName, unknown_name
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(arguments)
     except BAD_ARGUMENTS as error:
         return _fail(error, 2)
+    except RunStopped as error:
+        return _fail(error, 75)
     except Ssl4eoError as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
@@ -119,7 +122,8 @@ def _overview() -> str:
 
 
 def _fail(error: object, status: int) -> int:
-    print(f"ssl4eo: {error}", file=sys.stderr)  # noqa: T201 - the command line
+    if not getattr(error, "told", False):
+        print(f"ssl4eo: {error}", file=sys.stderr)  # noqa: T201 - the command line
     return status
 
 

@@ -18,7 +18,8 @@
     |-- WorkerLost           (RuntimeError)       a worker process died
     |-- DownloadFailed       (OSError)            a server that refuses, stays away, or does not serve what it said
     |-- ChecksumMismatch     (ValueError)         every byte came, and they are not the published ones
-    `-- TrainingDiverged     (ArithmeticError)    loss or weights are no longer finite
+    |-- TrainingDiverged     (ArithmeticError)    loss or weights are no longer finite
+    `-- RunStopped           (InterruptedError)   a signal asked a run to end; it left a checkpoint
 
 A message has three parts: what was found, what was expected, what to do.
 """
@@ -36,6 +37,9 @@ class Ssl4eoError(Exception):
     `found`, `expected` and `remedy` are the three parts of the message; `where` holds
     data such as `location=` or `path=` for programs that catch the error.
     """
+
+    told: bool = False
+    """Another process of the same run prints this error."""
 
     def __init__(self, found: str = "", *, expected: str = "", remedy: str = "", **where: Any) -> None:
         super().__init__(found)
@@ -128,6 +132,10 @@ class ChecksumMismatch(Ssl4eoError, ValueError):
 
 class TrainingDiverged(Ssl4eoError, ArithmeticError):
     """Loss or weights are no longer finite."""
+
+
+class RunStopped(Ssl4eoError, InterruptedError):
+    """A signal asked a run to end; it finished its step and left a checkpoint."""
 
 
 def foreign_options(layout: str, foreign: Iterable[str], known: Iterable[str]) -> ConfigInvalid:

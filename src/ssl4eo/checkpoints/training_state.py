@@ -3,7 +3,7 @@
 
 RUN/checkpoints/step-<n>.pt holds tensors and plain values only (loaded with weights_only=True);
 RUN/checkpoints/index.json lists the whole ones with their SHA-256. The last two are kept; a damaged
-latest one is reported and the one before is used.
+latest one is reported and the one before is used; without a readable list the files themselves are tried.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,20 @@ class TrainingState:
     """What the samples were: a run cannot go on with others."""
     method: dict[str, Any]
     optimizer: dict[str, Any]
+    precision: dict[str, Any] = field(default_factory=dict[str, Any])
+    """State of the gradient scaler, empty where there is none."""
 
 
 def save_state(run: Path, state: TrainingState) -> None:
     """Write a checkpoint atomically, list it, and drop those before the last two."""
     folder = run / FOLDER
-    path = folder / f"step-{state.step:08d}.pt"
+    path = folder / _name(state.step)
+    for left in folder.glob(".*.partial"):  # of a run that was killed while it wrote
+        left.unlink()
     with whole_or_told(path, (RuntimeError,)) as partial:
         torch.save(vars(state), partial)
-    rows = [row for row in _index(folder) if row["file"] != path.name]
+    # What an earlier run wrote after this step went another way than this one and is no state to go on from.
+    rows = [row for row in _index(folder) if row["step"] < state.step]
     rows = [*rows, {"file": path.name, "step": state.step, "sha256": file_sha256(path)}][-NUM_KEPT:]
     write_json(folder / INDEX, rows)
     kept = {row["file"] for row in rows}
@@ -80,7 +85,30 @@ def load_latest(run: Path) -> TrainingState | None:
     return None
 
 
+def load_step(run: Path, step: int) -> TrainingState:
+    """Read the checkpoint after `step` steps, which another process has found whole.
+
+    Raises:
+        CheckpointInvalid: it cannot be read from here.
+    """
+    path = run / FOLDER / _name(step)
+    try:
+        return _load(path, None)
+    except (OSError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+        raise CheckpointInvalid(
+            f"{path} cannot be read by every process ({' '.join(str(error).split())[:200]})",
+            expected="a folder that all machines of a run see",
+            remedy="choose --out on a shared file system",
+            path=str(path),
+        ) from error
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}.pt"
+
+
 def _index(folder: Path) -> list[dict[str, Any]]:
+    """List the checkpoints, oldest first; without a readable list those that are there, with unknown hashes."""
     path = folder / INDEX
     if not path.is_file():
         return []
@@ -88,13 +116,13 @@ def _index(folder: Path) -> list[dict[str, Any]]:
         rows = json.loads(path.read_text(encoding="utf-8"))
         return [{"file": str(r["file"]), "step": int(r["step"]), "sha256": str(r["sha256"])} for r in rows]
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointInvalid(
-            f"{path} is no list of checkpoints", expected="file, step and sha256 of each", remedy="start the run anew"
-        ) from error
+        log.warning("%s is no list of checkpoints (%s); trying the files beside it", path, error)
+    files = sorted(folder.glob("step-*.pt"))
+    return [{"file": f.name, "step": int(f.stem.removeprefix("step-")), "sha256": None} for f in files]
 
 
-def _load(path: Path, sha256: str) -> TrainingState:
-    found = file_sha256(path)
-    if found != sha256:
-        raise CheckpointInvalid(f"{path.name} has SHA-256 {found[:12]}", expected=sha256[:12])
+def _load(path: Path, sha256: str | None) -> TrainingState:
+    found = None if sha256 is None else file_sha256(path)
+    if found is not None and found != sha256:
+        raise CheckpointInvalid(f"{path.name} has SHA-256 {found[:12]}", expected=str(sha256)[:12])
     return TrainingState(**torch.load(path, map_location="cpu", weights_only=True))

@@ -19,7 +19,7 @@ from ssl4eo.pretraining import doctor
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.pretraining.data import WHOLE, open_training_data
 from ssl4eo.pretraining.diagnosis import diagnose
-from ssl4eo.pretraining.loop import computes_in_bf16
+from ssl4eo.pretraining.launch import computes_in_bf16
 from ssl4eo.recipes import table
 from ssl4eo.recipes.recipe import INPUTS
 

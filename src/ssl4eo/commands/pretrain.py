@@ -93,6 +93,8 @@ def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
         linear=config.engine.probe == "knn+linear",
     )
     result = pretrain(config, data.source, values.out, probe=data.probe, resume=values.resume, quiet=values.quiet)
+    if not result.is_first:
+        return 0
     if values.json:
         row = {"backbone": str(result.backbone), "steps": result.steps, "loss": result.last_loss}
         print(json.dumps(row | {"alarms": result.alarms}))  # noqa: T201 - the result

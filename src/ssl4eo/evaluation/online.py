@@ -8,6 +8,7 @@ of its cost, and no choice is made on the part that is reported. The final score
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,10 @@ class Reading:
     """Spread of the features of the bank, see `training.monitor`."""
     effective_rank: float
     """Of the features of the bank."""
+
+
+NO_READING = Reading(math.nan, None, math.nan, math.nan)
+"""Of a process that leaves judging to another one."""
 
 
 class OnlineProbe:

@@ -3,7 +3,8 @@
 
 An epoch is a permutation of all items; the last incomplete batch of an epoch is left out, so that
 every batch is full and queues stay aligned. The order of global batches does not depend on the
-number of ranks: rank r takes every world-size-th item of each batch.
+number of ranks: a batch is cut into parts (of gradient accumulation), each part into one slice a rank, so that what
+the ranks compute together, stacked in their order, is what one process computes alone.
 """
 
 from __future__ import annotations
@@ -64,18 +65,27 @@ class Order:
 class ResumableBatches(Sampler[list[Item]]):
     """Batches of one rank from a given step on."""
 
-    def __init__(self, order: Order, *, first_step: int, num_steps: int, rank: int = 0, world_size: int = 1) -> None:
-        """Start at `first_step`.
+    def __init__(
+        self,
+        order: Order,
+        *,
+        first_step: int,
+        num_steps: int,
+        rank: int = 0,
+        world_size: int = 1,
+        num_parts: int = 1,
+    ) -> None:
+        """Start at `first_step`; a batch is computed in `num_parts` parts, one after the other.
 
         Raises:
             ConfigInvalid: the batch cannot be shared out evenly.
         """
-        if order.batch_size % world_size:
+        if order.batch_size % (world_size * num_parts):
             raise ConfigInvalid(
-                f"batch_size {order.batch_size} over {world_size} processes",
-                expected="a multiple of the number of processes",
+                f"batch_size {order.batch_size} over {world_size} processes in {num_parts} parts",
+                expected="a multiple of processes times parts",
             )
-        self._order = order
+        self._order, self._num_parts = order, num_parts
         self._first, self._last = first_step, num_steps
         self._rank, self._world = rank, world_size
 
@@ -86,4 +96,6 @@ class ResumableBatches(Sampler[list[Item]]):
     def __iter__(self) -> Iterator[list[Item]]:
         """Yield this rank's share of each batch."""
         for batch in self._order.batches(self._first, self._last):
-            yield batch[self._rank :: self._world]
+            size = len(batch) // (self._world * self._num_parts)
+            starts = [(part * self._world + self._rank) * size for part in range(self._num_parts)]
+            yield [item for start in starts for item in batch[start : start + size]]

@@ -6,9 +6,13 @@ Results are without gradient: what is gathered here are keys, centres and statis
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def num_processes() -> int:
@@ -32,10 +36,24 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mean_over_processes(values: Tensor) -> Tensor:
-    """Average a tensor over all processes; the same shape."""
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Add a tensor over all processes; the same shape."""
     if num_processes() == 1:
         return values
     total = values.clone()
     dist.all_reduce(total)
-    return total / num_processes()
+    return total
+
+
+@torch.no_grad()
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Average a tensor over all processes; the same shape."""
+    return sum_over_processes(values) / num_processes()
+
+
+def gather_objects(value: T) -> list[T]:
+    """List a plain value of all processes in order of their rank; slow, for what is rarely asked."""
+    values = [value] * num_processes()
+    if num_processes() > 1:
+        dist.all_gather_object(values, value)
+    return values

@@ -5,11 +5,12 @@ Source: He et al. 2020 (arXiv 1911.05722), Algorithm 1; Chen et al. 2020 (arXiv 
 stronger augmentation, cosine schedule. Seasonal pairs: Wang et al. 2023 (arXiv 2211.07044).
 
 Deliberate differences:
-* Batch statistics are over the whole batch, in place of shuffling samples between devices: one process (the engine
-  takes no more yet) needs no trick, and several will have to synchronize them, so that the result does not
-  depend on their number. The price: query and key of a pair are normalized in batches of the same images, the
-  leak that shuffling closes; `contrast_accuracy` near 1 with a poor k-NN would show it.
-* The key is also compared with the other keys of the batch when `batch_negatives` is on (off as published).
+* Batch statistics are over the whole batch of all processes (training/batch_norm.py), in place of shuffling samples
+  between devices, so that the result does not depend on their number. The price: query and key of a pair are
+  normalized in batches of the same images, the leak that shuffling closes; `contrast_accuracy` near 1 with a
+  poor k-NN would show it.
+* The key is also compared with the other keys of the batch, of all processes, when `batch_negatives` is on (off as
+  published).
 * `symmetric` computes the loss both ways, each view being query and key once (off as published).
 
 Letters: B batch, D embedding, K queue.
@@ -27,7 +28,7 @@ from torch.nn import functional as F
 
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.methods.gather import gather_rows
+from ssl4eo.methods.gather import gather_rows, rank
 from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
 from ssl4eo.methods.parts import KeyQueue, projection_head, update_average
 
@@ -138,8 +139,8 @@ class MoCoV2(Method):
 
     def _contrast(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         if self.config.batch_negatives:
-            logits = torch.cat([query @ key.T, query @ self.queue.keys.T], dim=1)  # (B, B + K)
-            target = torch.arange(len(query), device=query.device)
+            logits = torch.cat([query @ gather_rows(key).T, query @ self.queue.keys.T], dim=1)  # (B, P * B + K)
+            target = rank() * len(query) + torch.arange(len(query), device=query.device)
         else:
             positive = (query * key).sum(dim=1, keepdim=True)  # (B, 1)
             logits = torch.cat([positive, query @ self.queue.keys.T], dim=1)  # (B, 1 + K)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,9 +21,15 @@ def update_average(average: nn.Module, online: nn.Module, *, momentum: float) ->
 
     Buffers (running means and variances) are not touched: `average` keeps its own, from its own forward passes.
     """
-    averages: list[Tensor] = [p.data for p in average.parameters()]
-    onlines: list[Tensor] = [p.data for p in online.parameters()]
+    averages = [_own(p) for p in average.parameters()]
+    onlines = [_own(p) for p in online.parameters()]
     torch._foreach_lerp_(averages, onlines, 1.0 - momentum)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage] - one fused pass
+
+
+def _own(parameter: Tensor) -> Tensor:
+    """Give the values of a parameter that this process holds: all, or its share where weights are cut (FSDP)."""
+    cut: Any = parameter  # asked by attribute: importing DTensor costs seconds
+    return cut.to_local() if hasattr(cut, "to_local") else parameter.data
 
 
 class KeyQueue(nn.Module):

@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ssl4eo.backbones.architectures import check_image_size
+from ssl4eo.backbones.architectures import check_image_size, patch_size
 from ssl4eo.contract import InputContract, network_input
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.methods.method import MethodConfig, Setting
@@ -36,8 +36,14 @@ class EngineConfig:
     """Processes on each machine."""
     num_nodes: int = 1
     """Machines."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """ddp: each process has all weights; fsdp: each has its share of a transformer's; auto: ddp for several."""
     accumulate: int = 1
     """Parts that the batch of a process is computed in, one after the other, before the weights move."""
+    activation_checkpointing: bool = False
+    """Compute a transformer's blocks once more in the backward pass instead of keeping what is inside them."""
+    compile: bool = False
+    """Compile the backbone with torch.compile: another rounding; pays on GPUs and in long runs only."""
     num_workers: int = 0
     """Processes that read and crop ahead; 0 does it between the steps."""
     log_every: int = 10
@@ -52,6 +58,8 @@ class EngineConfig:
     """Longest time between checkpoints [min], inside an epoch too; 0 saves every step."""
     tensorboard: bool = False
     """Write event files for TensorBoard too, into RUN/tensorboard; needs the extra ssl4eo[tensorboard]."""
+    requeue: bool = False
+    """Queue the SLURM job again when SIGUSR1 asks the run to stop."""
 
     def __post_init__(self) -> None:
         """Refuse numbers below their least."""
@@ -63,12 +71,31 @@ class EngineConfig:
         for name, value in (least | {"num_workers": 0, "log_every": 1, "probe_every": 0, "save_every": 1}).items():
             if getattr(self, name) < value:
                 raise ConfigInvalid(f"engine.{name} is {getattr(self, name)}", expected=f"{value} or more")
-        if self.batch_size % (self.devices * self.num_nodes * self.accumulate):
+        pieces = self.num_processes * self.accumulate
+        if self.batch_size % pieces:
             raise ConfigInvalid(
-                f"engine.batch_size {self.batch_size} over {self.devices * self.num_nodes} processes "
-                f"in {self.accumulate} parts",
+                f"engine.batch_size {self.batch_size} over {self.num_processes} processes in {self.accumulate} parts",
                 expected="a multiple of processes times parts",
+                remedy=f"for instance --engine.batch_size {max(1, round(self.batch_size / pieces)) * pieces} for a new "
+                "run; a run that is resumed keeps its batch_size: choose devices and accumulate that divide it",
             )
+        if self.strategy == "fsdp" and self.precision == "16-mixed":
+            raise ConfigInvalid(
+                "engine.strategy fsdp with engine.precision 16-mixed",
+                expected="bf16-mixed or 32-true: the scaler of 16-bit floats does not know cut gradients",
+                remedy="--engine.precision bf16-mixed, or --engine.strategy ddp",
+            )
+        if self.strategy == "fsdp" and self.compile:
+            raise ConfigInvalid(
+                "engine.strategy fsdp with engine.compile",
+                expected="one of the two: nobody has tried both here",
+                remedy="leave engine.compile off, or --engine.strategy ddp",
+            )
+
+    @property
+    def num_processes(self) -> int:
+        """Processes on all machines."""
+        return self.devices * self.num_nodes
 
 
 FREE_ON_RESUME = (
@@ -79,8 +106,20 @@ FREE_ON_RESUME = (
     "engine.save_every",
     "engine.save_minutes",
     "engine.tensorboard",
+    "engine.requeue",
 )
 """Options that a resumed run may change: they do not touch the weights."""
+
+ROUNDED_ON_RESUME = (
+    "engine.devices",
+    "engine.num_nodes",
+    "engine.strategy",
+    "engine.accumulate",
+    "engine.activation_checkpointing",
+    "engine.compile",
+)
+"""Options that a resumed run may change while its batch stays the same: the same samples in the same steps, but sums in
+another order, so that weights agree to rounding and not bit by bit."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +148,23 @@ class PretrainConfig:
         for size in dict.fromkeys(view.size for view in self.views.views):
             check_image_size(self.backbone, size)
         self.method.check(self.setting)
+        self._check_engine()
+
+    def _check_engine(self) -> None:
+        if patch_size(self.backbone) is not None:
+            return
+        if self.engine.strategy == "fsdp":
+            raise ConfigInvalid(
+                f"engine.strategy fsdp for {self.backbone}",
+                expected="a transformer: a residual network has no equal blocks to cut, and fits everywhere",
+                remedy="--engine.strategy ddp",
+            )
+        if self.engine.activation_checkpointing:
+            raise ConfigInvalid(
+                f"engine.activation_checkpointing for {self.backbone}",
+                expected="a transformer: computing batch norm twice would move its statistics twice",
+                remedy="use --engine.accumulate for less memory",
+            )
 
     @property
     def image_size(self) -> int:
@@ -123,7 +179,7 @@ class PretrainConfig:
             image_size=self.image_size,
             num_views=len(self.views.views),
             batch_size=self.engine.batch_size,
-            num_processes=self.engine.devices * self.engine.num_nodes,
+            num_processes=self.engine.num_processes,
             accumulate=self.engine.accumulate,
         )
 

@@ -23,7 +23,7 @@ from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Moment
 from ssl4eo.pretraining.config import PretrainConfig
-from ssl4eo.pretraining.loop import computes_in_bf16, make_fabric, settle
+from ssl4eo.pretraining.launch import computes_in_bf16, make_fabric, settle
 from ssl4eo.pretraining.memory import Meter
 from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.training.optimizer import make_optimizer

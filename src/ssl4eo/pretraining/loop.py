@@ -3,36 +3,41 @@
 
 Everything random is a function of (seed, step), and a checkpoint holds all state, so a run that was
 killed continues at the very next sample with bit-identical weights (same machine, same number
-of processes). Lightning Fabric supplies devices, precision and processes; nothing here knows a method.
+of processes). All processes run this page; the first one alone reads and writes the folder. Nothing here knows a
+method.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
+import functools
 import logging
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning_fabric import Fabric
-
 from ssl4eo.backbones.adapter import Adapter
+from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.load import BACKBONE_FILE, save_backbone
-from ssl4eo.checkpoints.training_state import save_state
+from ssl4eo.checkpoints.training_state import load_step, save_state
 from ssl4eo.environment import environment
-from ssl4eo.errors import ConfigInvalid
+from ssl4eo.errors import RunStopped
+from ssl4eo.evaluation.online import NO_READING, Reading
 from ssl4eo.loading.batches import ViewDataset, make_loader
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Moment
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
+from ssl4eo.pretraining.launch import make_fabric, settle, speak_once
+from ssl4eo.pretraining.learner import Learner
 from ssl4eo.pretraining.run_folder import RunFolder
-from ssl4eo.pretraining.step import Stepper, build_method
+from ssl4eo.pretraining.step import Stepper
+from ssl4eo.pretraining.stop import StopSignals, requeue
+from ssl4eo.pretraining.together import Together
 from ssl4eo.pretraining.watch import Probe, Watch
 from ssl4eo.training.events import require_tensorboard
 from ssl4eo.training.journal import Journal
-from ssl4eo.training.optimizer import make_optimizer
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +50,8 @@ class Result:
     steps: int
     last_loss: float
     alarms: tuple[str, ...]
+    is_first: bool = True
+    """Whether this is the process that speaks for all of the run."""
 
 
 def pretrain(
@@ -72,8 +79,11 @@ def pretrain(
         CheckpointInvalid: the run in `out` is of another config or other data.
         ConfigInvalid, ContractMismatch: options or data that cannot work, before the first step.
         TrainingDiverged: the loss is not finite; the last checkpoint stays.
+        RunStopped: SIGTERM or SIGUSR1 came; a checkpoint of the last step is written.
+        WorkerLost: another process of the run ended.
     """
     # --- what there is to do
+    speak_once()
     config = settle(config)
     engine = config.engine
     order = Order(len(source), engine.batch_size, engine.seed)
@@ -85,89 +95,102 @@ def pretrain(
     if engine.tensorboard:
         require_tensorboard()
     fabric = make_fabric(engine)
-    with RunFolder(out, config, source, resume=resume) as run:
+    with Together(fabric) as together, StopSignals() as stop, contextlib.ExitStack() as held:
         # --- who does it
-        method = build_method(config)
-        optimizer = make_optimizer(config.optimizer, method.named_parameters())
-        step = run.restore(method, optimizer)
-        if engine.channels_last:
-            method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing in torch's overloads
-        module, optimizer = fabric.setup(method, optimizer)
+        run = RunFolder(out, config, source, resume=resume)
+        first_step = together.first_alone(lambda: _open(run, held))
+        learner = Learner(fabric, config, None if first_step is None else load_step(out, first_step))
+        step = first_step or 0
         take_step = Stepper(
-            fabric, config, method=method, module=module, optimizer=optimizer, adapter=adapter.to(fabric.device)
+            fabric,
+            config,
+            method=learner.method,
+            module=learner.module,
+            optimizer=learner.optimizer,
+            adapter=adapter.to(fabric.device),
         )
         batches = make_loader(
             ViewDataset(source, config.views, contract=source.contract, seed=engine.seed, masking=masking),
             ResumableBatches(
-                order, first_step=step, num_steps=num_steps, rank=fabric.global_rank, world_size=fabric.world_size
+                order,
+                first_step=step,
+                num_steps=num_steps,
+                rank=together.rank,
+                world_size=together.num_processes,
+                num_parts=engine.accumulate,
             ),
             num_workers=engine.num_workers,
             pin=fabric.device.type == "cuda",
         )
-        with Journal(
-            out,
-            first_step=step,
-            num_steps=num_steps,
-            batch_size=engine.batch_size,
-            quiet=quiet,
-            tensorboard=engine.tensorboard,
-        ) as journal:
-            watch = Watch(
-                engine, order.steps_per_epoch, num_steps, journal, probe, source, fabric.device, last_loss=run.last_loss
+        journal = held.enter_context(
+            Journal(
+                out,
+                first_step=step,
+                num_steps=num_steps,
+                batch_size=engine.batch_size,
+                quiet=quiet,
+                tensorboard=engine.tensorboard,
+                mute=not together.is_first,
             )
-            watch.start(step, method)
-            module.train()
-            # --- the loop
-            for batch in watch.timed(batches):
-                report = take_step(batch, Moment(step, num_steps, order.steps_per_epoch))
-                step += 1
-                # --- watch it, keep it
-                watch.step(step, report, batch, method=method)
-                if watch.saves(step) and fabric.is_global_zero:
-                    save_state(out, run.state(step, method, optimizer))
-        # --- leave the backbone
-        path = out / BACKBONE_FILE
-        if fabric.is_global_zero:
-            save_backbone(method.backbone, path, training=training_record(config, step))
-        return Result(path, step, watch.last_loss, tuple(journal.alarms))
-
-
-def settle(config: PretrainConfig) -> PretrainConfig:
-    """Put what this machine decides in place of `auto`, so that the record says what was done."""
-    if config.engine.precision != "auto":
-        return config
-    precision = "bf16-mixed" if computes_in_bf16(config.engine.accelerator) else "32-true"
-    return dataclasses.replace(config, engine=dataclasses.replace(config.engine, precision=precision))
-
-
-def computes_in_bf16(accelerator: str) -> bool:
-    """Say whether bf16 is computed in hardware: else it is emulated, many times slower than float32."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the only place that tells
-
-
-def make_fabric(engine: EngineConfig) -> Fabric:
-    """Start Lightning Fabric.
-
-    Raises:
-        ConfigInvalid: no such accelerator, or none on this machine.
-    """
-    try:
-        fabric = Fabric(
-            accelerator=engine.accelerator,
-            devices=engine.devices,
-            num_nodes=engine.num_nodes,
-            precision=engine.precision,  # pyright: ignore[reportArgumentType] - settled, no longer auto
         )
-    except (ValueError, RuntimeError) as error:
-        raise ConfigInvalid(
-            f"engine.accelerator {engine.accelerator!r} cannot be used ({' '.join(str(error).split())})",
-            expected="auto, cpu, or what this machine has",
-            remedy="leave it at auto",
-        ) from error
-    fabric.launch()
-    return fabric
+        watch = Watch(
+            engine,
+            order.steps_per_epoch,
+            num_steps,
+            journal,
+            _judge(probe, learner, together),
+            source,
+            fabric.device,
+            last_loss=run.last_loss,
+        )
+        watch.start(step, learner.method)
+        learner.module.train()
+        # --- the loop
+        for batch in watch.timed(batches):
+            report = take_step(batch, Moment(step, num_steps, order.steps_per_epoch))
+            step += 1
+            # --- watch it, keep it
+            watch.step(step, report, batch, method=learner.method)
+            saving, stopping = together.any(watch.saves(step), stop.received is not None)
+            if saving or stopping:
+                state = learner.state(step, *run.records())
+                together.first_alone(functools.partial(save_state, out, state))
+            if stopping and step < num_steps:
+                _stop(step, stop, together, engine)
+        # --- leave the backbone
+        path, backbone = out / BACKBONE_FILE, learner.backbone()
+        together.first_alone(lambda: save_backbone(backbone, path, training=training_record(config, step)))
+        return Result(path, step, watch.last_loss, tuple(journal.alarms), is_first=together.is_first)
+
+
+def _open(run: RunFolder, held: contextlib.ExitStack) -> int | None:
+    """Hold the run's folder; give the step that it goes on from, None for a new run."""
+    held.enter_context(run)
+    return run.last_step()
+
+
+def _judge(probe: Probe | None, learner: Learner, together: Together) -> Probe | None:
+    """Let the first process judge; where weights are cut all must come to put them together."""
+    if probe is None or not (together.is_first or learner.sharded):
+        return None
+
+    def judge(backbone: Backbone) -> Reading:
+        del backbone
+        network = learner.backbone()
+        return probe(network) if together.is_first else NO_READING
+
+    return judge
+
+
+def _stop(step: int, stop: StopSignals, together: Together, engine: EngineConfig) -> None:
+    """End the run after its checkpoint; the queue is asked once, by the first process."""
+    by_user = together.any(stop.received == signal.SIGUSR1)[0]
+    if engine.requeue and by_user:
+        together.first_alone(requeue)
+    name = "SIGUSR1" if by_user else "SIGTERM"
+    raise RunStopped(
+        f"{name} after step {step}; a checkpoint is written", remedy="the same command with --resume goes on", step=step
+    )
 
 
 def training_record(config: PretrainConfig, steps: int) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 """The folder of a run: one writer, one config, one kind of data from first step to last.
 
 config.json is written when a run starts; a run that is continued must have the same config and data,
-apart from options that do not touch the weights.
+apart from options that do not touch the weights, or touch only their rounding. Of several processes the first one
+opens it; the others read checkpoints in it and nothing else.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import logging
 import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
-
 from ssl4eo.checkpoints.load import BACKBONE_FILE
-from ssl4eo.checkpoints.training_state import FOLDER, TrainingState, load_latest
+from ssl4eo.checkpoints.training_state import FOLDER, load_latest
 from ssl4eo.environment import environment
 from ssl4eo.errors import CheckpointInvalid, TargetExists
 from ssl4eo.files import append_jsonl, exclusive, read_jsonl, write_json
 from ssl4eo.loading.pixels import PixelSource
-from ssl4eo.methods.method import Method
-from ssl4eo.pretraining.config import FREE_ON_RESUME, PretrainConfig, flatten
+from ssl4eo.pretraining.config import FREE_ON_RESUME, ROUNDED_ON_RESUME, PretrainConfig, flatten
 from ssl4eo.training.events import FOLDER as EVENTS
 from ssl4eo.training.journal import DIVERGED, LOG
+
+log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 
@@ -110,26 +111,24 @@ class RunFolder:
             raise CheckpointInvalid(f"{self._path / CONFIG} cannot be read", expected="the config of a run") from error
         _require_equal(config, self._config.to_json(), data, self._data, self._path)
 
-    def restore(self, method: Method, optimizer: torch.optim.Optimizer) -> int:
-        """Load the last checkpoint into method and optimizer; give the next step's number."""
+    def last_step(self) -> int | None:
+        """Find the last whole checkpoint of the same run and note that it is continued; None where there is none."""
         state = load_latest(self._path) if self._resume else None
         if state is None:
-            return 0
-        _require_equal(state.config, self._config.to_json(), state.data, self._data, self._path)
-        method.load_state_dict(state.method, strict=True)
-        optimizer.load_state_dict(state.optimizer)
-        append_jsonl(self._path / LOG, {"kind": "resume", "step": state.step})
+            return None
+        changed = _require_equal(state.config, self._config.to_json(), state.data, self._data, self._path)
+        append_jsonl(self._path / LOG, {"kind": "resume", "step": state.step, "changed": changed})
+        if changed:
+            log.warning(
+                "the run goes on with another %s: the same samples in the same steps, but sums are rounded in another "
+                "order, so its weights agree with those of an undisturbed run to rounding and not bit by bit",
+                ", ".join(changed),
+            )
         return state.step
 
-    def state(self, step: int, method: Method, optimizer: torch.optim.Optimizer) -> TrainingState:
-        """Collect what a continuation after `step` steps needs."""
-        return TrainingState(
-            step=step,
-            config=self._config.to_json(),
-            data=self._data,
-            method=method.state_dict(),
-            optimizer=optimizer.state_dict(),
-        )
+    def records(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Give config and data as a checkpoint keeps them."""
+        return self._config.to_json(), self._data
 
     @property
     def finished(self) -> bool:
@@ -151,15 +150,17 @@ def data_record(source: PixelSource) -> dict[str, Any]:
 
 def _require_equal(
     config: dict[str, Any], wanted: dict[str, Any], data: dict[str, Any], wanted_data: dict[str, Any], path: Path
-) -> None:
-    """Raise CheckpointInvalid unless a stored run is the one that is asked for."""
+) -> list[str]:
+    """Raise CheckpointInvalid unless a stored run is the one that is asked for; list what differs in rounding only."""
     old, new = flatten({**config, "data": data}), flatten({**wanted, "data": wanted_data})
     names = sorted(n for n in old.keys() | new.keys() if n not in FREE_ON_RESUME and old.get(n) != new.get(n))
-    rows = [f"{n} {old.get(n)!r}, now {new.get(n)!r}" for n in names]
-    if rows:
+    rows = {n: f"{n} {old.get(n)!r}, now {new.get(n)!r}" for n in names}
+    other = [row for name, row in rows.items() if name not in ROUNDED_ON_RESUME]
+    if other:
         raise CheckpointInvalid(
-            f"the run in {path} is another one: {'; '.join(rows)}",
+            f"the run in {path} is another one: {'; '.join(other)}",
             expected="the same recipe, options and data",
             remedy="give the same options to continue it, or another --out to start a new run",
             path=str(path),
         )
+    return [row for name, row in rows.items() if name in old]  # an option that is younger than the run changes nothing

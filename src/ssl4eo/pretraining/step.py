@@ -18,9 +18,11 @@ from torch import Tensor
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.loading.batches import Batch
+from ssl4eo.methods.gather import mean_over_processes
 from ssl4eo.methods.method import Method, Moment, StepOutput
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.training.optimizer import OptimizerConfig, set_rates
+from ssl4eo.training.sharding import whole_tensor
 from ssl4eo.training.stopwatch import clock_of
 from ssl4eo.views.photometric import apply_photometric
 
@@ -33,11 +35,11 @@ class StepReport:
     """What a step tells."""
 
     loss: Tensor
-    """Scalar, detached: mean over the parts of this process's batch."""
+    """Scalar, detached: mean over the whole batch, of all parts and processes."""
     embedding: Tensor
-    """(B, D) of the last part, detached."""
+    """(B, D) of the last part of this process, detached."""
     metrics: dict[str, Tensor]
-    """Scalars, detached, of the last part."""
+    """Scalars, detached: means over the whole batch."""
     grad_norm: Tensor
     """Norm of all gradients before clipping."""
     lr: float
@@ -74,30 +76,35 @@ class Stepper:
         torch.manual_seed(step_seed(config.engine.seed, moment.step, fabric.global_rank))
         self._method.before_step(moment)
         spans: list[Span] = []
-        output, loss = self._gradients(batch, moment, spans)
+        outputs = self._gradients(batch, moment, spans)
         self._method.before_update(moment)
         norm = clip_gradients(fabric, self._module, self._optimizer, config.optimizer)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._method.after_step(moment)
-        return StepReport(loss, output.embedding, output.metrics, norm, lr, tuple(spans))
+        loss, metrics = _averages(outputs)
+        return StepReport(loss, outputs[-1].embedding, metrics, norm, lr, tuple(spans))
 
-    def _gradients(self, batch: Batch, moment: Moment, spans: list[Span]) -> tuple[StepOutput, Tensor]:
+    def _gradients(self, batch: Batch, moment: Moment, spans: list[Span]) -> list[StepOutput]:
         num_parts = self._config.engine.accumulate
-        losses: list[Tensor] = []
-        output: StepOutput | None = None
+        outputs: list[StepOutput] = []
         for number, part in enumerate(batch.split(num_parts)):
             began = self._clock.now()
             views = prepare(self._fabric, self._adapter, part, channels_last=self._config.engine.channels_last)
             spans.append((began, self._clock.now()))
             masks = None if part.masks is None else self._fabric.to_device(part.masks)
             with self._fabric.no_backward_sync(self._module, enabled=number < num_parts - 1):
-                output = self._module(views, masks, moment)
-                assert output is not None
+                output: StepOutput = self._module(views, masks, moment)
                 self._fabric.backward(output.loss / num_parts)
-            losses.append(output.loss.detach())
-        assert output is not None, "a batch has at least one part"
-        return output, torch.stack(losses).mean()
+            outputs.append(output._replace(loss=output.loss.detach()))
+        return outputs
+
+
+def _averages(outputs: list[StepOutput]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Average loss and metrics over parts and processes, all in one exchange."""
+    rows = [torch.stack([o.loss, *(v.to(o.loss) for v in o.metrics.values())]) for o in outputs]  # (1 + metrics,) each
+    means = mean_over_processes(torch.stack(rows).mean(dim=0))
+    return means[0], dict(zip(outputs[0].metrics, means[1:], strict=True))
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
@@ -118,7 +125,7 @@ def clip_gradients(fabric: Fabric, module: Any, optimizer: Any, config: Optimize
         bound = config.clip_norm if config.clip == "norm" else float("inf")
         norm = fabric.clip_gradients(module, optimizer, max_norm=bound, error_if_nonfinite=False)
     assert norm is not None, "gradients are clipped by norm"
-    return norm.detach()
+    return whole_tensor(norm.detach())
 
 
 def prepare(fabric: Fabric, adapter: Adapter, batch: Batch, *, channels_last: bool) -> tuple[Tensor, ...]:
@@ -132,13 +139,17 @@ def prepare(fabric: Fabric, adapter: Adapter, batch: Batch, *, channels_last: bo
     return tuple(views)
 
 
-def build_method(config: PretrainConfig) -> Method:
-    """Build the network and its objective with weights drawn from the run's seed."""
-    backbone = Backbone(
+def build_backbone(config: PretrainConfig) -> Backbone:
+    """Build the network with weights drawn from the run's seed."""
+    return Backbone(
         config.backbone,
         config.contract,
         image_size=config.image_size,
         seed=config.engine.seed,
         options=config.method.backbone_options(config.backbone),
     )
-    return config.method.build(backbone, seed=config.engine.seed)
+
+
+def build_method(config: PretrainConfig) -> Method:
+    """Build the network and its objective with weights drawn from the run's seed."""
+    return config.method.build(build_backbone(config), seed=config.engine.seed)

@@ -23,6 +23,7 @@ from ssl4eo.evaluation.online import Reading
 from ssl4eo.files import write_json
 from ssl4eo.loading.batches import Batch
 from ssl4eo.loading.pixels import PixelSource
+from ssl4eo.methods.gather import rank
 from ssl4eo.methods.method import Method
 from ssl4eo.pretraining.config import EngineConfig
 from ssl4eo.pretraining.step import StepReport
@@ -181,7 +182,9 @@ class Watch:
         rows = [seen.to_json(self.source) for seen in found]
         last = rows[-1]
         step, epoch = found[-1].step, found[-1].step / self.steps_per_epoch
-        write_json(self.journal.run / DIVERGED, {"step": step, "epoch": epoch, "batches": rows})
+        # Each process writes down its own samples: all see the same loss, and whoever waits for others may wait long.
+        path = self.journal.run / (DIVERGED if rank() == 0 else f"diverged.{rank()}.json")
+        write_json(path, {"step": step, "epoch": epoch, "batches": rows})
         self.journal.row("diverged", step, epoch, loss=last["loss"], index=last["index"], ids=last["ids"])
         raise TrainingDiverged(
             f"the loss is {last['loss']} at step {step}",

@@ -27,15 +27,24 @@ class Journal:
     """Writes RUN/log.jsonl and shows the run on stderr, for the length of a `with` block."""
 
     def __init__(
-        self, run: Path, *, first_step: int, num_steps: int, batch_size: int, quiet: bool, tensorboard: bool = False
+        self,
+        run: Path,
+        *,
+        first_step: int,
+        num_steps: int,
+        batch_size: int,
+        quiet: bool,
+        tensorboard: bool = False,
+        mute: bool = False,
     ) -> None:
-        """Start counting at `first_step`."""
+        """Start counting at `first_step`; draw no bar if `quiet`, say and write nothing at all if `mute`."""
         self.alarms: list[str] = []
         self.run, self._path = run, run / LOG
+        self._mute = mute
         self._batch_size = batch_size
         self._mark = (time.perf_counter(), first_step)
-        self._display = Display(first_step=first_step, num_steps=num_steps, quiet=quiet)
-        self._events = Events(run, first_step=first_step) if tensorboard else None
+        self._display = Display(first_step=first_step, num_steps=num_steps, quiet=quiet or mute)
+        self._events = Events(run, first_step=first_step) if tensorboard and not mute else None
 
     def __enter__(self) -> Self:
         """Show the run."""
@@ -52,6 +61,8 @@ class Journal:
 
     def row(self, kind: str, step: int, epoch: float, **values: Any) -> None:
         """Append one line to the log."""
+        if self._mute:
+            return
         append_jsonl(self._path, {"kind": kind, "step": step, "epoch": round(epoch, 4), **values})
 
     def step(
@@ -95,6 +106,8 @@ class Journal:
 
     def alarm(self, step: int, epoch: float, message: str) -> None:
         """Log an alarm and print it in red."""
+        if self._mute:
+            return
         self.alarms.append(message)
         self.row("alarm", step, epoch, message=message)
         self._display.alarm(f"at step {step}: {message}")

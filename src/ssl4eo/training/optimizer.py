@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ssl4eo.errors import ConfigInvalid
+from ssl4eo.training.lars import LARS
 from ssl4eo.training.schedule import cosine
 
 
@@ -67,10 +68,18 @@ class OptimizerConfig:
         return cosine(self.weight_decay, end, share)
 
 
-def make_optimizer(config: OptimizerConfig, parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+def make_optimizer(
+    config: OptimizerConfig, parameters: Iterable[tuple[str, nn.Parameter]], *, fused: bool = True
+) -> torch.optim.Optimizer:
     """Build the optimizer over named parameters; those that need no gradient are left out.
 
     Groups carry `scale` (of the learning rate) and `decays`, which `set_rates` reads.
+
+    Args:
+        config: what to build.
+        parameters: of the method, by name.
+        fused: let AdamW take one pass over the parameters. Under a gradient scaler it may not: a fused optimizer
+            unscales inside its step, when clipping has already looked at scaled gradients.
     """
     chosen = {name: p for name, p in parameters if p.requires_grad}
     layers = _layers(chosen) if config.layer_decay < 1 else dict.fromkeys(chosen, 0)
@@ -89,8 +98,8 @@ def make_optimizer(config: OptimizerConfig, parameters: Iterable[tuple[str, nn.P
     if config.name == "sgd":
         return torch.optim.SGD(rows, lr=config.lr, momentum=config.momentum)
     if config.name == "lars":
-        raise ConfigInvalid("optimizer.name is lars", expected="sgd or adamw")
-    return torch.optim.AdamW(rows, lr=config.lr, betas=config.betas, fused=True)  # one pass over the parameters
+        return LARS(rows, lr=config.lr, momentum=config.momentum)
+    return torch.optim.AdamW(rows, lr=config.lr, betas=config.betas, fused=fused)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, *, lr: float, weight_decay: float) -> None:

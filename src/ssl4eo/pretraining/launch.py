@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting the processes of a run: devices, precision, and how weights are shared, all through Lightning Fabric.
+
+On one machine the command starts the other processes itself, by running once more; under torchrun and SLURM they are
+there already, and Fabric reads their number and ranks from the environment. What cannot work is refused before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ssl4eo.errors import ConfigInvalid
+from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
+from ssl4eo.pretraining.together import TIMEOUT
+from ssl4eo.training.sharding import shard
+
+
+def settle(config: PretrainConfig) -> PretrainConfig:
+    """Put what this machine decides in place of `auto`, so that the record says what was done.
+
+    Raises:
+        ConfigInvalid: 16-bit floats without a GPU.
+    """
+    engine = config.engine
+    if engine.precision == "16-mixed" and not _on_gpu(engine.accelerator):
+        raise ConfigInvalid(
+            "engine.precision 16-mixed without a GPU", expected="32-true or auto", remedy="--engine.precision 32-true"
+        )
+    if engine.precision != "auto":
+        return config
+    precision = "bf16-mixed" if computes_in_bf16(engine.accelerator) else "32-true"
+    return dataclasses.replace(config, engine=dataclasses.replace(engine, precision=precision))
+
+
+def _on_gpu(accelerator: str) -> bool:
+    return accelerator != "cpu" and torch.cuda.is_available()
+
+
+def computes_in_bf16(accelerator: str) -> bool:
+    """Say whether bf16 is computed in hardware: else it is emulated, many times slower than float32."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the only place that tells
+
+
+def speak_once() -> None:
+    """Let only the first process log, as far as the environment tells which one it is."""
+    if getattr(rank_zero_only, "rank", 0):
+        logging.getLogger("ssl4eo").setLevel(logging.ERROR)
+
+
+def make_fabric(engine: EngineConfig) -> Fabric:
+    """Start Lightning Fabric, and with it the other processes.
+
+    Raises:
+        ConfigInvalid: no such accelerator, fewer devices than asked for, or a number of processes that is not the one
+            that torchrun or SLURM started.
+    """
+    try:
+        fabric = Fabric(
+            accelerator=engine.accelerator,
+            devices=engine.devices,
+            num_nodes=engine.num_nodes,
+            precision=engine.precision,  # pyright: ignore[reportArgumentType] - settled, no longer auto
+            strategy=_strategy(engine),
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ConfigInvalid(
+            f"engine.accelerator {engine.accelerator!r} with {engine.devices} devices cannot be used "
+            f"({' '.join(str(error).split())})",
+            expected="auto, cpu, or what this machine has",
+            remedy="leave it at auto, and engine.devices at what there is",
+        ) from error
+    _launch(fabric, engine)
+    speak_once()
+    return fabric
+
+
+def _launch(fabric: Fabric, engine: EngineConfig) -> None:
+    launcher: Any = fabric.strategy.launcher
+    environment = getattr(launcher, "cluster_environment", None)
+    if environment is not None and not environment.creates_processes_externally:
+        _require_script(engine)
+    if environment is not None:
+        try:
+            environment.validate_settings(num_devices=engine.devices, num_nodes=engine.num_nodes)
+        except ValueError as error:
+            raise ConfigInvalid(
+                f"engine.devices {engine.devices} on engine.num_nodes {engine.num_nodes} "
+                f"({' '.join(str(error).split())})",
+                expected="as many processes as torchrun or SLURM started",
+                remedy="give both places the same numbers",
+            ) from error
+    fabric.launch()
+
+
+def _require_script(engine: EngineConfig) -> None:
+    """Refuse what cannot be run a second time."""
+    if not Path(sys.argv[0]).is_file():
+        raise ConfigInvalid(
+            f"engine.devices {engine.devices} from {sys.argv[0] or 'an interactive session'!r}",
+            expected="a command or a script: the other processes run it too",
+            remedy="use `ssl4eo pretrain`, a script file, or torchrun",
+        )
+
+
+def _strategy(engine: EngineConfig) -> Any:
+    """Say how processes share the work: weights that are equal everywhere, or cut."""
+    if engine.strategy == "fsdp":
+        return ModelParallelStrategy(
+            _shard, data_parallel_size=engine.num_processes, tensor_parallel_size=1, timeout=TIMEOUT
+        )
+    if engine.strategy == "auto" and engine.num_processes == 1:
+        return "auto"
+    # Buffers need no broadcast: statistics, queues and centres are computed from what all processes gathered.
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # until torch 2.13
+    options: dict[str, Any] = {"find_unused_parameters": False, buffers: False}
+    return DDPStrategy(timeout=TIMEOUT, **options)
+
+
+def _shard(module: nn.Module, mesh: Any) -> nn.Module:
+    return shard(module, mesh["data_parallel"])

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What learns in a run: method and optimizer, built, restored and wrapped in the one order that works.
+
+Weights are loaded before they are moved, cut or compiled; the optimizer is made after, since cutting replaces the
+parameters. Batch norm over all processes is put in where there is more than one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.checkpoints.training_state import TrainingState
+from ssl4eo.errors import ConfigInvalid
+from ssl4eo.pretraining.config import PretrainConfig
+from ssl4eo.pretraining.step import build_backbone, build_method
+from ssl4eo.training.batch_norm import with_global_batch_norm
+from ssl4eo.training.optimizer import make_optimizer
+from ssl4eo.training.sharding import is_sharded, load_optimizer, whole, whole_copy
+
+
+class Learner:
+    """A method with its optimizer, ready for steps."""
+
+    def __init__(self, fabric: Fabric, config: PretrainConfig, state: TrainingState | None) -> None:
+        """Build from the run's seed, or go on from `state`.
+
+        Raises:
+            ConfigInvalid: engine.compile is on and there is no working compiler.
+        """
+        self._fabric, self._config = fabric, config
+        self.method = build_method(config)
+        if state is not None:
+            self.method.load_state_dict(state.method, strict=True)
+        self._shape()
+        self.module: Any = fabric.setup(self.method)
+        optimizer = make_optimizer(
+            config.optimizer, self.method.named_parameters(), fused=config.engine.precision != "16-mixed"
+        )
+        if state is not None:
+            load_optimizer(optimizer, state.optimizer)
+            fabric.strategy.precision.load_state_dict(state.precision)
+        self._optimizer = optimizer
+        self.optimizer: Any = fabric.setup_optimizers(optimizer)
+        self.sharded = is_sharded(self.method)
+
+    def _shape(self) -> None:
+        """Change how the network computes, not what."""
+        engine = self._config.engine
+        if engine.channels_last:
+            self.method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing in torch's overloads
+        if self._fabric.world_size > 1:
+            with_global_batch_norm(self.method, on_gpu=self._fabric.device.type == "cuda")
+        nets = [part.net for part in self.method.modules() if isinstance(part, Backbone)]
+        if engine.activation_checkpointing:
+            for net in nets:
+                net.set_grad_checkpointing(enable=True)  # pyright: ignore[reportCallIssue] - timm's transformers have it
+        if engine.compile:
+            require_compiler(self._fabric.device)
+            for net in nets:
+                compile_network(net)
+
+    def state(self, step: int, config: dict[str, Any], data: dict[str, Any]) -> TrainingState:
+        """Collect what a continuation after `step` steps needs; every process must call this where weights are cut."""
+        method, optimizer = self.method.state_dict(), self._optimizer.state_dict()
+        return TrainingState(
+            step=step,
+            config=config,
+            data=data,
+            method=whole(method) if self.sharded else method,
+            optimizer=whole(optimizer) if self.sharded else optimizer,
+            precision=self._fabric.strategy.precision.state_dict(),
+        )
+
+    def backbone(self) -> Backbone:
+        """Give the network that is kept, whole; every process must call this where weights are cut."""
+        if not self.sharded:
+            return self.method.backbone
+        empty = build_backbone(self._config)
+        return whole_copy(self.method.backbone, empty).train(self.method.backbone.training)
+
+
+def compile_network(net: nn.Module) -> None:
+    """Compile a network in place, a transformer block by block since methods run them one by one; names stay."""
+    blocks = getattr(net, "blocks", None)
+    for part in [net] if blocks is None else blocks:
+        part.compile()
+
+
+def require_compiler(device: torch.device) -> None:
+    """Compile a line and run it.
+
+    Raises:
+        ConfigInvalid: that does not work here.
+    """
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.zeros(8, device=device))
+    except Exception as error:
+        raise ConfigInvalid(
+            f"engine.compile is on and torch.compile fails here ({' '.join(str(error).split())[:200]})",
+            expected="a C++ compiler (CPU) or Triton (GPU)",
+            remedy="install one, or leave engine.compile off",
+        ) from error

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever ends a run, it goes on: killed at any step, killed inside a write, damaged lists, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from process_driver import build
+from test_loop import Noise, assert_equal, weights
+from test_processes import drive
+
+from ssl4eo.checkpoints.training_state import load_latest
+from ssl4eo.errors import CheckpointInvalid, RunStopped
+from ssl4eo.files import read_jsonl
+from ssl4eo.pretraining.loop import pretrain
+from ssl4eo.pretraining.step import Stepper
+from ssl4eo.pretraining.stop import StopSignals, requeue
+
+NAME = "moco_v2.vit_nano_8"
+STEPS = np.random.default_rng(2026).choice(np.arange(1, 12), 2, replace=False).tolist()
+
+
+def run(out, *, resume=False, count=18, **engine):
+    """Run or go on in this process."""
+    return pretrain(build(NAME, **engine), Noise(count), out, resume=resume, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody disturbs."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run(out)
+    return out
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_any_step_it_ends_with_the_same_bits(step, whole, tmp_path):
+    """SIGKILL before a step drawn at random, a checkpoint at each: --resume repeats nothing and changes nothing."""
+    act = [{"step": step, "rank": 0, "signal": signal.SIGKILL}]
+    killed = drive(tmp_path / "run", NAME, engine={"save_minutes": 0.0}, act=act)
+
+    run(tmp_path / "run", resume=True)
+
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    steps = [r["step"] for r in read_jsonl(tmp_path / "run" / "log.jsonl") if r["kind"] == "step"]
+    assert steps == list(range(1, 13))
+    assert_equal(weights(tmp_path / "run"), weights(whole))
+
+
+def test_killed_inside_a_checkpoint_it_ends_with_the_same_bits(whole, tmp_path):
+    """Half of the fifth checkpoint is on disk: the fourth is used, and the half is swept away."""
+    killed = drive(tmp_path / "run", NAME, engine={"save_minutes": 0.0}, die_saving=5)
+    folder = tmp_path / "run" / "checkpoints"
+    left = list(folder.glob(".*.partial"))
+    state = load_latest(tmp_path / "run")
+
+    run(tmp_path / "run", resume=True)
+
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(left) == 1
+    assert state.step == 4
+    assert not list(folder.glob(".*.partial"))
+    assert_equal(weights(tmp_path / "run"), weights(whole))
+
+
+@pytest.mark.parametrize("content", ["", '[{"file": "step-0000', '{"a": 1}', '[{"step": 3}]'])
+def test_list_of_checkpoints_cut_short_is_done_without(content, tmp_path, caplog):
+    """The files beside it are tried, newest first, with a warning."""
+    run(tmp_path / "run", epochs=2)
+    (tmp_path / "run" / "checkpoints" / "index.json").write_text(content)
+
+    state = load_latest(tmp_path / "run")
+
+    assert state.step == 8
+    assert "no list of checkpoints" in caplog.text
+
+
+def test_list_and_latest_checkpoint_cut_short_fall_back_to_the_one_before(tmp_path, caplog):
+    """Without hashes a file that is cut short is still noticed."""
+    run(tmp_path / "run", epochs=2)
+    folder = tmp_path / "run" / "checkpoints"
+    (folder / "index.json").write_text("")
+    latest = folder / "step-00000008.pt"
+    latest.write_bytes(latest.read_bytes()[:-1000])
+
+    state = load_latest(tmp_path / "run")
+
+    assert state.step == 4
+    assert "step-00000008.pt cannot be used" in caplog.text
+
+
+def test_checkpoints_after_the_one_that_was_used_do_not_come_back(tmp_path):
+    """A run that fell back writes step 5; a later step of the damaged past is no longer listed."""
+    run(tmp_path / "run", epochs=2)
+    folder = tmp_path / "run" / "checkpoints"
+    (folder / "step-00000008.pt").write_bytes(b"damaged")
+    act = [{"step": 5, "rank": 0, "signal": signal.SIGTERM}]
+
+    drive(tmp_path / "run", NAME, engine={"epochs": 2}, act=act, resume=True)
+
+    assert [row["step"] for row in json.loads((folder / "index.json").read_text())] == [4, 6]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_signal_ends_the_step_and_leaves_a_checkpoint(number, whole, tmp_path, monkeypatch):
+    """At a known step: that step is done, kept, and the run goes on with the same bits; old handlers are back."""
+    take, before = Stepper.__call__, signal.getsignal(number)
+
+    def step(self, batch, moment):
+        if moment.step == 5:
+            os.kill(os.getpid(), number)
+        return take(self, batch, moment)
+
+    monkeypatch.setattr(Stepper, "__call__", step)
+
+    with pytest.raises(RunStopped, match=f"{number.name} after step 6"):
+        run(tmp_path / "run")
+    monkeypatch.setattr(Stepper, "__call__", take)
+    state = load_latest(tmp_path / "run")
+    run(tmp_path / "run", resume=True)
+
+    assert signal.getsignal(number) is before
+    assert state.step == 6
+    assert_equal(weights(tmp_path / "run"), weights(whole))
+
+
+def test_last_step_ends_the_run_whatever_was_asked(tmp_path, monkeypatch):
+    """A signal in the last step: nothing is left to stop."""
+    take = Stepper.__call__
+
+    def step(self, batch, moment):
+        if moment.step == 11:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take(self, batch, moment)
+
+    monkeypatch.setattr(Stepper, "__call__", step)
+
+    assert run(tmp_path / "run").steps == 12
+
+
+def test_queue_that_refuses_is_told(tmp_path, monkeypatch, caplog):
+    """No SLURM, no scontrol, a scontrol that fails: the reason is in the log and the run ends all the same."""
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    requeue()
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    requeue()
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho Access denied >&2\nexit 1\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    requeue()
+
+    assert "there is no SLURM job here" in caplog.text
+    assert "there is no scontrol here" in caplog.text
+    assert "Access denied" in caplog.text
+
+
+def test_signals_outside_the_block_are_not_ours():
+    """Nothing is noted that nobody sent."""
+    with StopSignals() as stop:
+        assert stop.received is None
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert stop.received is signal.SIGUSR1
+
+
+def test_other_parts_and_processes_are_allowed_and_told(tmp_path, caplog):
+    """Two parts in place of one: the run goes on and says what is no longer exact; another batch is refused."""
+    run(tmp_path / "run", epochs=1)
+    (tmp_path / "run" / "backbone.safetensors").unlink()
+
+    run(tmp_path / "run", epochs=1, accumulate=2, activation_checkpointing=True, resume=True)
+
+    assert "engine.accumulate 1, now 2" in caplog.text
+    resumed = [r for r in read_jsonl(tmp_path / "run" / "log.jsonl") if r["kind"] == "resume"]
+    assert resumed[0]["changed"][0].startswith("engine.accumulate")
+    with pytest.raises(CheckpointInvalid, match=r"engine\.batch_size 4, now 8"):
+        run(tmp_path / "run", epochs=1, batch_size=8, resume=True)
+
+
+def test_command_line_ends_with_status_75(tmp_path):
+    """A run that was asked to stop ends with a status of its own."""
+    code = (
+        "import sys; from ssl4eo import cli; from ssl4eo.errors import RunStopped\n"
+        "def stopped(arguments): raise RunStopped('SIGTERM after step 6')\n"
+        "cli._dispatch = stopped\n"
+        "sys.exit(cli.main(['pretrain']))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 75
+    assert done.stderr == "ssl4eo: SIGTERM after step 6\n"

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LARS against its paper in float64; which parameters decay, how fast which layer learns, rates by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ssl4eo.backbones.architectures import BackboneOptions
+from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.contract import network_input
+from ssl4eo.training.optimizer import OptimizerConfig, make_optimizer, set_rates
+from ssl4eo.training.schedule import ScheduleConfig
+
+
+def lars_oracle(weight, gradients, *, lr, momentum, decay, trust=1e-3):
+    """Follow Algorithm 1 of You et al. 2017 for one matrix."""
+    velocity = np.zeros_like(weight)
+    for gradient in gradients:
+        norm = np.sqrt((weight**2).sum())
+        local = trust * norm / (np.sqrt((gradient**2).sum()) + decay * norm)
+        velocity = momentum * velocity + lr * local * (gradient + decay * weight)
+        weight = weight - velocity
+    return weight
+
+
+@pytest.mark.parametrize(("momentum", "decay"), [(0.9, 1e-2), (0.0, 0.0), (0.5, 1.0)])
+def test_lars_follows_its_paper(momentum, decay):
+    """Five steps of a matrix agree with the oracle to 1e-12."""
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(4, 3)), rng.normal(size=(5, 4, 3))
+    weight = nn.Parameter(torch.from_numpy(start.copy()))
+    optimizer = make_optimizer(OptimizerConfig("lars", 2.0, decay, momentum=momentum), [("w", weight)])
+
+    for gradient in gradients:
+        weight.grad = torch.from_numpy(gradient)
+        optimizer.step()
+
+    expected = lars_oracle(start, gradients, lr=2.0, momentum=momentum, decay=decay)
+    np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-12)
+
+
+def test_lars_by_hand():
+    """||w|| = 5, ||g|| = 10, no decay, rate 4: the step is 4 * 0.001 * 5 / 10 * g."""
+    weight = nn.Parameter(torch.tensor([[3.0, 4.0]], dtype=torch.float64))
+    optimizer = make_optimizer(OptimizerConfig("lars", 4.0, 0.0), [("w", weight)])
+    weight.grad = torch.tensor([[6.0, 8.0]], dtype=torch.float64)
+
+    optimizer.step()
+
+    torch.testing.assert_close(weight.data, torch.tensor([[3 - 0.012, 4 - 0.016]], dtype=torch.float64))
+
+
+def test_lars_moves_vectors_as_momentum_sgd():
+    """A bias knows no local rate, and does not decay."""
+    vectors = [nn.Parameter(torch.tensor([1.0, 2.0])) for _ in range(2)]
+    config = {"lr": 0.1, "weight_decay": 0.5}
+    ours = make_optimizer(OptimizerConfig("lars", **config), [("bias", vectors[0])])
+    sgd = torch.optim.SGD([vectors[1]], lr=0.1, momentum=0.9)
+
+    for _ in range(3):
+        for vector, optimizer in zip(vectors, (ours, sgd), strict=True):
+            vector.grad = torch.tensor([0.3, -0.2])
+            optimizer.step()
+
+    torch.testing.assert_close(vectors[0], vectors[1])
+
+
+def test_lars_moves_a_layer_that_starts_at_zero():
+    """Zero weights have no length to go by: the step is plain."""
+    weight = nn.Parameter(torch.zeros(2, 2))
+    optimizer = make_optimizer(OptimizerConfig("lars", 0.5, 0.0), [("w", weight)])
+    weight.grad = torch.ones(2, 2)
+
+    optimizer.step()
+
+    torch.testing.assert_close(weight.data, torch.full((2, 2), -0.5))
+
+
+def vit():
+    """Build the smallest transformer, six blocks deep, with a learned table of positions."""
+    options = BackboneOptions(position="learned")
+    module = nn.Module()
+    module.backbone = Backbone("vit_nano_8", network_input("S2RGB"), image_size=32, seed=0, options=options)
+    module.head = nn.Linear(192, 8)
+    return module
+
+
+def groups_by_name(module, config):
+    """Name -> (scale of the learning rate, whether it decays)."""
+    groups = make_optimizer(config, module.named_parameters()).param_groups
+    rows = {id(p): (g["scale"], g["decays"]) for g in groups for p in g["params"]}
+    return {name: rows[id(p)] for name, p in module.named_parameters()}
+
+
+def test_layer_decay_by_hand():
+    """0.5 a step: heads and the last norm 1, block 5 1/2, block 0 1/64, the embedding 1/128."""
+    rows = groups_by_name(vit(), OptimizerConfig("adamw", 1e-3, 0.05, layer_decay=0.5))
+
+    assert rows["head.weight"][0] == rows["backbone.net.norm.weight"][0] == 1
+    assert rows["backbone.net.blocks.5.attn.qkv.weight"][0] == 1 / 2
+    assert rows["backbone.net.blocks.0.mlp.fc1.weight"][0] == 1 / 64
+    for name in ("patch_embed.proj.weight", "pos_embed", "cls_token"):
+        assert rows[f"backbone.net.{name}"][0] == 1 / 128
+
+
+def test_names_that_do_not_decay():
+    """Positions and class token are matrices to torch and are spared by name; biases and norms by shape."""
+    rows = groups_by_name(vit(), OptimizerConfig("adamw", 1e-3, 0.05))
+
+    spared = {name for name, (_, decays) in rows.items() if not decays}
+    assert {"backbone.net.pos_embed", "backbone.net.cls_token", "head.bias", "backbone.net.norm.weight"} <= spared
+    assert {name for name in rows if name.endswith("weight") and "norm" not in name} == rows.keys() - spared
+
+
+def test_rates_reach_each_group():
+    """A learning rate is scaled by layer; a weight decay reaches those that decay."""
+    optimizer = make_optimizer(OptimizerConfig("adamw", 1e-3, 0.05, layer_decay=0.5), vit().named_parameters())
+
+    set_rates(optimizer, lr=0.2, weight_decay=0.4)
+
+    assert all(g["lr"] == 0.2 * g["scale"] for g in optimizer.param_groups)
+    assert {(g["decays"], g["weight_decay"]) for g in optimizer.param_groups} == {(True, 0.4), (False, 0.0)}
+
+
+def test_weight_decay_follows_half_a_cosine():
+    """0.04 at the start, 0.4 at the end, the mean half way; constant without an end."""
+    config = OptimizerConfig("adamw", 1e-3, 0.04, weight_decay_end=0.4)
+
+    assert config.decay(0.0) == pytest.approx(0.04)
+    assert config.decay(0.5) == pytest.approx(0.22)
+    assert config.decay(0.25) == pytest.approx(0.4 - 0.36 * (1 + math.cos(math.pi / 4)) / 2)
+    assert config.decay(1.0) == pytest.approx(0.4)
+    assert OptimizerConfig("adamw", 1e-3, 0.04).decay(0.7) == 0.04
+
+
+@pytest.mark.parametrize(("rule", "batch", "expected"), [("absolute", 1024, 0.03), ("per_256", 1024, 0.12)])
+def test_learning_rate_rules(rule, batch, expected):
+    """Absolute as it is; per 256 in proportion to the batch over all processes and parts."""
+    assert OptimizerConfig("sgd", 0.03, 0.0, lr_rule=rule).peak(batch) == pytest.approx(expected)
+    assert OptimizerConfig("sgd", 0.03, 0.0, lr_rule=rule).peak(256) == pytest.approx(0.03)
+
+
+def test_schedule_is_per_iteration_and_closed():
+    """Warm-up of 1.5 epochs of 10 steps, then half a cosine down to a tenth: each step against the formula."""
+    config = ScheduleConfig(warmup_epochs=1.5, final_fraction=0.1)
+
+    found = [config.factor(s, num_steps=40, steps_per_epoch=10) for s in range(40)]
+
+    warm = [(s + 1) / 16 for s in range(15)]
+    fall = [0.1 + 0.9 * (1 + math.cos(math.pi * (s - 15) / 25)) / 2 for s in range(15, 40)]
+    np.testing.assert_allclose(found, warm + fall, rtol=1e-12)
+    assert len(set(found)) == 40
+
+
+@pytest.mark.parametrize(("name", "fused"), [("adamw", True), ("adamw", False), ("sgd", True)])
+def test_scaled_gradients_need_an_unfused_optimizer(name, fused):
+    """Fused AdamW unscales for itself, which clipping must not be preceded by."""
+    weight = nn.Parameter(torch.zeros(2))
+    optimizer = make_optimizer(OptimizerConfig(name, 0.1, 0.0), [("w", weight)], fused=fused)
+
+    assert getattr(optimizer, "_step_supports_amp_scaling", False) is (name == "adamw" and fused)
