@@ -18,6 +18,7 @@ from ssl4eo.errors import ConfigInvalid
 from ssl4eo.methods.data2vec import Data2Vec, Data2VecConfig, average_normed, spread
 from ssl4eo.methods.masked import places
 from ssl4eo.methods.method import Moment, Setting
+from ssl4eo.training.monitor import CollapseMonitor
 
 NOW = Moment(step=0, num_steps=10, steps_per_epoch=5)
 SIZE, PATCH, GRID = 32, 8, 4
@@ -249,6 +250,20 @@ def test_constant_targets_show_in_the_metrics():
 
     assert float(metrics["target_std"]) < 1e-6
     assert float(spread(torch.randn(64, 64, 192))) == pytest.approx(1.0, abs=0.02)
+
+
+def test_constant_targets_raise_the_alarm():
+    """The monitor watches the teacher's targets, at the third reading in a row."""
+    model, monitor = method(), CollapseMonitor()
+    model.target = lambda _images, _hidden: torch.linspace(-1, 1, 192).expand(3, 9, 192)
+
+    readings = []
+    for _ in range(3):
+        monitor.add(model((images(),), draw_masks(), NOW).embedding)
+        readings.append(monitor.check().alarm)
+
+    assert readings[:2] == [None, None]
+    assert "collapse to a point" in readings[2]
 
 
 def test_tensors_are_those_of_the_published_checkpoint():

@@ -191,6 +191,17 @@ def test_permuting_the_batch_permutes_the_output():
     torch.testing.assert_close(first.embedding[order], second.embedding, rtol=1e-4, atol=1e-6)
 
 
+def test_what_all_images_share_is_not_watched():
+    """The embedding that is watched for collapse is centred on the batch: a common offset is no collapse here."""
+    model = method()
+
+    embedding = model((images(8),), draw_masks(model, 8), NOW).embedding
+
+    assert embedding.shape == (8, 192)
+    assert embedding.mean(dim=0).abs().max() < 1e-5
+    assert embedding.std() > 1e-3
+
+
 def test_everything_but_the_positions_learns():
     """Each weight gets a gradient; fixed positions get none."""
     model = method()

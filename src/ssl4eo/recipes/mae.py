@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MAE experiments: corrected, as published, and small ones that a CPU finishes in minutes."""
+"""MAE experiments: corrected, as published, and small ones for a CPU."""
 
 from __future__ import annotations
 
@@ -80,7 +80,11 @@ def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
 
 
 def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
-    """Build a small experiment that a CPU learns from in minutes: vit_nano_8 at 64 px, 16 of 64 patches seen."""
+    """Build a small experiment for a CPU: vit_nano_8 at 64 px, 16 of 64 patches seen.
+
+    Not yet run to its end: that it learns within minutes is not shown. Small batches give more steps for the same
+    images; one epoch of it ended at a loss of 0.96, hardly below the 0.98 of predicting nothing.
+    """
     del backbone  # every size has the same small form
     view = dataclasses.replace(crop_and_flip(64), vertical_flip=0.5, rotation=0.5)
     return PretrainConfig(
@@ -92,8 +96,8 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
         ),
         views=OneView(pairing="random", view=view),
         optimizer=OptimizerConfig(name="adamw", lr=1.5e-3, weight_decay=0.05, betas=(0.9, 0.95)),
-        schedule=ScheduleConfig(warmup_epochs=1.0),
-        engine=EngineConfig(epochs=12, batch_size=128, save_every=5, probe_every=4),
+        schedule=ScheduleConfig(warmup_epochs=0.5),
+        engine=EngineConfig(epochs=12, batch_size=32, save_every=4, probe_every=4),
     )
 
 
