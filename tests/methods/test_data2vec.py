@@ -15,8 +15,16 @@ from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.contract import network_input
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.methods.data2vec import Data2Vec, Data2VecConfig, average_normed, spread
-from ssl4eo.methods.masked import places
+from ssl4eo.methods.data2vec import (
+    EPSILON,
+    Data2Vec,
+    Data2VecConfig,
+    average_normed,
+    batch_norm,
+    layer_norm,
+    spread,
+)
+from ssl4eo.methods.masked import places, take
 from ssl4eo.methods.method import Moment, Setting
 from ssl4eo.training.monitor import CollapseMonitor
 
@@ -118,11 +126,38 @@ def test_target_is_worked_by_hand():
     """Two layers of one token of two values: (1, 3) and (5, 1) become (-1, 1) and (1, -1), whose mean is 0."""
     layers = [torch.tensor([[[1.0, 3.0]]]), torch.tensor([[[5.0, 1.0]]])]
 
-    assert average_normed(layers).abs().max() < 1e-2
-    torch.testing.assert_close(average_normed(layers[:1])[0, 0], torch.tensor([-1.0, 1.0]), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(
-        average_normed([layers[0], 7 * layers[0], layers[1]])[0, 0], torch.tensor([-1.0, 1.0]), rtol=1e-3, atol=1e-3
-    )
+    def target(*parts):
+        return average_normed([layer_norm(p) for p in parts], norm=layer_norm)[0, 0]
+
+    assert target(*layers).abs().max() < 1e-2
+    torch.testing.assert_close(target(layers[0]), torch.tensor([-1.0, 1.0]), rtol=1e-4, atol=1e-4)
+    both = target(layers[0], 7 * layers[0], layers[1])
+    torch.testing.assert_close(both, torch.tensor([-1.0, 1.0]), rtol=1e-3, atol=1e-3)
+
+
+def test_batch_norm_takes_away_what_all_tokens_share():
+    """Each dim has mean 0 and deviation 1 over all tokens, as NumPy has it; a common offset changes nothing."""
+    tokens = torch.from_numpy(np.random.default_rng(0).normal(3.0, [0.1, 5.0], (4, 6, 2)))
+    flat = tokens.numpy().reshape(24, 2)
+
+    normed = batch_norm(tokens)
+
+    expected = (flat - flat.mean(axis=0)) / np.sqrt(flat.var(axis=0) + EPSILON)
+    np.testing.assert_allclose(normed.numpy().reshape(24, 2), expected, rtol=1e-9)
+    torch.testing.assert_close(batch_norm(tokens + 7.0), normed, rtol=1e-9, atol=1e-9)
+
+
+def test_batch_normed_targets_do_not_depend_on_the_masks():
+    """The same patch has the same target whatever else is hidden, and targets of a batch spread."""
+    model = perturb(method(target_norm="batch"))
+    pictures, masks = images(), draw_masks()
+    _, hidden = places(masks, 9)
+
+    target = model.target(pictures, hidden)
+    everything = model.target(pictures, torch.arange(masks.shape[1]).expand(len(masks), -1))
+
+    torch.testing.assert_close(target, take(everything, hidden))
+    assert float(spread(everything)) == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.mark.parametrize(("error", "expected"), [(0.0, 0.0), (1.0, 0.25), (2.0, 1.0), (5.0, 4.0)])

@@ -8,6 +8,9 @@ Deliberate differences:
 * The teacher is an average of the backbone alone: mask token and regression head are of no use to it.
 * The teacher is part of the method's state, so a resumed run goes on with it; the published code began anew.
 * The teacher computes in the precision of the run, in place of float32 always; targets are made in float32.
+* Targets may be normed over the batch (`target_norm`), one of the norms that section 3.3 of the paper weighs against
+  collapse. With layer norm and a small network on inputs whose mean is not removed, what all patches share makes up
+  nearly all of the target (benchmarks/results/LOG.md).
 * The student is kept, as published scores did, with its last norm, which those left out.
 
 Letters: B batch, L patches, M hidden patches, D dims, K top blocks.
@@ -16,8 +19,9 @@ Letters: B batch, L patches, M hidden patches, D dims, K top blocks.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +31,17 @@ from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, ViTSh
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.backbones.initialization import beit_normal
 from ssl4eo.backbones.tokens import embed_patches, run_blocks, with_class_token, with_positions
-from ssl4eo.errors import ConfigInvalid
+from ssl4eo.errors import ConfigInvalid, unknown_name
+from ssl4eo.methods.gather import mean_over_processes
 from ssl4eo.methods.masked import patch_grid, places, take
 from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
 from ssl4eo.methods.parts import update_average
 from ssl4eo.views.masking import BlockMasking
+
+TargetNorm = Literal["layer", "batch"]
+"""layer: each token over its dims (as published); batch: each dim over all tokens of all processes' batches."""
+EPSILON = 1e-5
+"""Added to a variance before its root is taken."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +68,15 @@ class Data2VecConfig(MethodConfig):
     """Probability that an attention weight of the student is zeroed."""
     layer_scale: float = 1e-4
     """Initial factor of each residual branch."""
+    target_norm: TargetNorm = "layer"
+    """How each layer of the teacher is normed before they are averaged: layer or batch."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         if not (self.top_blocks > 0 and self.beta > 0 and self.layer_scale > 0):
             raise ConfigInvalid(f"method is {self}", expected="top_blocks, beta and layer_scale above 0")
+        if self.target_norm not in get_args(TargetNorm):
+            raise unknown_name("target_norm", self.target_norm, get_args(TargetNorm))
         if not (0 <= self.ema_start <= 1 and 0 <= self.ema_end <= 1 and self.ema_epochs >= 0):
             raise ConfigInvalid(f"method is {self}", expected="ema_start and ema_end from 0 to 1, ema_epochs 0 or more")
 
@@ -155,20 +169,37 @@ class Data2Vec(Method):
 
     @torch.no_grad()
     def target(self, images: Tensor, hidden: Tensor) -> Tensor:
-        """Let the teacher see all: mean of its last K blocks, each normed, normed again, (B, M, D) float32."""
+        """Let the teacher see all: mean of its last K blocks, each normed, normed again, (B, M, D) float32.
+
+        Norms over the batch are of all patches, hidden or not, so that they do not depend on the masks.
+        """
         net = self.teacher.net
         depth = len(net.get_submodule("blocks"))  # pyright: ignore[reportArgumentType] - a list of blocks
         patches = with_positions(net, embed_patches(net, images))
         _, kept = run_blocks(
             net, with_class_token(net, patches), keep=frozenset(range(depth - self.config.top_blocks, depth))
         )
-        return average_normed([take(tokens[:, 1:], hidden).float() for tokens in kept])
+        layers = [tokens[:, 1:].float() for tokens in kept]
+        if self.config.target_norm == "batch":
+            return take(average_normed([batch_norm(layer) for layer in layers], norm=batch_norm), hidden)
+        return average_normed([layer_norm(take(layer, hidden)) for layer in layers], norm=layer_norm)
 
 
-def average_normed(layers: list[Tensor]) -> Tensor:
-    """Norm each layer (B, M, D) over D without weights, average them, norm the average (section 3.3 of the paper)."""
-    width = layers[0].shape[-1:]
-    return F.layer_norm(torch.stack([F.layer_norm(layer, width) for layer in layers]).mean(dim=0), width)
+def average_normed(layers: list[Tensor], *, norm: Callable[[Tensor], Tensor]) -> Tensor:
+    """Average normed layers (B, M, D) and norm the average (section 3.3 of the paper)."""
+    return norm(torch.stack(layers).mean(dim=0))
+
+
+def layer_norm(tokens: Tensor) -> Tensor:
+    """Norm each token of (B, M, D) over its dims, without weights."""
+    return F.layer_norm(tokens, tokens.shape[-1:])
+
+
+def batch_norm(tokens: Tensor) -> Tensor:
+    """Norm each dim of (B, M, D) over all tokens of all processes, without weights: what all share is gone."""
+    moments = torch.stack([tokens.mean(dim=(0, 1)), tokens.square().mean(dim=(0, 1))])  # (2, D)
+    mean, square = mean_over_processes(moments)
+    return (tokens - mean) / (square - mean.square()).clamp_min(0).add(EPSILON).sqrt()
 
 
 def spread(tokens: Tensor) -> Tensor:

@@ -75,6 +75,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
             drop_path=0.0,
             attention_drop=0.0,
             layer_scale=0.1,
+            target_norm="batch",
         ),
         views=OneView(pairing="random", view=view),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05, clip="norm", clip_norm=3.0),
