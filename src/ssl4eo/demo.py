@@ -22,6 +22,7 @@ from ssl4eo.files import read_jsonl, write_json
 from ssl4eo.packing.pack import pack
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.pretraining.data import open_training_data
+from ssl4eo.pretraining.launch import reading_precision
 from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.progress import progress_bar
 from ssl4eo.recipes.table import recipe
@@ -128,7 +129,7 @@ def _pretrain(archive: Path, run: Path, training: PretrainConfig, say: Callable[
         say(f"2/4 pre-training: {run} is done")
         return
     say(f"2/4 pre-training: {training.recipe}, seed {training.engine.seed} -> {run}")
-    data = open_training_data(archive, contract=training.contract, precision="bf16")
+    data = open_training_data(archive, contract=training.contract, precision=reading_precision(training))
     pretrain(training, data.source, run, probe=data.probe, resume=True)
 
 

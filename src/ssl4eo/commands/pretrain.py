@@ -81,15 +81,15 @@ def _plain(value: Any) -> Any:
 def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
     """Start or continue the run that the parsed arguments describe."""
     from ssl4eo.pretraining.data import open_training_data
+    from ssl4eo.pretraining.launch import reading_precision
     from ssl4eo.pretraining.loop import pretrain
 
     config = resolve(parser, values)
-    precision = "32" if config.engine.precision == "32-true" else "bf16"
     data = open_training_data(
         values.data,
         contract=config.contract,
         split=values.split,
-        precision=precision,
+        precision=reading_precision(config),
         linear=config.engine.probe == "knn+linear",
     )
     result = pretrain(config, data.source, values.out, probe=data.probe, resume=values.resume, quiet=values.quiet)

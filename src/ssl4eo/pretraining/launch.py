@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl4eo.errors import ConfigInvalid
+from ssl4eo.evaluation.features import Precision
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.pretraining.together import TIMEOUT
 from ssl4eo.training.sharding import shard
@@ -43,6 +44,11 @@ def settle(config: PretrainConfig) -> PretrainConfig:
         return config
     precision = "bf16-mixed" if computes_in_bf16(engine.accelerator) else "32-true"
     return dataclasses.replace(config, engine=dataclasses.replace(engine, precision=precision))
+
+
+def reading_precision(config: PretrainConfig) -> Precision:
+    """Say in what precision a run is judged in passing: its own, as this machine settles it."""
+    return "32" if settle(config).engine.precision == "32-true" else "bf16"
 
 
 def _on_gpu(accelerator: str) -> bool:

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a machine decides about a run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ssl4eo.pretraining import launch
+from ssl4eo.recipes.table import recipe
+
+
+@pytest.mark.parametrize(
+    ("in_hardware", "precision", "reading"), [(True, "bf16-mixed", "bf16"), (False, "32-true", "32")]
+)
+def test_auto_takes_bf16_only_where_it_is_computed(monkeypatch, in_hardware, precision, reading):
+    """For training and for the reading in passing alike: emulated bf16 is many times slower than float32."""
+    monkeypatch.setattr(launch, "computes_in_bf16", lambda accelerator: in_hardware)
+    config = recipe("moco_v2.resnet18.s2rgb.tiny").config()
+
+    assert config.engine.precision == "auto"
+    assert launch.settle(config).engine.precision == precision
+    assert launch.reading_precision(config) == reading
+
+
+def test_a_precision_that_is_named_stays(monkeypatch):
+    """Auto decides, nothing else does."""
+    monkeypatch.setattr(launch, "computes_in_bf16", lambda accelerator: True)
+    config = recipe("moco_v2.resnet18.s2rgb.tiny").config()
+    plain = dataclasses.replace(config, engine=dataclasses.replace(config.engine, precision="32-true"))
+
+    assert launch.settle(plain) == plain
+    assert launch.reading_precision(plain) == "32"
