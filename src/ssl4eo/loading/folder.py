@@ -154,6 +154,10 @@ class FolderPixels:
         """Count the pictures."""
         return len(self.indices)
 
+    def id_of(self, index: int) -> str:
+        """Give the path of a picture below the folder."""
+        return self.folder.paths[int(self.indices[index])].relative_to(self.folder.root).as_posix()
+
     @functools.cached_property
     def _decoded(self) -> NDArray[np.uint8] | None:
         """All pictures (N, 3, y, x), None where they do not fit into memory."""

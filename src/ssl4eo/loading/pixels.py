@@ -58,6 +58,10 @@ class PixelSource(Protocol):
         """Count the items."""
         ...
 
+    def id_of(self, index: int) -> str:
+        """Name an item by what its owner knows it by: the id of a location, the path of a picture."""
+        ...
+
     def pixels(
         self, index: int, season: int, *, resolutions: Sequence[int] | None = None
     ) -> dict[int, NDArray[np.generic]]:
@@ -115,6 +119,10 @@ class ArchivePixels:
     def __len__(self) -> int:
         """Count the locations."""
         return len(self._indices)
+
+    def id_of(self, index: int) -> str:
+        """Give the id of a location."""
+        return self.archive.ids[int(self._indices[index])]
 
     def pixels(
         self, index: int, season: int, *, resolutions: Sequence[int] | None = None

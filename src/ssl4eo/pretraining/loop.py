@@ -22,7 +22,7 @@ from ssl4eo.checkpoints.load import BACKBONE_FILE, save_backbone
 from ssl4eo.checkpoints.training_state import save_state
 from ssl4eo.environment import environment
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.loading.batches import ViewDataset, make_loader
+from ssl4eo.loading.batches import ViewDataset, make_loader, telling_lost_workers
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Moment
@@ -70,6 +70,8 @@ def pretrain(
         Busy: another process is training there.
         CheckpointInvalid: the run in `out` is of another config or other data.
         ConfigInvalid, ContractMismatch: options or data that cannot work, before the first step.
+        SampleInvalid: a view that shows nothing but zeros.
+        WorkerLost: a loading process died.
         TrainingDiverged: the loss is not finite; the last checkpoint stays.
     """
     # --- what there is to do
@@ -93,15 +95,27 @@ def pretrain(
         take_step = Stepper(
             fabric, config, method=method, module=module, optimizer=optimizer, adapter=adapter.to(fabric.device)
         )
+        dataset = ViewDataset(
+            source,
+            config.views,
+            contract=source.contract,
+            seed=engine.seed,
+            masking=masking,
+            adapter=Adapter(source.contract, config.contract),  # its own: the other lives on the device
+            finish=engine.photometrics == "worker",
+        )
         batches = make_loader(
-            ViewDataset(source, config.views, contract=source.contract, seed=engine.seed, masking=masking),
+            dataset,
             ResumableBatches(
                 order, first_step=step, num_steps=num_steps, rank=fabric.global_rank, world_size=fabric.world_size
             ),
             num_workers=engine.num_workers,
             pin=fabric.device.type == "cuda",
         )
-        with Journal(out, first_step=step, num_steps=num_steps, batch_size=engine.batch_size, quiet=quiet) as journal:
+        with (
+            Journal(out, first_step=step, num_steps=num_steps, batch_size=engine.batch_size, quiet=quiet) as journal,
+            telling_lost_workers(dataset),
+        ):
             watch = Watch(engine, order.steps_per_epoch, num_steps, journal, probe, last_loss=run.last_loss)
             watch.start(step, method)
             module.train()

@@ -21,7 +21,7 @@ from ssl4eo.loading.batches import Batch
 from ssl4eo.methods.method import Method, Moment, StepOutput
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.training.optimizer import OptimizerConfig, set_rates
-from ssl4eo.views.photometric import apply_photometric
+from ssl4eo.views.photometric import apply_photometric_
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,10 @@ def prepare(fabric: Fabric, adapter: Adapter, batch: Batch, *, channels_last: bo
     views: list[Tensor] = []
     with torch.no_grad():
         for stored, rows in zip(batch.views, batch.photometric, strict=True):
-            scaled = adapter(fabric.to_device(stored))
-            views.append(apply_photometric(scaled, rows).contiguous(memory_format=layout))
+            view = fabric.to_device(stored)
+            if not batch.finished:
+                view = apply_photometric_(adapter(view), rows)
+            views.append(view.contiguous(memory_format=layout))
     return tuple(views)
 
 
