@@ -71,7 +71,7 @@ def random_batch(config, batch_size):
     generator = torch.Generator().manual_seed(0)
     shapes = [(batch_size, bands, v.size, v.size) for v in config.views.views]
     rows = tuple(
-        torch.from_numpy(np.stack([v.photometric.draw(rng, bands) for _ in range(batch_size)]))
+        torch.from_numpy(np.stack([v.photometric.draw(rng, (0,) * bands) for _ in range(batch_size)]))
         for v in config.views.views
     )
     masking = config.method.masking(config.setting)

@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
 
-from ssl4eo.contract import stored
-from ssl4eo.errors import ShardCorrupt
+from ssl4eo.backbones.adapter import Adapter
+from ssl4eo.contract import network_input, stored
+from ssl4eo.errors import ConfigInvalid, SampleInvalid, ShardCorrupt, WorkerLost
 from ssl4eo.form import Form
 from ssl4eo.loading.batches import ViewDataset, make_loader
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.recipes.moco_v2 import published_view
 from ssl4eo.sensors import modality
 from ssl4eo.views.config import PairConfig
+from ssl4eo.views.photometric import apply_photometric_
 
 
 class Pixels:
@@ -24,6 +30,8 @@ class Pixels:
     form = Form.native("S2L1C")
     contract = stored("S2L1C")
     broken: int | None = None
+    blank: int | None = None
+    deadly: int | None = None
 
     def __init__(self, count=8):
         """Hold `count` items."""
@@ -34,16 +42,54 @@ class Pixels:
         """Count them."""
         return self.count
 
+    def value(self, index, season):
+        """Give the value of an image's pixels."""
+        return 0 if index == self.blank else 100 * index + season + 1
+
+    def id_of(self, index):
+        """Name an item."""
+        return f"{index:07d}"
+
     def pixels(self, index, season, *, resolutions=None):
-        """Give constant images of value 100 index + season."""
+        """Give constant images of value 100 index + season + 1."""
         self.asked.append((index, season))
         if index == self.broken:
             raise ShardCorrupt("broken chunk", location=str(index))
+        if index == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
         return {
-            r: np.full((len(b), 240 // r, 240 // r), 100 * index + season, np.uint16)
+            r: np.full((len(b), 240 // r, 240 // r), self.value(index, season), np.uint16)
             for r, b in modality("S2L1C").groups.items()
             if r in resolutions
         }
+
+
+class Noisy(Pixels):
+    """Random pixels, the same for an item and season."""
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Give uint16 up to reflectance 1.2, so that scaling clips."""
+        rng = np.random.default_rng((index, season))
+        groups = modality("S2L1C").groups.items()
+        return {r: rng.integers(1, 12_000, (len(b), 240 // r, 240 // r)).astype(np.uint16) for r, b in groups}
+
+
+class Radar(Pixels):
+    """Decibels."""
+
+    form = Form.native("S1GRD")
+    contract = stored("S1GRD")
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Give -12 dB, or the fill value."""
+        return {10: np.full((2, 24, 24), 0 if index == self.blank else -12, np.float32)}
+
+
+def strong(size=16, **changes):
+    """Make a view in which every photometric change happens."""
+    view = published_view(size)
+    options = {"gray_probability": 0.5, "solarize_probability": 0.5, "drop_bands": (0, 3), "band_gain": 0.2}
+    return dataclasses.replace(view, photometric=dataclasses.replace(view.photometric, **(options | changes)))
 
 
 def dataset(source, pairing="augment", seed=0):
@@ -83,7 +129,7 @@ def test_pixels_belong_to_the_item_and_season_that_the_batch_names():
     """Every view shows its item at its season."""
     for batch in load(Pixels()):
         for number, view in enumerate(batch.views):
-            expected = 100 * batch.index + batch.seasons[:, number]
+            expected = 100 * batch.index + batch.seasons[:, number] + 1
             assert torch.equal(view[:, 0, 0, 0].long(), expected)
 
 
@@ -154,3 +200,73 @@ def test_batch_tells_what_reading_and_rendering_cost(monkeypatch):
 def test_seconds_travel_with_the_batch(workers):
     """Also from another process."""
     assert all((batch.seconds > 0).all() for batch in load(Pixels(), workers=workers))
+
+
+def test_fault_of_a_killed_worker_says_which_location():
+    """A worker killed by the system, as when memory ends, leaves the name of what it was reading."""
+    source = Pixels()
+    source.deadly = 2
+
+    with pytest.raises(WorkerLost, match="0000002") as caught:
+        load(source, workers=1)
+
+    assert caught.value.where["locations"] == ["0000002"]
+
+
+def test_both_placements_give_the_same_views():
+    """Finished on the worker, one by one, or in one batch afterwards: equal to float32 rounding."""
+    source, items = Noisy(), [(0, i) for i in range(8)]
+    adapter = Adapter(source.contract, network_input("S2L1C"))
+    options = {"contract": source.contract, "seed": 0, "adapter": adapter}
+    views = PairConfig("augment", strong())
+
+    late = ViewDataset(source, views, **options).__getitems__(items)
+    early = ViewDataset(source, views, **options, finish=True).__getitems__(items)
+
+    assert (late.finished, early.finished) == (False, True)
+    for stored_view, rows, finished in zip(late.views, late.photometric, early.views, strict=True):
+        assert finished.dtype == torch.float32
+        torch.testing.assert_close(finished, apply_photometric_(adapter(stored_view), rows), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [Pixels, Radar])
+@pytest.mark.parametrize("speckle", [0.0, 0.5])
+def test_blank_view_is_refused_with_its_place(make, speckle):
+    """Zeros in every band are no data, in decibels too, and under speckle."""
+    source = make()
+    source.blank = 3
+    if speckle and make is Pixels:
+        pytest.skip("no radar")
+    view = strong(drop_bands=(0, 0), speckle=speckle)
+    data = ViewDataset(source, PairConfig("fixed", view), contract=source.contract, seed=0)
+
+    data.__getitems__([(0, 1)])
+    with pytest.raises(SampleInvalid, match="0000003 at season 0"):
+        data.__getitems__([(0, 3)])
+
+
+def test_speckle_is_the_same_on_workers_and_differs_between_views():
+    """Its numbers are the view's own."""
+    source = Radar()
+    data = ViewDataset(
+        source, PairConfig("fixed", strong(drop_bands=(0, 0), speckle=0.5)), contract=source.contract, seed=0
+    )
+
+    first, second = (
+        list(make_loader(data, ResumableBatches(Order(8, 4, 0), first_step=0, num_steps=2), num_workers=n, pin=False))
+        for n in (0, 2)
+    )
+
+    assert all(equal(a, b) for a, b in zip(first, second, strict=True))
+    assert first[0].views[0].std() > 1
+    assert not torch.equal(first[0].views[0], first[0].views[1])
+
+
+def test_views_that_the_bands_cannot_have_are_refused_at_once():
+    """Nothing is read before."""
+    source = Pixels()
+
+    with pytest.raises(ConfigInvalid, match="speckle"):
+        ViewDataset(source, PairConfig("fixed", strong(speckle=0.5)), contract=source.contract, seed=0)
+
+    assert not source.asked

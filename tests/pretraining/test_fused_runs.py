@@ -121,7 +121,7 @@ def test_training_data_of_two_modalities(planet):
     assert data.source.contract == ZEROS
     assert len(data.source) == 40
     assert data.probe is not None
-    assert 0 <= data.probe(Backbone("resnet18", network_input(FUSED), image_size=32, seed=0)) <= 1
+    assert 0 <= data.probe(Backbone("resnet18", network_input(FUSED), image_size=32, seed=0)).knn <= 1
 
 
 def test_archive_without_radar_is_refused(optical):

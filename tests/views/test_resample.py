@@ -11,7 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ssl4eo.views.resample import axis_matrix, blur_matrix, resample, resize_matrix
+from ssl4eo.views.resample import Block, blur_matrix, make_axis, resample
+
+
+def axis_matrix(num_in, size, **options):
+    """Write an axis as one matrix (S, N)."""
+    matrix = np.zeros((size, num_in), np.float32)
+    for made, used, weights in make_axis(num_in, size, **options):
+        matrix[made, used] = weights
+    return matrix
+
+
+def shown(image, rows, columns):
+    """Apply two whole matrices to an image, bands first."""
+    axes = ((Block(slice(0, len(m)), slice(0, m.shape[1]), m),) for m in (rows, columns))
+    return resample(image, *axes).transpose(1, 0, 2)
+
 
 SIZES = st.integers(1, 80)
 
@@ -44,7 +59,7 @@ def test_flip_twice_is_the_identity(num_in, size):
 @given(num_in=st.integers(2, 80), size=SIZES)
 def test_resizing_is_symmetric(num_in, size):
     """Mirroring before or after resizing is the same."""
-    matrix = resize_matrix(num_in, size)
+    matrix = axis_matrix(num_in, size)
 
     np.testing.assert_allclose(matrix[::-1, ::-1], matrix, atol=1e-6)
 
@@ -55,9 +70,9 @@ def test_resizing_is_symmetric(num_in, size):
 def test_resize_equals_torch_antialiased(num_in, size):
     """The triangle filter is torch's bilinear interpolation with antialias, to float32 accuracy."""
     image = np.random.default_rng(0).random((3, num_in, num_in), dtype=np.float32)
-    matrix = resize_matrix(num_in, size)
+    matrix = axis_matrix(num_in, size)
 
-    ours = resample(image, matrix, matrix)
+    ours = shown(image, matrix, matrix)
 
     exact = torch.from_numpy(image.astype(np.float64))[None]
     theirs = F.interpolate(exact, (size, size), mode="bilinear", antialias=True)[0]
@@ -67,11 +82,11 @@ def test_resize_equals_torch_antialiased(num_in, size):
 def test_enlarging_equals_opencv():
     """From 44 px to 264 the filter is plain half-pixel bilinear interpolation."""
     image = np.random.default_rng(1).random((1, 44, 44), dtype=np.float32)
-    matrix = resize_matrix(44, 264)
+    matrix = axis_matrix(44, 264)
 
     theirs = cv2.resize(image[0], (264, 264), interpolation=cv2.INTER_LINEAR)
 
-    np.testing.assert_allclose(resample(image, matrix, matrix)[0], theirs, atol=2e-6)
+    np.testing.assert_allclose(shown(image, matrix, matrix)[0], theirs, atol=2e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.25, 0.5, 1.0, 2.0])
@@ -83,14 +98,14 @@ def test_blur_equals_opencv(sigma):
 
     theirs = cv2.GaussianBlur(image[0].astype(np.float64), (width, width), sigma, borderType=cv2.BORDER_REFLECT)
 
-    np.testing.assert_allclose(resample(image, matrix, matrix)[0], theirs, atol=1e-5)
+    np.testing.assert_allclose(shown(image, matrix, matrix)[0], theirs, atol=1e-5)
 
 
 def test_crop_at_whole_pixels_is_a_slice():
     """A crop kept at its size picks pixels."""
     image = np.random.default_rng(3).random((2, 20, 30), dtype=np.float32)
 
-    out = resample(image, axis_matrix(20, 8, start=4, length=8), axis_matrix(30, 10, start=15, length=10))
+    out = shown(image, axis_matrix(20, 8, start=4, length=8), axis_matrix(30, 10, start=15, length=10))
 
     np.testing.assert_array_equal(out, image[:, 4:12, 15:25])
 
@@ -103,10 +118,54 @@ def test_a_ramp_stays_a_ramp_inside(start, length, size):
     centre = start + (np.arange(size) + 0.5) * scale
     inside = (centre > max(scale, 1)) & (centre < 64 - max(scale, 1))
 
-    out = resize_matrix(64, size, start=start, length=length) @ (np.arange(64) + 0.5)
+    out = axis_matrix(64, size, start=start, length=length) @ (np.arange(64) + 0.5)
 
     # A triangle wider than a pixel samples the ramp at whole pixels: its mean is off by less than 1/8 px.
     np.testing.assert_allclose(out[inside], centre[inside], atol=0.13)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize(("num_in", "size"), [(264, 224), (44, 224), (264, 96), (40, 16)])
+def test_blocks_equal_whole_products(num_in, size, sigma):
+    """Leaving out the zeros off the band changes nothing, against the dense products in float64."""
+    image = np.random.default_rng(4).integers(0, 10_000, (3, num_in, num_in)).astype(np.uint16)
+    y = {"start": 0.1 * num_in, "length": 0.7 * num_in, "sigma": sigma, "flip": True}
+    x = {"start": 0.2 * num_in, "length": 0.8 * num_in, "sigma": sigma}
+
+    ours = resample(image, make_axis(num_in, size, **y), make_axis(num_in, size, **x)).transpose(1, 0, 2)
+
+    rows, columns = (axis_matrix(num_in, size, **options).astype(np.float64) for options in (y, x))
+    # Values to 10,000, sums of some hundred products: float32 is good to a few millionths of the largest.
+    np.testing.assert_allclose(ours, rows @ image.astype(np.float64) @ columns.T, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("sigma", [0.25, 1.0, 2.0])
+@pytest.mark.parametrize(("num_in", "size"), [(264, 224), (44, 224), (264, 96), (40, 16)])
+def test_composed_axis_equals_blur_after_resizing(num_in, size, sigma):
+    """Blocks of the composed map are the product of the whole matrices, in float64, mirrored last."""
+    crop = {"start": 0.15 * num_in, "length": 0.6 * num_in}
+
+    ours = axis_matrix(num_in, size, **crop, sigma=sigma, flip=True)
+
+    exact = blur_matrix(size, sigma).astype(np.float64) @ axis_matrix(num_in, size, **crop).astype(np.float64)
+    np.testing.assert_allclose(ours, exact[::-1], rtol=0, atol=1e-6)
+
+
+def test_resizing_equals_every_pixel_looked_at():
+    """The few taps per output are all that a triangle over every pixel gives, in float64."""
+    for num_in, size, start, length in (
+        (44, 224, 3.3, 20.1),
+        (264, 96, 0.0, 264.0),
+        (132, 224, 60.7, 71.3),
+        (7, 3, 0, 7),
+    ):
+        scale = length / size
+        centre = start + (np.arange(size) + 0.5) * scale
+        dense = np.maximum(0, 1 - np.abs(np.arange(num_in) + 0.5 - centre[:, None]) / max(scale, 1))
+
+        exact = dense / dense.sum(axis=1, keepdims=True)
+
+        np.testing.assert_allclose(axis_matrix(num_in, size, start=start, length=length), exact, atol=1e-7)
 
 
 def test_one_window_shows_the_same_ground_on_every_grid():
@@ -114,7 +173,7 @@ def test_one_window_shows_the_same_ground_on_every_grid():
     fine = np.sin(np.linspace(0, 3, 264, endpoint=False) + 1.5 / 264)[None, :, None] * np.ones((1, 264, 264))
     coarse = fine.reshape(1, 44, 6, 44, 6).mean(axis=(2, 4))
     views = [
-        resample(g, *(axis_matrix(n, 48, start=0.3 * n, length=0.5 * n) for _ in range(2)))
+        shown(g, *(axis_matrix(n, 48, start=0.3 * n, length=0.5 * n) for _ in range(2)))
         for g, n in ((fine, 264), (coarse, 44))
     ]
 

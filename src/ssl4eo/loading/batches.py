@@ -3,27 +3,33 @@
 
 The worker reads only the seasons it needs, renders crops in the source's own dtype (uint16 or uint8
 travels, not float32) and draws photometric strengths; scaling and photometrics run later on the
-device. A batch is asked for and made in one call.
+device, or here, by the same code, where the device is the slower place. A batch is asked for and made in one call.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import InputContract, sensor_groups
+from ssl4eo.errors import SampleInvalid, WorkerLost
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Item, ResumableBatches
-from ssl4eo.views.compose import Renderer, draw_geometry
+from ssl4eo.views.compose import Geometry, Renderer, draw_geometry
 from ssl4eo.views.config import ViewConfig, Views
 from ssl4eo.views.masking import Masking
+from ssl4eo.views.photometric import apply_photometric_
 from ssl4eo.views.resample import one_blas_thread
 from ssl4eo.views.rng import sample_rng
 from ssl4eo.views.seasonal import Pairing, draw_seasons
@@ -38,10 +44,10 @@ MASK_STREAM = 255
 
 @dataclass(frozen=True)
 class Batch:
-    """Views of some samples, not yet scaled."""
+    """Views of some samples, not yet scaled, or finished."""
 
     views: tuple[Tensor, ...]
-    """Each (B, C, S, S) in the source's dtype."""
+    """Each (B, C, S, S) in the source's dtype; finished: float32, as the network is fed."""
     photometric: tuple[Tensor, ...]
     """Each (B, 4 + 2 C) float32: see Strengths in views/photometric.py."""
     index: Tensor
@@ -52,16 +58,16 @@ class Batch:
     """(B, L) bool, True = hidden, for methods that hide patches."""
     seconds: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
     """(2,) float64 [s]: what it cost to read the pixels, and to make views of them; 0 in parts of a batch."""
+    finished: bool = False
+    """Whether the views are scaled and photometrically changed already."""
 
     def pin_memory(self) -> Batch:
         """Pin for a fast copy to a device (called by DataLoader)."""
-        return Batch(
-            tuple(v.pin_memory() for v in self.views),
-            tuple(p.pin_memory() for p in self.photometric),
-            self.index,
-            self.seasons,
-            None if self.masks is None else self.masks.pin_memory(),
-            self.seconds,
+        return replace(
+            self,
+            views=tuple(v.pin_memory() for v in self.views),
+            photometric=tuple(p.pin_memory() for p in self.photometric),
+            masks=None if self.masks is None else self.masks.pin_memory(),
         )
 
     def split(self, num_parts: int) -> Iterator[Batch]:
@@ -69,12 +75,14 @@ class Batch:
         size = len(self.index) // num_parts
         for start in range(0, size * num_parts, size):
             rows = slice(start, start + size)
-            yield Batch(
-                tuple(v[rows] for v in self.views),
-                tuple(p[rows] for p in self.photometric),
-                self.index[rows],
-                self.seasons[rows],
-                None if self.masks is None else self.masks[rows],
+            yield replace(
+                self,
+                views=tuple(v[rows] for v in self.views),
+                photometric=tuple(p[rows] for p in self.photometric),
+                index=self.index[rows],
+                seasons=self.seasons[rows],
+                masks=None if self.masks is None else self.masks[rows],
+                seconds=torch.zeros(2, dtype=torch.float64),
             )
 
 
@@ -89,6 +97,8 @@ class ViewDataset(Dataset[Batch]):
         contract: InputContract,
         seed: int,
         masking: Masking | None = None,
+        adapter: Adapter | None = None,
+        finish: bool = False,
     ) -> None:
         """Describe the views.
 
@@ -98,40 +108,57 @@ class ViewDataset(Dataset[Batch]):
             contract: bands wanted, in order; a subset of the source's.
             seed: of the run.
             masking: what is hidden of each sample, None for nothing.
+            adapter: from `contract` to what the network is fed, None where that has the same bands.
+            finish: scale and change the views here, on the worker; else the device does. It needs the adapter.
 
         Raises:
             ConfigInvalid: the views ask for what these bands cannot have.
         """
-        self._source, self._views, self._seed = source, views.views, seed
+        self.source, self._views, self._seed = source, views.views, seed
         self._pairing: Pairing = views.pairing
         self._groups = views.season_groups
-        self._sensors = sensor_groups(contract)
+        self._sensors = sensor_groups(contract if adapter is None else adapter.remap.target)
         self._decibels = units_per_decibel(contract)
         for view in self._views:
             view.photometric.check_bands(self._sensors, num_radar=sum(unit > 0 for unit in self._decibels))
         self._masking = masking
         self._render = Renderer(contract, source.form)
+        assert adapter is not None or not finish, "only the adapter knows what a finished view is"
+        self._finish = adapter if finish else None
+        self.reading = ReadingNow()
 
     def __getitems__(self, items: list[Item]) -> Batch:
-        """Make one batch in one call."""
-        views: list[list[np.ndarray]] = [[] for _ in self._views]
-        rows: list[list[np.ndarray]] = [[] for _ in self._views]
-        started, read = time.perf_counter(), 0.0
+        """Make one batch in one call.
+
+        Raises:
+            SampleInvalid: a view shows nothing but zeros.
+        """
+        dtype, num_bands = self._render.dtype, len(self._decibels)
+        if self._finish is not None:
+            dtype, num_bands = np.dtype(np.float32), len(self._sensors)
+        views = [np.empty((len(items), num_bands, v.size, v.size), dtype) for v in self._views]
+        rows: list[list[NDArray[np.float32]]] = [[] for _ in self._views]
         seasons: list[tuple[int, ...]] = []
-        with one_blas_thread():
-            for item in items:
+        started, read = time.perf_counter(), 0.0
+        with one_blas_thread(), torch.no_grad():
+            for place, item in enumerate(items):
+                self.reading.note(item)
                 drawn = self._draw_seasons(item)
                 before = time.perf_counter()
                 pixels = self._read(item, drawn)
                 read += time.perf_counter() - before
-                self._render_views(item, drawn, pixels, views, rows)
+                self._render_views(item, drawn, pixels, [v[place] for v in views], rows)
                 seasons.append(drawn)
-        stacked = [torch.from_numpy(np.stack(v)) for v in views]
-        strengths = [torch.from_numpy(np.stack(r)) for r in rows]
-        masks = self._masks(items)
-        seconds = torch.tensor([read, time.perf_counter() - started - read], dtype=torch.float64)
-        index = torch.tensor([index for _, index in items])
-        return Batch(tuple(stacked), tuple(strengths), index, torch.tensor(seasons), masks, seconds)
+            self.reading.note(None)
+        return Batch(
+            tuple(torch.from_numpy(v) for v in views),
+            tuple(torch.from_numpy(np.stack(r)) for r in rows),
+            torch.tensor([index for _, index in items]),
+            torch.tensor(seasons),
+            self._masks(items),
+            torch.tensor([read, time.perf_counter() - started - read], dtype=torch.float64),
+            finished=self._finish is not None,
+        )
 
     def _masks(self, items: list[Item]) -> Tensor | None:
         if self._masking is None:
@@ -148,38 +175,108 @@ class ViewDataset(Dataset[Batch]):
 
     def _draw_seasons(self, item: Item) -> tuple[int, ...]:
         """Draw the season of each view."""
-        epoch, index = item
-        rng = sample_rng(self._seed, epoch=epoch, index=index)
+        rng = sample_rng(self._seed, epoch=item[0], index=item[1])
         draws = draw_seasons(
-            rng, pairing=self._pairing, num_views=max(self._groups) + 1, num_seasons=self._source.num_seasons
+            rng, pairing=self._pairing, num_views=max(self._groups) + 1, num_seasons=self.source.num_seasons
         )
         return tuple(draws[group] for group in self._groups)
 
     def _read(self, item: Item, seasons: tuple[int, ...]) -> Pixels:
-        return {s: self._source.pixels(item[1], s, resolutions=self._render.resolutions) for s in set(seasons)}
+        return {s: self.source.pixels(item[1], s, resolutions=self._render.resolutions) for s in set(seasons)}
 
     def _render_views(
         self,
         item: Item,
         seasons: tuple[int, ...],
         pixels: Pixels,
-        views: list[list[np.ndarray]],
-        rows: list[list[np.ndarray]],
+        views: list[NDArray[np.generic]],
+        rows: list[list[NDArray[np.float32]]],
     ) -> None:
-        """Append each view of an item, and its photometric strengths."""
+        """Make each view of an item in its place, and append its photometric strengths."""
         epoch, index = item
         for number, (config, season) in enumerate(zip(self._views, seasons, strict=True)):
-            view_rng = sample_rng(self._seed, epoch=epoch, index=index, stream=1 + number)
-            geometry = draw_geometry(view_rng, config)
-            rows[number].append(config.photometric.draw(view_rng, self._sensors))
-            noise = self._noise(view_rng, config)
-            views[number].append(self._render(pixels[season], config.size, geometry, noise=noise))
+            rng = sample_rng(self._seed, epoch=epoch, index=index, stream=1 + number)
+            geometry = draw_geometry(rng, config)
+            row = config.photometric.draw(rng, self._sensors)
+            noise = self._noise(rng, config)
+            rows[number].append(row)
+            size, place = config.size, views[number]
+            out = place if self._finish is None else np.empty((len(self._decibels), size, size), np.float32)
+            self._render(pixels[season], size, geometry, noise=noise, out=out)
+            if _is_blank(out, noise):
+                raise self._blank(index, season, geometry)
+            if self._finish is not None:
+                finished = torch.from_numpy(place)[None]
+                self._finish(torch.from_numpy(out)[None], out=finished)
+                apply_photometric_(finished, torch.from_numpy(row)[None])
+
+    def _blank(self, index: int, season: int, geometry: Geometry) -> SampleInvalid:
+        location, w = self.source.id_of(index), geometry.window
+        window = f"{w.height:.2f} x {w.width:.2f} of the patch from {w.top:.2f}, {w.left:.2f}"
+        return SampleInvalid(
+            f"{location} at season {season}: a view ({window}) shows nothing but zeros in every band",
+            expected="pixels to learn from",
+            remedy="the place has no data there: pack an archive without it (`ssl4eo pack --ids`)",
+            location=location,
+            season=season,
+        )
 
     def _noise(self, rng: np.random.Generator, config: ViewConfig) -> NDArray[np.float32] | None:
         strength = config.photometric.speckle
         if not strength:
             return None
         return draw_speckle(rng, size=config.size, strength=strength, units=self._decibels)
+
+
+def _is_blank(view: NDArray[np.generic], noise: NDArray[np.float32] | None) -> bool:
+    return np.array_equal(view, noise) if noise is not None else not view.any()
+
+
+class ReadingNow:
+    """What each worker is reading, in memory that outlives it, so that the death of one can be told by name."""
+
+    def __init__(self) -> None:
+        """Begin without workers."""
+        self._slots: Tensor | None = None
+
+    def share(self, num_workers: int) -> None:
+        """Prepare for workers that are to be started."""
+        self._slots = torch.full((num_workers, 3), -1, dtype=torch.int64).share_memory_()
+
+    def note(self, item: Item | None) -> None:
+        """Note what this process reads from now on; None for nothing."""
+        worker = get_worker_info()
+        if worker is not None and self._slots is not None:
+            epoch, index = (-1, -1) if item is None else item
+            self._slots[worker.id] = torch.tensor((os.getpid(), epoch, index))
+
+    def by(self, pids: set[int]) -> list[Item]:
+        """Give the items that these processes were reading."""
+        rows: list[list[int]] = [] if self._slots is None else self._slots.tolist()
+        return [(epoch, index) for pid, epoch, index in rows if pid in pids and index >= 0]
+
+
+@contextmanager
+def telling_lost_workers(dataset: ViewDataset) -> Generator[None]:
+    """Turn the death of a worker, told by a signal at any moment, into an error that names what it was reading.
+
+    Raises:
+        WorkerLost: a worker was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(.*)", str(error))
+        if found is None:
+            raise
+        items = dataset.reading.by({int(pid) for pid in found[1].split(",")})
+        locations = [dataset.source.id_of(index) for _, index in items]
+        raise WorkerLost(
+            f"a loading process{found[2].rstrip('. ')} while it read {', '.join(locations) or 'nothing'}",
+            expected="processes that live as long as the run",
+            remedy="resume; if it was out of memory, with fewer engine.num_workers, else look at that location",
+            locations=locations,
+        ) from error
 
 
 def _identity(batch: Batch) -> Batch:
@@ -197,4 +294,6 @@ def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers:
         prefetch_factor=2 if num_workers else None,
         generator=torch.Generator().manual_seed(0),  # else it would draw from the global generator
     )
-    yield from loader
+    dataset.reading.share(num_workers)
+    with telling_lost_workers(dataset):
+        yield from loader

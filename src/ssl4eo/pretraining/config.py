@@ -46,6 +46,8 @@ class EngineConfig:
     """Compile the backbone with torch.compile: another rounding; pays on GPUs and in long runs only."""
     num_workers: int = 0
     """Processes that read and crop ahead; 0 does it between the steps."""
+    photometrics: Literal["device", "worker"] = "device"
+    """Where views are scaled and changed in brightness: on the device (8 or 16 bits travel) or before."""
     log_every: int = 10
     """Steps between lines of the log."""
     probe_every: int = 1

@@ -24,7 +24,7 @@ from ssl4eo.checkpoints.training_state import load_step, save_state
 from ssl4eo.environment import environment
 from ssl4eo.errors import RunStopped
 from ssl4eo.evaluation.online import NO_READING, Reading
-from ssl4eo.loading.batches import ViewDataset, make_loader
+from ssl4eo.loading.batches import ViewDataset, make_loader, telling_lost_workers
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Moment
@@ -78,6 +78,8 @@ def pretrain(
         Busy: another process is training there.
         CheckpointInvalid: the run in `out` is of another config or other data.
         ConfigInvalid, ContractMismatch: options or data that cannot work, before the first step.
+        SampleInvalid: a view that shows nothing but zeros.
+        WorkerLost: a loading process died.
         TrainingDiverged: the loss is not finite; the last checkpoint stays.
         RunStopped: SIGTERM or SIGUSR1 came; a checkpoint of the last step is written.
         WorkerLost: another process of the run ended.
@@ -109,8 +111,17 @@ def pretrain(
             optimizer=learner.optimizer,
             adapter=adapter.to(fabric.device),
         )
+        dataset = ViewDataset(
+            source,
+            config.views,
+            contract=source.contract,
+            seed=engine.seed,
+            masking=masking,
+            adapter=Adapter(source.contract, config.contract),  # its own: the other lives on the device
+            finish=engine.photometrics == "worker",
+        )
         batches = make_loader(
-            ViewDataset(source, config.views, contract=source.contract, seed=engine.seed, masking=masking),
+            dataset,
             ResumableBatches(
                 order,
                 first_step=step,
@@ -122,6 +133,7 @@ def pretrain(
             num_workers=engine.num_workers,
             pin=fabric.device.type == "cuda",
         )
+        held.enter_context(telling_lost_workers(dataset))
         journal = held.enter_context(
             Journal(
                 out,

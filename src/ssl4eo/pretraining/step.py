@@ -24,7 +24,7 @@ from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.training.optimizer import OptimizerConfig, set_rates
 from ssl4eo.training.sharding import whole_tensor
 from ssl4eo.training.stopwatch import clock_of
-from ssl4eo.views.photometric import apply_photometric
+from ssl4eo.views.photometric import apply_photometric_
 
 Span = tuple[Any, Any]
 """Two moments of the device's clock."""
@@ -134,8 +134,10 @@ def prepare(fabric: Fabric, adapter: Adapter, batch: Batch, *, channels_last: bo
     views: list[Tensor] = []
     with torch.no_grad():
         for stored, rows in zip(batch.views, batch.photometric, strict=True):
-            scaled = adapter(fabric.to_device(stored))
-            views.append(apply_photometric(scaled, rows).contiguous(memory_format=layout))
+            view = fabric.to_device(stored)
+            if not batch.finished:
+                view = apply_photometric_(adapter(view), rows)
+            views.append(view.contiguous(memory_format=layout))
     return tuple(views)
 
 

@@ -18,7 +18,7 @@ from ssl4eo.contract import InputContract
 from ssl4eo.form import AnyForm, Form, fuse_forms
 from ssl4eo.views.config import ViewConfig
 from ssl4eo.views.crop import WHOLE, Window, random_window
-from ssl4eo.views.resample import axis_matrix, resample
+from ssl4eo.views.resample import make_axis, resample
 
 SIGMA_STEP = 1 / 32
 """Blur is drawn in steps of this [output px], so that its matrices can be kept."""
@@ -65,10 +65,15 @@ class Renderer:
         self._picks = {
             resolution: [bands.index(b) for b in contract.bands if b in bands] for resolution, bands in form.groups
         }
-        stacked = [b for _, bands in form.groups for b in contract.bands if b in bands]
-        self._order = [stacked.index(b) for b in contract.bands]
-        self._dtype = np.dtype(form.dtype)
+        self._channels = {
+            resolution: [contract.bands.index(b) for b in contract.bands if b in bands]
+            for resolution, bands in form.groups
+        }
+        self._num_bands = contract.num_bands
+        self.dtype = np.dtype(form.dtype)
+        """Of the source's pixels."""
         self._whole = _whole_numbers(contract, form)
+        """By channel the largest whole number of its type, None where values are real."""
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -82,31 +87,39 @@ class Renderer:
         geometry: Geometry,
         *,
         noise: NDArray[np.float32] | None = None,
+        out: NDArray[np.generic] | None = None,
     ) -> NDArray[np.generic]:
-        """Render one view (band, S, S) in the source's own dtype and unit, rounded where that is whole numbers.
+        """Render one view (band, S, S) in the source's own unit, rounded where the source has whole numbers.
 
         Args:
             pixels: by resolution [m] an array (band, y, x) in the form's order.
             size: S [px].
             geometry: where, how blurred, how turned.
-            noise: added to the view, in the same unit.
+            noise: added to the view before rounding, in the same unit.
+            out: to write the view to, of the source's dtype or float32; None makes one of the source's dtype.
         """
-        parts = [self._group(pixels[r], self._picks[r], size, geometry) for r in self.resolutions]
-        view = np.concatenate(parts)[self._order]
-        if geometry.turned:
-            view = view.transpose(0, 2, 1)
-        if noise is not None:
-            view = view + noise
-        for rows, largest in self._whole:
-            view[rows] = np.rint(view[rows]).clip(0, largest)
-        return np.ascontiguousarray(view, dtype=self._dtype)
+        if out is None:
+            out = np.empty((self._num_bands, size, size), self.dtype)
+        for resolution in self.resolutions:
+            channels = self._channels[resolution]
+            part = self._group(pixels[resolution], self._picks[resolution], size, geometry)  # (S, C, S)
+            if noise is not None:
+                part += _as_lying(noise[channels], geometry).transpose(1, 0, 2)
+            for number, channel in enumerate(channels):
+                largest = self._whole[channel]
+                if largest is not None:
+                    np.rint(part[:, number], out=part[:, number])
+                    if noise is not None:  # without it a view stays within the range of its pixels
+                        part[:, number].clip(0, largest, out=part[:, number])
+                out[channel] = _as_lying(part[:, number], geometry)
+        return out
 
     def _group(
         self, pixels: NDArray[np.generic], picks: list[int], size: int, geometry: Geometry
     ) -> NDArray[np.float32]:
         height, width = pixels.shape[1:]
         window, sigma = geometry.window, geometry.sigma
-        rows = axis_matrix(
+        rows = make_axis(
             height,
             size,
             start=window.top * height,
@@ -114,17 +127,20 @@ class Renderer:
             sigma=sigma,
             flip=geometry.upside_down,
         )
-        columns = axis_matrix(
+        columns = make_axis(
             width, size, start=window.left * width, length=window.width * width, sigma=sigma, flip=geometry.mirrored
         )
-        return resample(pixels[picks] if len(picks) != len(pixels) else pixels, rows, columns)
+        whole = picks == list(range(len(pixels)))
+        return resample(pixels if whole else pixels[picks], rows, columns)
 
 
-def _whole_numbers(contract: InputContract, form: AnyForm) -> list[tuple[slice | list[int], int]]:
-    """List the channels that hold whole numbers, with the largest of their type; parts of a fused form can differ."""
+def _as_lying(values: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+    """Exchange the last two axes where the view is turned; done twice it is undone."""
+    return values.swapaxes(-1, -2) if geometry.turned else values
+
+
+def _whole_numbers(contract: InputContract, form: AnyForm) -> list[int | None]:
+    """Give for each channel the largest number of its whole-number type; parts of a fused form can differ."""
     whole = [part for part in form.parts if part.dtype.startswith("u")]
     limits = {band: int(np.iinfo(part.dtype).max) for part in whole for band in part.bands}
-    found = [(limits.get(band), row) for row, band in enumerate(contract.bands)]
-    listed = {limit: [row for other, row in found if other == limit] for limit in limits.values()}
-    every = slice(None)  # indexing by a slice copies nothing
-    return [(every if len(rows) == len(found) else rows, limit) for limit, rows in listed.items() if rows]
+    return [limits.get(band) for band in contract.bands]

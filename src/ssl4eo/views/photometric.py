@@ -163,28 +163,32 @@ class PhotometricConfig:
         return kept
 
 
-def apply_photometric(images: Tensor, rows: Tensor) -> Tensor:
-    """Change a batch by its drawn rows: gain, contrast, gray, solarize, dropped bands, in this order.
+def apply_photometric_(images: Tensor, rows: Tensor) -> Tensor:
+    """Change a batch in place by its drawn rows: gain, contrast, gray, solarize, dropped bands, in this order.
 
     Contrast keeps each band's mean; gray keeps the mean over bands; an inverted value x becomes 1 - x, within 0 to 1.
     The identity row changes nothing. What only some samples get is computed for these only: which ones is looked up
     in the rows before they travel, so that nobody waits for the device.
 
     Args:
-        images: (B, C, H, W) float in network units; not changed.
+        images: (B, C, H, W) float in network units.
         rows: (B, 4 + 2 C) in the host's memory.
+
+    Returns:
+        `images`.
     """
     host = Strengths[Tensor].of(rows)
     drawn = Strengths[Tensor].of(rows.to(images.device, non_blocking=True))
-    gain, contrast = drawn.gain[:, :, None, None], drawn.contrast[:, None, None, None]
-    mean = images.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
-    out = torch.addcmul(mean * gain * (1 - contrast), images, gain * contrast)
+    if not (bool((host.gain == 1).all()) and bool((host.contrast == 1).all())):
+        gain, contrast = drawn.gain[:, :, None, None], drawn.contrast[:, None, None, None]
+        mean = images.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
+        images.mul_(gain * contrast).add_(mean * gain * (1 - contrast))  # on CPUs twice as fast as addcmul
     for number in host.gray.nonzero().flatten().tolist():
-        out[number] = out[number].mean(dim=0)
+        images[number] = images[number].mean(dim=0)
     for number in (host.invert_from < host.invert_to).nonzero().flatten().tolist():
-        x = out[number]
+        x = images[number]
         inverted = (x >= drawn.invert_from[number]) & (x < drawn.invert_to[number])
-        out[number] = torch.where(inverted, (1 - x).clamp_(0, 1), x)
+        images[number] = torch.where(inverted, (1 - x).clamp_(0, 1), x)
     for number, band in (host.keep == 0).nonzero().tolist():
-        out[number, band] = 0
-    return out
+        images[number, band] = 0
+    return images
