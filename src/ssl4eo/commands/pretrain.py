@@ -38,6 +38,7 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
         default="reference",
         help="whose training part is used for data with labels (reference), or none for everything",
     )
+    parser.add_argument("--scaling", choices=["default", "zscore"], help="what the network is fed, see the recipe")
     parser.add_argument("--quiet", action="store_true", help="show no progress; alarms are printed all the same")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     name = _named_recipe(arguments)
@@ -45,6 +46,8 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
         base = recipe(name).config()
         for part in fields(base):
             value = getattr(base, part.name)
+            if part.name == "scaling":
+                parser.set_defaults({part.name: value})
             if is_dataclass(value):
                 parser.add_class_arguments(type(value), part.name)
                 parser.set_defaults({part.name: _plain(value)})
@@ -114,4 +117,6 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
     base = recipe(values.recipe).config()
     built = parser.instantiate(values)
     parts = {f.name: built[f.name] for f in fields(base) if is_dataclass(getattr(base, f.name))}
-    return PretrainConfig(recipe=base.recipe, modality=base.modality, backbone=base.backbone, **parts)
+    return PretrainConfig(
+        recipe=base.recipe, modality=base.modality, backbone=base.backbone, scaling=values.scaling, **parts
+    )

@@ -27,6 +27,7 @@ from ssl4eo.contract.single import (
     from_spellings,
     offset_of_baseline,
     scaling_affine,
+    standard_scaling,
     stored,
 )
 
@@ -52,5 +53,6 @@ __all__ = [
     "plan_remap",
     "scaling_affine",
     "sensor_groups",
+    "standard_scaling",
     "stored",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ssl4eo.contract.single import Contract, default_scaling, stored
+from ssl4eo.contract.single import Contract, default_scaling, standard_scaling, stored
 from ssl4eo.errors import ContractMismatch
 
 FUSED_INPUTS = ("S2L1C+S1GRD", "S2L2A+S1GRD")
@@ -104,7 +104,9 @@ def contract_from_json(data: Mapping[str, Any]) -> InputContract:
     return contract
 
 
-def network_input(modality_name: str, bands: Sequence[str] | None = None) -> InputContract:
+def network_input(
+    modality_name: str, bands: Sequence[str] | None = None, *, standardized: bool = False
+) -> InputContract:
     """Make the contract that our own recipes train on: offset removed, default scaling.
 
     >>> network_input("S2L1C+S1GRD").num_bands
@@ -113,6 +115,7 @@ def network_input(modality_name: str, bands: Sequence[str] | None = None) -> Inp
     Args:
         modality_name: one modality, or several joined by +.
         bands: of the one modality, in order; None for all.
+        standardized: mean 0 and deviation 1 per band (`standard_scaling`) in place of the default scaling.
 
     Raises:
         UnknownName: no modality is called that.
@@ -125,7 +128,8 @@ def network_input(modality_name: str, bands: Sequence[str] | None = None) -> Inp
             expected="one modality",
             remedy="make the contract of each part and stack them: FusedContract((optical, radar))",
         )
-    return fuse([replace(stored(name, bands=bands), scaling=default_scaling(name)) for name in names])
+    scaling = standard_scaling if standardized else default_scaling
+    return fuse([replace(stored(name, bands=bands), scaling=scaling(name)) for name in names])
 
 
 def catalog_name(modality_name: str) -> str:

@@ -191,6 +191,26 @@ def default_scaling(modality_name: str) -> str:
     return {"DN": "reflectance", "uint8": "uint8", "dB": "sigma2:published_50k"}[known.unit]
 
 
+def standard_scaling(modality_name: str) -> str:
+    """Name the scaling to mean 0 and deviation 1 per band, by published statistics of values without offset.
+
+    >>> standard_scaling("S2L1C"), standard_scaling("S2RGB")
+    ('zscore:published_50k', 'zscore:v1.1')
+
+    Raises:
+        ContractMismatch: no statistics are published for it.
+    """
+    known = modality(modality_name)
+    for source in ("published_50k", "v1.1"):
+        if source in known.statistics:
+            return f"zscore:{source}"
+    raise ContractMismatch(
+        f"no statistics are published for {known.name}",
+        expected="a scaling by name",
+        remedy="give a contract with a scaling of your own choice",
+    )
+
+
 def scaling_affine(contract: Contract) -> Affine:
     """Turn a contract's scaling into numbers, for values whose offset is already removed.
 

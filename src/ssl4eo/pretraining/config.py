@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ssl4eo.backbones.architectures import check_image_size, patch_size
 from ssl4eo.contract import InputContract, network_input
-from ssl4eo.errors import ConfigInvalid
+from ssl4eo.errors import ConfigInvalid, unknown_name
 from ssl4eo.methods.method import MethodConfig, Setting
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -144,13 +144,27 @@ class PretrainConfig:
     """Learning rate over time."""
     engine: EngineConfig
     """How long and on what."""
+    scaling: Literal["default", "zscore"] = "default"
+    """What the network is fed: default, values from 0 to 1 as published; zscore, mean 0 and deviation 1 per band by
+    published statistics, for views without photometric changes."""
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""
         for size in dict.fromkeys(view.size for view in self.views.views):
             check_image_size(self.backbone, size)
         self.method.check(self.setting)
+        self._check_scaling()
         self._check_engine()
+
+    def _check_scaling(self) -> None:
+        if self.scaling not in ("default", "zscore"):
+            raise unknown_name("scaling", self.scaling, ("default", "zscore"))
+        if self.scaling == "zscore" and any(view.photometric.changes_values for view in self.views.views):
+            raise ConfigInvalid(
+                "scaling zscore with photometric changes",
+                expected="views without them: brightness and gray are of values from 0 to 1",
+                remedy="--scaling default, or probabilities of 0",
+            )
 
     def _check_engine(self) -> None:
         if patch_size(self.backbone) is not None:
@@ -188,7 +202,7 @@ class PretrainConfig:
     @property
     def contract(self) -> InputContract:
         """What enters the network."""
-        return network_input(self.modality)
+        return network_input(self.modality, standardized=self.scaling == "zscore")
 
     def to_json(self) -> dict[str, Any]:
         """Give plain nested values."""

@@ -64,6 +64,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
         recipe=name,
         modality=modality,
         backbone="vit_nano_8",
+        scaling="zscore",
         method=Data2VecConfig(
             num_masked=38,
             top_blocks=4,

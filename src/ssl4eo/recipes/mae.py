@@ -91,6 +91,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
         recipe=name,
         modality=modality,
         backbone="vit_nano_8",
+        scaling="zscore",
         method=MAEConfig(
             mask_ratio=0.75, norm_pixels="band", pooling="mean", decoder_dim=96, decoder_depth=1, decoder_heads=3
         ),

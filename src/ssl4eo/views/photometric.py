@@ -98,6 +98,11 @@ class PhotometricConfig:
                 f"views.photometric.drop_bands is {self.drop_bands}", expected="0 <= smallest <= largest"
             )
 
+    @property
+    def changes_values(self) -> bool:
+        """Say whether a view may get other values than it has, bands that are dropped and speckle apart."""
+        return bool(self.jitter_probability or self.gray_probability or self.solarize_probability)
+
     def check_bands(self, sensors: tuple[int, ...], *, num_radar: int) -> None:
         """Refuse what the bands of the input cannot have.
 
