@@ -133,11 +133,7 @@ def test_only_the_first_process_writes(both):
 
 @pytest.mark.parametrize("name", [n for n in METHODS if "vit" in n])
 def test_cut_weights_have_the_losses_of_whole_ones(name, tmp_path):
-    """FSDP in two processes, two parts and clipping: losses and kept weights of one process to float32 rounding.
-
-    Weights agree to 1e-4 of the learning rate times the steps, which AdamW's first steps would reach for any
-    gradient: SGD is used.
-    """
+    """FSDP in two processes, in two parts: losses, kept weights and checkpoint of one process, to float32 rounding."""
     engine = {"epochs": 2, "accumulate": 2, "batch_size": 8, "log_every": 1}
     expected = alone(tmp_path / "one", name, **engine)
 

@@ -26,6 +26,8 @@ def shard(module: M, mesh: Any) -> M:
     """Cut the parameters of `module` over the processes of a mesh of one axis, block by block; in place."""
     from torch.distributed.fsdp import fully_shard  # here and below: costs seconds, and most runs cut nothing
 
+    for parameter in module.parameters():
+        parameter.data = parameter.data.contiguous()  # fully_shard takes no channels_last
     for part in module.modules():
         if isinstance(part, Block | BeitBlock):
             fully_shard(part, mesh=mesh)
