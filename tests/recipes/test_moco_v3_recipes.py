@@ -60,7 +60,7 @@ def test_published_learning_rate_is_that_for_a_batch_of_256():
     assert published().optimizer.peak(1024) == pytest.approx(6e-4)
 
 
-def test_corrected_differs_in_the_patch_embedding_clipping_and_precision_alone():
+def test_corrected_differs_in_what_its_promise_says_alone():
     """What the recipe says differs is what differs."""
     first = flatten(published().to_json())
     second = flatten(recipe("moco_v3.vit_small_16.s2l1c").config().to_json())

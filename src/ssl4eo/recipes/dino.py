@@ -43,7 +43,7 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment with its solarization of dark pixels and its equal seasons.
 
     Promise: `ssl4eo pretrain --recipe dino.vit_small_16.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/dino`
-    on 4 A100, a few days; published after fine-tuning with all labels (one seed, validation parts): ViT-S/16
+    on 4 GPUs; published after fine-tuning with all labels (one seed, validation parts): ViT-S/16
     BigEarthNet 90.5 micro mAP, EuroSAT 99.0, So2Sat-LCZ42 62.2; ResNet-50 90.7, 99.1, 63.6. Not yet run here.
 
     Keeps: solarization inverts what is darker than the middle, which is nearly all land; a quarter of the pairs show
@@ -86,8 +86,8 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
 def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment with solarization as the paper means it and different seasons.
 
-    Promise: `ssl4eo pretrain --recipe dino.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/dino` on 4 A100, a
-    few days; expected: not below the published weights (see `as_published`). Not yet run here.
+    Promise: `ssl4eo pretrain --recipe dino.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/dino` on 4
+    GPUs; expected: not below the published weights (see `as_published`). Not yet run here.
 
     Bright pixels are inverted in place of dark ones: above half a reflectance, so mostly clouds and snow. The global
     views and the local ones show three different seasons. The rest is as published; temperature and momentum are
@@ -149,7 +149,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-_DAYS = "100 epochs of 251,079 locations, 10 crops each, 4 A100, a few days"
+_DAYS = "100 epochs of 251,079 locations, 10 crops each, 4 GPUs"
 _SCORES = {
     "vit_small_16": "BigEarthNet 90.5, EuroSAT 99.0, So2Sat-LCZ42 62.2",
     "resnet50": "BigEarthNet 90.7, EuroSAT 99.1, So2Sat-LCZ42 63.6",

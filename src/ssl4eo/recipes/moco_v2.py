@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MoCo v2 experiments: as published, and small ones that a CPU finishes in minutes."""
+"""MoCo v2 experiments: corrected, as published, and small ones that a CPU finishes in minutes."""
 
 from __future__ import annotations
+
+import dataclasses
 
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.moco_v2 import MoCoV2Config
@@ -29,11 +31,16 @@ def published_view(size: int = 224) -> ViewConfig:
     )
 
 
-def published(backbone: str, modality: str, name: str) -> PretrainConfig:
+def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment: 100 epochs, batch 256, SGD 0.03, queue 65,536, cosine without warm-up.
 
-    Differs from the published run in what was a defect there: no 8-bit wrap-around, every
-    location is seen, the cosine falls per step, B10 keeps its 16 bits.
+    Promise: `ssl4eo pretrain --recipe moco_v2.resnet50.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/moco` on
+    4 GPUs; published after fine-tuning (ResNet-50, S2L1C, one seed, validation parts): BigEarthNet 91.8 micro mAP,
+    EuroSAT 99.1, So2Sat-LCZ42 60.9. Not yet run here.
+
+    Keeps: seasons drawn independently, so that a quarter of the pairs show one date twice.
+    Does not repeat: 8-bit values that wrap around, B10 lost to 8 bits, a third of the locations never seen, equal
+    views on every process; the cosine falls per step and not per epoch.
     """
     return PretrainConfig(
         recipe=name,
@@ -43,7 +50,27 @@ def published(backbone: str, modality: str, name: str) -> PretrainConfig:
         views=PairConfig(pairing="augment", view=published_view()),
         optimizer=OptimizerConfig(name="sgd", lr=0.03, weight_decay=1e-4, decay_all=True),
         schedule=ScheduleConfig(),
-        engine=EngineConfig(epochs=100, batch_size=256, num_workers=8, save_every=1, probe_every=0),
+        engine=EngineConfig(epochs=100, batch_size=256, precision="32-true", num_workers=8, probe_every=0),
+    )
+
+
+def as_published_200(backbone: str, modality: str, name: str) -> PretrainConfig:
+    """Build the published experiment with twice the epochs: the second RGB file of ResNet-18. Not yet run here."""
+    base = as_published(backbone, modality, name)
+    return dataclasses.replace(base, engine=dataclasses.replace(base.engine, epochs=200))
+
+
+def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
+    """Build the published experiment with pairs that truly are of two seasons.
+
+    Promise: `ssl4eo pretrain --recipe moco_v2.resnet50.s2l1c --data ssl4eo-s12.zarr --out runs/moco` on 4 GPUs;
+    expected: not below the published weights (see `as_published`). Not yet run here.
+    """
+    base = as_published(backbone, modality, name)
+    return dataclasses.replace(
+        base,
+        views=dataclasses.replace(base.views, pairing="distinct"),
+        engine=dataclasses.replace(base.engine, precision="auto"),
     )
 
 
@@ -76,7 +103,17 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-_PUBLISHED = "100 epochs of 251,079 locations on 4 GPUs as published; not yet run here"
+_COST = "100 epochs of 251,079 locations on 4 GPUs"
+_SCORES = "published weights after fine-tuning: BigEarthNet 91.8, EuroSAT 99.1, So2Sat-LCZ42 60.9"
+_DIFFERS = "pairs are of two different seasons, precision auto for float32"
+_KEEPS = "as published: a quarter of the pairs show one season twice, float32"
+_PUBLISHED_ROWS = (
+    ("resnet50", "S2L1C"),
+    ("resnet18", "S2L1C"),
+    ("resnet18", "S2RGB"),
+    ("resnet50", "S2RGB"),
+    ("resnet50", "S1GRD"),
+)
 _TINY = {
     "moco_v2.resnet18.s2rgb": (
         "8,000 EuroSAT RGB tiles, 2 CPU cores, 15 minutes: k-NN 77.1 +- 0.5 %, untrained 48.5 +- 1.9 "
@@ -95,6 +132,15 @@ def recipes() -> list[Recipe]:
     for backbone in ("resnet18", "resnet50"):
         for modality in INPUTS:
             name = f"moco_v2.{backbone}.{catalog_name(modality)}"
-            rows.append(Recipe(name, backbone, modality, published, _PUBLISHED))
+            promise = f"{_COST}; nobody has published this one; not yet run here"
+            if (backbone, modality) in _PUBLISHED_ROWS:
+                scored = (backbone, modality) == ("resnet50", "S2L1C")
+                promise = f"{_COST}; {_SCORES if scored else 'no published scores'}; not yet run here"
+                rows.append(Recipe(f"{name}.as_published", backbone, modality, as_published, promise, _KEEPS))
+                promise = promise.replace("published weights", "to reach: published weights")
+            rows.append(Recipe(name, backbone, modality, corrected, promise, _DIFFERS))
             rows.append(Recipe(f"{name}.tiny", backbone, modality, tiny, _TINY.get(name, NOT_YET_RUN)))
+    name = "moco_v2.resnet18.s2rgb.as_published_ep200"
+    promise = _COST.replace("100", "200") + "; no published scores; not yet run here"
+    rows.append(Recipe(name, "resnet18", "S2RGB", as_published_200, promise, _KEEPS))
     return rows

@@ -34,7 +34,7 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment with its random, frozen patch embedding.
 
     Promise: `ssl4eo pretrain --recipe moco_v3.vit_small_16.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/v3`
-    on 4 A100, at most a day; published after fine-tuning with all labels: BigEarthNet 89.9 micro mAP, EuroSAT 98.6,
+    on 4 GPUs; published after fine-tuning with all labels: BigEarthNet 89.9 micro mAP, EuroSAT 98.6,
     So2Sat-LCZ42 61.6 (one seed, validation parts). Not yet run here.
 
     Keeps: a patch embedding that is never trained, drawn in the range for 3 bands whatever their number; float16.
@@ -57,8 +57,8 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
 def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment with a patch embedding that learns.
 
-    Promise: `ssl4eo pretrain --recipe moco_v3.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/v3` on 4 A100,
-    at most a day; expected: not below the published weights (see `as_published`). Not yet run here.
+    Promise: `ssl4eo pretrain --recipe moco_v3.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/v3` on 4 GPUs;
+    expected: not below the published weights (see `as_published`). Not yet run here.
 
     A random projection of 13 x 16 x 16 values to 384 cannot choose among bands, so the patch embedding is trained,
     from a range that counts the real bands. The paper froze it against sudden rises of the loss that start in its
@@ -69,6 +69,7 @@ def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     return dataclasses.replace(
         base,
         backbone=backbone,
+        views=dataclasses.replace(base.views, pairing="distinct"),
         method=dataclasses.replace(base.method, stop_grad_patch_embed=False, patch_embed_bands=None),
         optimizer=dataclasses.replace(base.optimizer, clip="norm", clip_norm=1.0),
         engine=dataclasses.replace(base.engine, precision="auto"),
@@ -112,11 +113,17 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-_DAY = "100 epochs of 251,079 locations, 4 A100, at most a day"
+_DAY = "100 epochs of 251,079 locations, 4 GPUs"
 _PUBLISHED = f"{_DAY}; published after fine-tuning: BigEarthNet 89.9, EuroSAT 98.6, So2Sat-LCZ42 61.6; not yet run here"
 _NOBODY = f"{_DAY}; nobody has published this one; not yet run here"
-_DIFFERS = "the patch embedding learns, in the range of the real bands, with gradients bounded; bf16 for float16"
-_KEEPS = "as published, defects included: the patch embedding is random and frozen, drawn in the range of 3 bands"
+_DIFFERS = (
+    "the patch embedding learns, in the range of the real bands, with gradients bounded; "
+    "views show different seasons; bf16 for float16"
+)
+_KEEPS = (
+    "as published, defects included: the patch embedding is random and frozen, drawn in the range of 3 bands; "
+    "a quarter of the pairs show one season"
+)
 _FULL = (*[("vit_small_16", modality) for modality in INPUTS], ("vit_base_16", "S2L1C"), ("resnet50", "S2L1C"))
 _TINY: dict[str, str] = {}
 
