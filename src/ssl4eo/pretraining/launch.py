@@ -128,7 +128,8 @@ def _strategy(engine: EngineConfig) -> Any:
     # Buffers need no broadcast: statistics, queues and centres are computed from what all processes gathered.
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # until torch 2.13
-    return DDPStrategy(find_unused_parameters=False, timeout=TIMEOUT, **{buffers: False})
+    options: dict[str, Any] = {"find_unused_parameters": False, buffers: False}
+    return DDPStrategy(timeout=TIMEOUT, **options)
 
 
 def _shard(module: nn.Module, mesh: Any) -> nn.Module:
