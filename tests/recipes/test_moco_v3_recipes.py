@@ -72,6 +72,7 @@ def test_corrected_differs_in_what_its_promise_says_alone():
         "optimizer.clip",
         "optimizer.clip_norm",
         "engine.precision",
+        "views.pairing",
     }
 
 
