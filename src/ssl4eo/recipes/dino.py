@@ -130,22 +130,23 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
         backbone="vit_nano_8" if patch_size(backbone) is not None else backbone,
         method=DINOConfig(
             out_dim=1024,
-            momentum=0.95,
-            teacher_temperature=0.04,
+            momentum=0.99,
+            teacher_temperature=0.02,
             freeze_last_layer=0.1,
             drop_path=0.0,
             hidden=512,
+            bottleneck=64,
         ),
         views=MultiCrop(
             pairing="augment",
             first=tiny_view(64, (0.4, 1.0)),
             second=tiny_view(64, (0.4, 1.0)),
             local=tiny_view(32, (0.1, 0.4)),
-            num_local=4,
+            num_local=2,
         ),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=1e-4),
         schedule=ScheduleConfig(warmup_epochs=0.2),
-        engine=EngineConfig(epochs=2, batch_size=32, save_every=5, probe_every=1),
+        engine=EngineConfig(epochs=1, batch_size=64, save_every=1, probe_every=1),
     )
 
 

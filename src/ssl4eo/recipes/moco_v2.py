@@ -99,7 +99,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
         views=PairConfig(pairing="augment", view=view),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=1e-4),
         schedule=ScheduleConfig(warmup_epochs=1.0),
-        engine=EngineConfig(epochs=4, batch_size=128, save_every=1, probe_every=2),
+        engine=EngineConfig(epochs=3, batch_size=128, save_every=1, probe_every=3),
     )
 
 

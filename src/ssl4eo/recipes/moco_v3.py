@@ -109,7 +109,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
         views=TwoViews(pairing="augment", first=tiny_view(0.5), second=tiny_view(0.1)),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=1e-2, clip="norm", clip_norm=1.0),
         schedule=ScheduleConfig(warmup_epochs=0.2),
-        engine=EngineConfig(epochs=2, batch_size=128, save_every=5, probe_every=1),
+        engine=EngineConfig(epochs=1, batch_size=128, save_every=1, probe_every=1),
     )
 
 
