@@ -19,7 +19,7 @@ from ssl4eo.loading.batches import ViewDataset, make_loader
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.recipes.moco_v2 import published_view
 from ssl4eo.sensors import modality
-from ssl4eo.views.config import PairConfig
+from ssl4eo.views.config import MultiCrop, PairConfig
 from ssl4eo.views.photometric import apply_photometric_
 
 
@@ -131,6 +131,24 @@ def test_pixels_belong_to_the_item_and_season_that_the_batch_names():
         for number, view in enumerate(batch.views):
             expected = 100 * batch.index + batch.seasons[:, number] + 1
             assert torch.equal(view[:, 0, 0, 0].long(), expected)
+
+
+@pytest.mark.parametrize("pairing", ["augment", "distinct", "random", "fixed"])
+def test_local_crops_show_one_season(pairing):
+    """Ten crops of DINO: each global one has a season of its own, all local ones share a third draw."""
+    large, small = published_view(16), published_view(8)
+    views = MultiCrop(pairing=pairing, first=large, second=large, local=small, num_local=8)
+    source = Pixels()
+
+    batch = ViewDataset(source, views, contract=stored("S2L1C"), seed=0).__getitems__([(0, i) for i in range(8)])
+
+    assert [v.shape[-1] for v in batch.views] == [16] * 2 + [8] * 8
+    assert (batch.seasons[:, 2:] == batch.seasons[:, 2:3]).all()
+    draws = {"augment": {1, 2, 3}, "distinct": {3}, "random": {1}, "fixed": {1}}[pairing]
+    assert {len(set(row)) for row in batch.seasons.tolist()} <= draws
+    for number, view in enumerate(batch.views):
+        for i, season in enumerate(batch.seasons[:, number].tolist()):
+            assert (view[i] == source.value(i, season)).all()
 
 
 def test_only_needed_seasons_are_read():

@@ -47,6 +47,37 @@ def test_whole_patch_is_always_possible():
     assert random_window(np.random.default_rng(0), scale=(1.0, 1.0), ratio=(1.0, 1.0)) == WHOLE
 
 
+def test_window_that_never_fits_becomes_the_centred_square():
+    """Half the patch three times as wide as high is 1.22 wide: after ten tries a square of the same area."""
+    window = random_window(np.random.default_rng(0), scale=(0.5, 0.5), ratio=(3.0, 3.0))
+
+    side = 0.5**0.5
+    assert window == Window((1 - side) / 2, (1 - side) / 2, side, side)
+
+
+def test_view_of_no_strength_is_the_plain_one():
+    """The whole patch, always blurred by nothing and never turned: the plain geometry, exactly."""
+    still = {"horizontal_flip": 0.0, "vertical_flip": 0.0, "rotation": 0.0, "scale": (1.0, 1.0)}
+    config = dataclasses.replace(published_view(), blur_probability=1.0, blur_sigma=(0.0, 0.0), **still)
+    rng = np.random.default_rng(0)
+
+    assert {draw_geometry(rng, config) for _ in range(100)} == {PLAIN}
+
+
+@pytest.mark.parametrize("resolution", [10, 20, 60])
+def test_bands_do_not_mix_in_a_crop(resolution):
+    """Other pixels in one band leave the other twelve alone, exactly, through crop, blur, flip and turn."""
+    render, known = Renderer(stored("S2L1C")), modality("S2L1C")
+    geometry = Geometry(Window(0.1, 0.2, 0.5, 0.6), 1.5, mirrored=True, upside_down=True, turned=True)
+    plain, other = groups(), groups()
+    other[resolution][0] = groups(seed=1)[resolution][0]
+    channel = known.bands.index(known.groups[resolution][0])
+
+    same = (render(plain, 16, geometry) == render(other, 16, geometry)).all(axis=(1, 2))
+
+    assert np.flatnonzero(~same).tolist() == [channel]
+
+
 def test_same_sample_gets_the_same_view_and_others_do_not():
     """A view is a function of seed, epoch, index and stream, nothing else."""
     config = published_view()

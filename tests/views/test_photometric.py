@@ -70,6 +70,56 @@ def test_bands_do_not_mix_without_gray():
     torch.testing.assert_close(out[:, [0, 2]], changed(x, row(contrast=1.2))[:, [0, 2]])
 
 
+@pytest.mark.parametrize("band", [0, 1, 2])
+def test_what_one_band_shows_does_not_reach_the_others(band):
+    """Other pixels in one band leave the other bands alone, exactly, whatever is done to them but gray."""
+    rows = row(contrast=1.3, gain=(0.8, 1.1, 1.4), invert_from=0.5, keep=(1.0, 1.0, 1.0))
+    x, other = images(), images()
+    other[:, band] = other[:, band].flip(-1) * 0.3
+
+    first, second = changed(x, rows), changed(other, rows)
+
+    assert not torch.equal(first[:, band], second[:, band])
+    others = [b for b in range(3) if b != band]
+    assert torch.equal(first[:, others], second[:, others])
+
+
+def test_gray_reaches_every_band_and_keeps_their_mean():
+    """The one change that mixes bands: a second time it does nothing more, to float32 rounding."""
+    x = images(13)
+
+    once = changed(x, row(13, gray=1.0))
+
+    assert (once == once[:, :1]).all()
+    torch.testing.assert_close(once.mean(dim=1), x.mean(dim=1))
+    torch.testing.assert_close(changed(once, row(13, gray=1.0)), once)
+
+
+def test_contrast_of_a_constant_is_the_constant():
+    """Nothing lies away from the mean."""
+    x = torch.full((1, 3, 8, 8), 0.25)
+
+    torch.testing.assert_close(changed(x, row(contrast=1.4)), x)
+
+
+def test_contrast_zero_leaves_the_mean():
+    """By hand: 0, 0.2, 0.4, 1.0 have mean 0.4."""
+    x = torch.tensor((0.0, 0.2, 0.4, 1.0)).reshape(1, 1, 2, 2)
+
+    torch.testing.assert_close(changed(x, row(1, contrast=0.0)), torch.full_like(x, 0.4))
+    expected = torch.tensor((-0.2, 0.1, 0.4, 1.3)).reshape(1, 1, 2, 2)  # neither cut nor wrapped around
+    torch.testing.assert_close(changed(x, row(1, contrast=1.5)), expected)
+
+
+def test_jitter_of_no_strength_is_the_identity():
+    """A view that is always changed, by nothing: the row is the identity, exactly."""
+    config = PhotometricConfig(1.0, 0.0, 0.0, 0.0, drop_bands=(0, 0), sensor_drop=0.0)
+    rng = np.random.default_rng(0)
+
+    for _ in range(50):
+        np.testing.assert_array_equal(config.draw(rng, (0,) * 13), identity_row(13))
+
+
 def test_gray_is_the_mean_of_all_bands_in_each():
     """A gray view of 13 bands keeps 13 equal channels."""
     x = images(13)
@@ -151,6 +201,21 @@ def test_solarize_by_hand(dark, expected):
     out = changed(x, torch.from_numpy(config.draw(np.random.default_rng(0), (0,)))[None])
 
     torch.testing.assert_close(out.flatten(), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_solarize_at_the_published_threshold_over_all_8_bit_values(dark):
+    """Dark is the published x < 128 -> 255 - x, bright x >= 128 -> 255 - x: 128 itself lies on the bright side."""
+    values = np.arange(256)
+    config = PhotometricConfig(
+        0.0, 0.0, 0.0, 0.0, solarize_probability=1.0, solarize_threshold=128 / 255, solarize_dark=dark
+    )
+    x = torch.from_numpy(values.astype(np.float32)).reshape(1, 1, 16, 16) / 255
+
+    out = changed(x, torch.from_numpy(config.draw(np.random.default_rng(0), (0,)))[None])
+
+    expected = np.where((values < 128) == dark, 255 - values, values)
+    np.testing.assert_array_equal((out * 255).round().flatten().numpy(), expected)
 
 
 @pytest.mark.parametrize(("dark", "threshold"), [(False, 1.0), (True, 0.0)])

@@ -101,6 +101,24 @@ def test_blur_equals_opencv(sigma):
     np.testing.assert_allclose(shown(image, matrix, matrix)[0], theirs, atol=1e-5)
 
 
+@given(size=st.integers(16, 80), steps=st.integers(0, 64))
+def test_blur_keeps_the_mean(size, steps):
+    """Each pixel gives away as much as it has: columns sum to one, at mirrored edges too; sigma as it is drawn."""
+    np.testing.assert_allclose(blur_matrix(size, steps / 32).sum(axis=0, dtype=np.float64), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
+def test_blur_spreads_a_point_by_its_variance(sigma):
+    """A point away from the edges keeps its place and its sum; its second moment is sigma^2, as the Gaussian's."""
+    spread = blur_matrix(64, sigma)[:, 30].astype(np.float64)
+    place = np.arange(64)
+
+    assert spread.sum() == pytest.approx(1, abs=1e-6)
+    assert spread @ place == pytest.approx(30, abs=1e-5)
+    # From 1 px on a Gaussian taken at whole pixels has the variance of the continuous one; below it has less.
+    assert spread @ (place - 30) ** 2 == pytest.approx(sigma**2, rel=1e-4)
+
+
 def test_crop_at_whole_pixels_is_a_slice():
     """A crop kept at its size picks pixels."""
     image = np.random.default_rng(3).random((2, 20, 30), dtype=np.float32)
