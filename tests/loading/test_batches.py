@@ -6,6 +6,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,6 +232,57 @@ def test_fault_of_a_killed_worker_says_which_location():
         load(source, workers=1)
 
     assert caught.value.where["locations"] == ["0000002"]
+
+
+class Signaled(Pixels):
+    """A source whose reader gets signals, one at each read of the third item."""
+
+    signals = ()
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Signal, then give one."""
+        if index == 2 and self.signals:
+            number, *self.signals = self.signals
+            os.kill(os.getpid(), number)
+        return super().pixels(index, season, resolutions=resolutions)
+
+
+def test_worker_outlives_what_asks_the_run_to_stop():
+    """SIGUSR1 and SIGTERM to a worker: its run alone decides, and all batches come as if nothing had happened."""
+    source = Signaled()
+    source.signals = (signal.SIGTERM, signal.SIGUSR1)
+    expected = load(Pixels(), workers=0)
+
+    found = load(source, workers=1)
+
+    assert len(found) == len(expected)
+    for left, right in zip(found, expected, strict=True):
+        assert torch.equal(left.index, right.index)
+
+
+def test_worker_that_is_told_twice_ends():
+    """The first SIGTERM is the run's affair, the second one's own: nobody has to kill a worker that hangs."""
+    source = Signaled()
+    source.signals = (signal.SIGTERM, signal.SIGTERM)
+
+    with pytest.raises(WorkerLost, match="0000002"):
+        load(source, workers=1)
+
+
+def test_workers_end_with_the_run():
+    """A run that is killed leaves no worker: whoever holds its output open would keep this from ending."""
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_batches import Order, Pixels, ResumableBatches, dataset, make_loader\n"
+        "order = ResumableBatches(Order(8, 4, 0), first_step=0, num_steps=50)\n"
+        "batches = make_loader(dataset(Pixels()), order, num_workers=2, pin=False)\n"
+        "next(batches); os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+
+    done = subprocess.run(command, capture_output=True, check=False, timeout=600)
+
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def test_both_placements_give_the_same_views():

@@ -318,9 +318,10 @@ def test_loss_is_looked_at_between_the_lines_of_the_log(tmp_path, monkeypatch):
     """The very step is named, though the next line is due much later, and its weights are not kept."""
     from ssl4eo.methods.method import StepOutput
 
-    forward = MoCoV2.forward
+    forward, begun = MoCoV2.forward, []
 
     def broken(self, views, masks, moment):
+        begun.append(moment.step)
         output = forward(self, views, masks, moment)
         loss = output.loss * (math.nan if moment.step == 5 else 1.0)
         return StepOutput(loss, output.embedding, output.metrics)
@@ -330,6 +331,7 @@ def test_loss_is_looked_at_between_the_lines_of_the_log(tmp_path, monkeypatch):
         pretrain(config(log_every=100), Noise(), tmp_path / "run", quiet=True)
 
     assert told.value.where["step"] == 6
+    assert begun == [0, 1, 2, 3, 4, 5]  # no step after it, though the epoch has two more
     kept = json.loads((tmp_path / "run" / "diverged.json").read_text())["batches"]
     assert [row["step"] for row in kept] == [5, 6]
     assert load_latest(tmp_path / "run").step == 4

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from process_driver import METHODS, build
-from test_loop import Noise, assert_equal, weights
+from process_driver import METHODS, Pictures, build
+from test_loop import assert_equal, weights
 
 from ssl4eo.checkpoints.training_state import load_latest
 from ssl4eo.errors import ConfigInvalid, WorkerLost
@@ -54,6 +54,12 @@ def drive(out, name="moco_v2.resnet18", *, engine, environment=None, **told):
     return start([str(DRIVER), json.dumps(told)], **(environment or {}))
 
 
+def drive_each(folder, names, **engine):
+    """Run the driver once, a method after the other."""
+    told = [{"out": str(folder / name), "name": name, "engine": engine} for name in names]
+    return start([str(DRIVER), *(json.dumps(one) for one in told)])
+
+
 def losses(run):
     """List the losses of a run's log."""
     return [r["loss"] for r in read_jsonl(run / "log.jsonl") if r["kind"] == "step"]
@@ -61,7 +67,7 @@ def losses(run):
 
 def alone(out, name, **engine):
     """Run in this process."""
-    pretrain(build(name, **engine), Noise(18), out, quiet=True)
+    pretrain(build(name, **engine), Pictures(), out, quiet=True)
     return out
 
 
@@ -94,11 +100,55 @@ def test_two_processes_have_the_losses_of_one(both, tmp_path):
     assert found == pytest.approx(expected, rel=2e-3)
 
 
+@pytest.fixture(scope="module")
+def each(tmp_path_factory):
+    """A run of each other method in two processes, which start once for all of them."""
+    folder = tmp_path_factory.mktemp("each")
+    done = drive_each(folder, CLOSE, devices=2, batch_size=8)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+CLOSE = {
+    "moco_v2.vit_nano_8": 1e-5,
+    "moco_v3.vit_nano_8": 1e-3,
+    "dino.vit_nano_8": 1e-4,
+    "mae.vit_nano_8": 1e-5,
+    "data2vec.vit_nano_8": 1e-5,
+    "data2vec_batch.vit_nano_8": 1e-5,
+}
+"""Method -> largest relative difference of a loss from that of one process, over 6 steps.
+
+1e-5 is float32 through a network, where what a process adds to the sum is a mean of equally many rows; 2e-7 was seen.
+MoCo v3's heads norm over 8 rows, a transformer's class tokens of untrained weights are alike, and so rounding grows:
+9e-5 was seen, as much as weights that are changed by 1e-7 give in one process. DINO's loss is a difference of numbers a
+hundred times as large once a softmax is nearly sure.
+"""
+
+
+@pytest.mark.parametrize("name", CLOSE)
+def test_two_processes_have_the_losses_of_one_with_each_method(name, each, tmp_path):
+    """Gathered keys, DINO's centre, targets normed over the batch: the curve and the state of one process."""
+    one = alone(tmp_path / "one", name, batch_size=8)
+
+    found, expected = losses(each / name), losses(one)
+
+    assert len(found) == 6
+    assert found[0] == pytest.approx(expected[0], rel=1e-5)
+    assert found == pytest.approx(expected, rel=CLOSE[name])
+    state, whole = load_latest(each / name).method, load_latest(one).method
+    assert state.keys() == whole.keys()
+    for key, value in state.items():
+        torch.testing.assert_close(value, whole[key], rtol=CLOSE[name], atol=CLOSE[name])
+    first, second = (seen(each / name, rank)["buffers"] for rank in (0, 1))
+    assert_equal(first, second)
+
+
 def test_two_processes_fill_the_queue_in_the_order_of_one(both, tmp_path):
     """Both hold all keys, bit for bit the same, and at the rows where one process has them (cosine above 0.999)."""
     state = load_latest(alone(tmp_path / "one", "moco_v2.resnet18"))
 
-    first, second = seen(both, 0)["queue"], seen(both, 1)["queue"]
+    first, second = (seen(both, rank)["buffers"]["queue.keys"] for rank in (0, 1))
 
     assert torch.equal(first, second)
     expected = state.method["queue.keys"]
@@ -131,10 +181,14 @@ def test_only_the_first_process_writes(both):
     assert left == {".lock", "backbone.safetensors", "checkpoints", "config.json", "log.jsonl"}
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if "vit" in n])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in METHODS if "vit" in name and "moco_v2" not in name]
+
+
+@pytest.mark.parametrize("name", ["moco_v2.vit_nano_8", *SLOW])
 def test_cut_weights_have_the_losses_of_whole_ones(name, tmp_path):
     """FSDP in two processes, in two parts: losses, kept weights and checkpoint of one process, to float32 rounding."""
-    engine = {"epochs": 2, "accumulate": 2, "batch_size": 8, "log_every": 1}
+    parts = 1 if "moco_v3" in name else 2  # its batch is never cut
+    engine = {"epochs": 2, "accumulate": parts, "batch_size": 8, "log_every": 1}
     expected = alone(tmp_path / "one", name, **engine)
 
     done = drive(tmp_path / "cut", name, engine=engine | {"devices": 2, "strategy": "fsdp"})
@@ -178,7 +232,7 @@ def test_signal_to_one_process_stops_all_and_one_process_goes_on(both, tmp_path,
     )
     asked = (tmp_path / "asked").read_text()
     state = load_latest(out)
-    pretrain(build("moco_v2.resnet18"), Noise(18), out, resume=True, quiet=True)
+    pretrain(build("moco_v2.resnet18"), Pictures(), out, resume=True, quiet=True)
 
     assert stopped.returncode == 75, stopped.stderr
     assert stopped.stderr.count("SIGUSR1 after step 6") == 1

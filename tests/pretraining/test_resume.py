@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -11,8 +12,8 @@ import sys
 
 import numpy as np
 import pytest
-from process_driver import build
-from test_loop import Noise, assert_equal, weights
+from process_driver import METHODS, Pictures, build
+from test_loop import assert_equal, weights
 from test_processes import drive
 
 from ssl4eo.checkpoints.training_state import load_latest
@@ -28,7 +29,7 @@ STEPS = np.random.default_rng(2026).choice(np.arange(1, 12), 2, replace=False).t
 
 def run(out, *, resume=False, count=18, **engine):
     """Run or go on in this process."""
-    return pretrain(build(NAME, **engine), Noise(count), out, resume=resume, quiet=True)
+    return pretrain(build(NAME, **engine), Pictures(count), out, resume=resume, quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,49 @@ def test_killed_inside_a_checkpoint_it_ends_with_the_same_bits(whole, tmp_path):
     assert state.step == 4
     assert not list(folder.glob(".*.partial"))
     assert_equal(weights(tmp_path / "run"), weights(whole))
+
+
+class Killed(BaseException):
+    """Ends a run where it is, as a signal would that nobody can catch."""
+
+
+def dropping(config):
+    """Let the student skip blocks at random, where the method can have that."""
+    if not hasattr(config.method, "drop_path"):
+        return config
+    return dataclasses.replace(config, method=dataclasses.replace(config.method, drop_path=0.3))
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if "moco_v2" not in name])
+def test_each_method_goes_on_with_the_same_bits(name, tmp_path, monkeypatch):
+    """Ended inside the second epoch: queue, centre, teacher and optimizer end as in the run that was left alone."""
+    config, take = dropping(build(name, epochs=2, save_minutes=0.0)), Stepper.__call__
+
+    def step(self, batch, moment):
+        if moment.step == 5:
+            raise Killed
+        return take(self, batch, moment)
+
+    pretrain(config, Pictures(), tmp_path / "whole", quiet=True)
+    monkeypatch.setattr(Stepper, "__call__", step)
+    with pytest.raises(Killed):
+        pretrain(config, Pictures(), tmp_path / "run", quiet=True)
+    monkeypatch.setattr(Stepper, "__call__", take)
+    assert load_latest(tmp_path / "run").step == 5
+
+    pretrain(config, Pictures(), tmp_path / "run", resume=True, quiet=True)
+
+    found, expected = (load_latest(tmp_path / run) for run in ("run", "whole"))
+    assert_equal(found.method, expected.method)
+    assert_equal_states(found.optimizer["state"], expected.optimizer["state"])
+    assert_equal(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+
+
+def assert_equal_states(first, second):
+    """Compare what an optimizer keeps of each parameter, bit by bit."""
+    assert first.keys() == second.keys()
+    for number, values in first.items():
+        assert_equal(values, second[number])
 
 
 @pytest.mark.parametrize("content", ["", '[{"file": "step-0000', '{"a": 1}', '[{"step": 3}]'])

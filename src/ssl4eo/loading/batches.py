@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -283,6 +284,17 @@ def _identity(batch: Batch) -> Batch:
     return batch
 
 
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Let a worker outlive what asks its run to stop, so that the run can end its step and write a checkpoint.
+
+    SLURM signals every process of a job. A second SIGTERM is obeyed: it comes from the run, of a worker that hangs.
+    Without its run a worker ends all the same, within seconds: torch looks whether the parent still lives.
+    """
+    del worker
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
 def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers: int, pin: bool) -> Generator[Batch]:
     """Yield batches in the sampler's order, read ahead by `num_workers` processes (0: in this one)."""
     loader = DataLoader(
@@ -290,6 +302,7 @@ def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers:
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=_identity,  # pyright: ignore[reportArgumentType] - torch types it for lists; __getitems__ gives a batch
+        worker_init_fn=_leave_signals_to_the_run,
         pin_memory=pin,
         prefetch_factor=2 if num_workers else None,
         generator=torch.Generator().manual_seed(0),  # else it would draw from the global generator

@@ -13,11 +13,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.training_state import TrainingState
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.pretraining.config import PretrainConfig
-from ssl4eo.pretraining.step import build_backbone, build_method
+from ssl4eo.pretraining.step import Stepper, build_backbone, build_method
 from ssl4eo.training.batch_norm import with_global_batch_norm
 from ssl4eo.training.optimizer import make_optimizer
 from ssl4eo.training.sharding import is_sharded, load_optimizer, whole, whole_copy
@@ -63,6 +64,17 @@ class Learner:
             require_compiler(self._fabric.device)
             for net in nets:
                 compile_network(net)
+
+    def stepper(self, adapter: Adapter) -> Stepper:
+        """Make what takes its steps; the adapter goes to the device."""
+        return Stepper(
+            self._fabric,
+            self._config,
+            method=self.method,
+            module=self.module,
+            optimizer=self.optimizer,
+            adapter=adapter.to(self._fabric.device),
+        )
 
     def state(self, step: int, config: dict[str, Any], data: dict[str, Any]) -> TrainingState:
         """Collect what a continuation after `step` steps needs; every process must call this where weights are cut."""

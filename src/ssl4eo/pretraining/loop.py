@@ -13,6 +13,7 @@ import contextlib
 import functools
 import logging
 import signal
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ssl4eo.checkpoints.training_state import load_step, save_state
 from ssl4eo.environment import environment
 from ssl4eo.errors import RunStopped
 from ssl4eo.evaluation.online import NO_READING, Reading
-from ssl4eo.loading.batches import ViewDataset, make_loader, telling_lost_workers
+from ssl4eo.loading.batches import Batch, ViewDataset, make_loader, telling_lost_workers
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Moment
@@ -32,12 +33,12 @@ from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.pretraining.launch import make_fabric, settle, speak_once
 from ssl4eo.pretraining.learner import Learner
 from ssl4eo.pretraining.run_folder import RunFolder
-from ssl4eo.pretraining.step import Stepper
 from ssl4eo.pretraining.stop import StopSignals, requeue
 from ssl4eo.pretraining.together import Together
 from ssl4eo.pretraining.watch import Probe, Watch
 from ssl4eo.training.events import require_tensorboard
 from ssl4eo.training.journal import Journal
+from ssl4eo.views.masking import Masking
 
 log = logging.getLogger(__name__)
 
@@ -84,95 +85,127 @@ def pretrain(
         RunStopped: SIGTERM or SIGUSR1 came; a checkpoint of the last step is written.
         WorkerLost: another process of the run ended.
     """
-    # --- what there is to do
     speak_once()
+    plan = _plan(config, source, out)
+    engine = plan.config.engine
+    fabric = make_fabric(engine)
+    with Together(fabric) as together, StopSignals() as stop, contextlib.ExitStack() as held:
+        # --- who does it
+        run = RunFolder(out, plan.config, source, resume=resume)
+        first_step = together.first_alone(lambda: _open(run, held))
+        learner = Learner(fabric, plan.config, None if first_step is None else load_step(out, first_step))
+        step = first_step or 0
+        batches = _batches(plan, step, together, held, pin=fabric.device.type == "cuda")
+        journal = held.enter_context(_journal(plan, step, quiet=quiet, mute=not together.is_first))
+        judge = _judge(probe, learner, together)
+        watch = Watch(
+            engine,
+            plan.order.steps_per_epoch,
+            plan.num_steps,
+            journal,
+            judge,
+            source,
+            fabric.device,
+            last_loss=run.last_loss,
+        )
+        # --- do it, leave the backbone
+        step = _train(plan, step, run, learner, batches, watch, together, stop)
+        path, backbone = out / BACKBONE_FILE, learner.backbone()
+        together.first_alone(lambda: save_backbone(backbone, path, training=training_record(plan.config, step)))
+        return Result(path, step, watch.last_loss, tuple(journal.alarms), is_first=together.is_first)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What there is to do, known before another process is started."""
+
+    config: PretrainConfig
+    source: PixelSource
+    out: Path
+    order: Order
+    num_steps: int
+    adapter: Adapter
+    masking: Masking | None
+
+
+def _plan(config: PretrainConfig, source: PixelSource, out: Path) -> _Plan:
+    """Settle what this machine decides, and refuse what cannot work."""
     config = settle(config)
     engine = config.engine
     order = Order(len(source), engine.batch_size, engine.seed)
-    num_steps = engine.epochs * order.steps_per_epoch
     if warning := config.method.warn_of_data(len(source)):
         log.warning(warning)
     adapter = Adapter(source.contract, config.contract)
     masking = config.method.masking(config.setting)
     if engine.tensorboard:
         require_tensorboard()
-    fabric = make_fabric(engine)
-    with Together(fabric) as together, StopSignals() as stop, contextlib.ExitStack() as held:
-        # --- who does it
-        run = RunFolder(out, config, source, resume=resume)
-        first_step = together.first_alone(lambda: _open(run, held))
-        learner = Learner(fabric, config, None if first_step is None else load_step(out, first_step))
-        step = first_step or 0
-        take_step = Stepper(
-            fabric,
-            config,
-            method=learner.method,
-            module=learner.module,
-            optimizer=learner.optimizer,
-            adapter=adapter.to(fabric.device),
-        )
-        dataset = ViewDataset(
-            source,
-            config.views,
-            contract=source.contract,
-            seed=engine.seed,
-            masking=masking,
-            adapter=Adapter(source.contract, config.contract),  # its own: the other lives on the device
-            finish=engine.photometrics == "worker",
-        )
-        batches = make_loader(
-            dataset,
-            ResumableBatches(
-                order,
-                first_step=step,
-                num_steps=num_steps,
-                rank=together.rank,
-                world_size=together.num_processes,
-                num_parts=engine.accumulate,
-            ),
-            num_workers=engine.num_workers,
-            pin=fabric.device.type == "cuda",
-        )
-        held.enter_context(telling_lost_workers(dataset))
-        journal = held.enter_context(
-            Journal(
-                out,
-                first_step=step,
-                num_steps=num_steps,
-                batch_size=engine.batch_size,
-                quiet=quiet,
-                tensorboard=engine.tensorboard,
-                mute=not together.is_first,
-            )
-        )
-        watch = Watch(
-            engine,
-            order.steps_per_epoch,
-            num_steps,
-            journal,
-            _judge(probe, learner, together),
-            source,
-            fabric.device,
-            last_loss=run.last_loss,
-        )
-        watch.start(step, learner.method)
-        learner.module.train()
-        # --- the loop
-        for batch in watch.timed(batches):
-            report = take_step(batch, Moment(step, num_steps, order.steps_per_epoch))
-            step += 1
-            # --- watch it, keep it
-            watch.step(step, report, batch, method=learner.method)
-            saving, stopping = together.any(watch.saves(step), stop.received is not None)
-            if saving or stopping:
-                state = learner.state(step, *run.records())
-                together.first_alone(functools.partial(save_state, out, state))
-            if stopping and step < num_steps:
-                _stop(step, stop, together, engine)
-        # --- leave the backbone
-        path, backbone = out / BACKBONE_FILE, learner.backbone()
-        together.first_alone(lambda: save_backbone(backbone, path, training=training_record(config, step)))
-        return Result(path, step, watch.last_loss, tuple(journal.alarms), is_first=together.is_first)
+    return _Plan(config, source, out, order, engine.epochs * order.steps_per_epoch, adapter, masking)
+
+
+def _batches(plan: _Plan, step: int, together: Together, held: contextlib.ExitStack, *, pin: bool) -> Generator[Batch]:
+    """Make this process's batches from `step` on; the death of a worker is told as long as `held` holds."""
+    engine = plan.config.engine
+    dataset = ViewDataset(
+        plan.source,
+        plan.config.views,
+        contract=plan.source.contract,
+        seed=engine.seed,
+        masking=plan.masking,
+        adapter=Adapter(plan.source.contract, plan.config.contract),  # its own: the other lives on the device
+        finish=engine.photometrics == "worker",
+    )
+    sampler = ResumableBatches(
+        plan.order,
+        first_step=step,
+        num_steps=plan.num_steps,
+        rank=together.rank,
+        world_size=together.num_processes,
+        num_parts=engine.accumulate,
+    )
+    held.enter_context(telling_lost_workers(dataset))
+    return make_loader(dataset, sampler, num_workers=engine.num_workers, pin=pin)
+
+
+def _journal(plan: _Plan, step: int, *, quiet: bool, mute: bool) -> Journal:
+    """Make the journal of the run from `step` on."""
+    engine = plan.config.engine
+    return Journal(
+        plan.out,
+        first_step=step,
+        num_steps=plan.num_steps,
+        batch_size=engine.batch_size,
+        quiet=quiet,
+        tensorboard=engine.tensorboard,
+        mute=mute,
+    )
+
+
+def _train(
+    plan: _Plan,
+    step: int,
+    run: RunFolder,
+    learner: Learner,
+    batches: Generator[Batch],
+    watch: Watch,
+    together: Together,
+    stop: StopSignals,
+) -> int:
+    """Take all steps that are left; gives how many the run has done."""
+    take_step = learner.stepper(plan.adapter)
+    watch.start(step, learner.method)
+    learner.module.train()
+    for batch in watch.timed(batches):
+        report = take_step(batch, Moment(step, plan.num_steps, plan.order.steps_per_epoch))
+        step += 1
+        # --- watch it, keep it
+        watch.step(step, report, batch, method=learner.method)
+        saving, stopping = together.any(watch.saves(step), stop.received is not None)
+        if saving or stopping:
+            state = learner.state(step, *run.records())
+            together.first_alone(functools.partial(save_state, plan.out, state))
+        if stopping and step < plan.num_steps:
+            _stop(step, stop, together, plan.config.engine)
+    return step
 
 
 def _open(run: RunFolder, held: contextlib.ExitStack) -> int | None:
