@@ -86,7 +86,7 @@ def test_without_a_recipe_nothing_is_computed(planet: Path, capsys: pytest.Captu
         (["--data", "nowhere.zarr"], 1, "nowhere.zarr"),
         (["--data", "nowhere.zarr", "--recipe", "small"], 1, "no data at nowhere.zarr"),
         (["--data", "PLANET", "--recipe", "smal"], 2, "did you mean small?"),
-        (["--data", "PLANET", "--recipe", "moco_v2.resnet18.s1grd"], 1, "choose a recipe for one of these"),
+        (["--data", "PLANET", "--recipe", "moco_v2.resnet18.s1grd"], 1, "choose a recipe for what it holds"),
         (["--data", "PLANET", "--num_workers", "-1"], 2, "numbers from 0"),
     ],
 )
