@@ -12,6 +12,7 @@ import torch
 from ssl4eo.checkpoints.load import load_backbone
 from ssl4eo.checkpoints.training_state import load_latest
 from ssl4eo.contract import stored
+from ssl4eo.evaluation.online import NO_READING
 from ssl4eo.form import Form
 from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.recipes.table import recipe
@@ -61,7 +62,7 @@ def interrupt_at(reading):
     def probe(_backbone):
         if next(count) == reading:
             raise Interrupted
-        return 0.0
+        return NO_READING
 
     return probe
 
