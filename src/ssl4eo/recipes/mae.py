@@ -113,7 +113,12 @@ _FULL = (
     *[(backbone, modality) for backbone in _SIZES for modality in _PUBLISHED_INPUTS],
     *[("vit_small_16", modality) for modality in INPUTS if modality not in _PUBLISHED_INPUTS],
 )
-_TINY: dict[str, str] = {}
+_TINY = {
+    "mae.vit_small_16.s2rgb": (
+        "8,000 EuroSAT RGB tiles, 2 shared CPU cores, 18 minutes: linear 76.8 -> 78.0 %, k-NN 64.3 -> 68.5 "
+        "(seed 0, commit e98afe8, benchmarks/results/learning.md)"
+    ),
+}
 
 
 def recipes() -> list[Recipe]:
