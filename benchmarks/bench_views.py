@@ -39,7 +39,7 @@ from ssl4eo.environment import environment
 from ssl4eo.loading.batches import ViewDataset
 from ssl4eo.loading.pixels import ArchivePixels
 from ssl4eo.packing.layouts import open_source
-from ssl4eo.recipes.moco_v2 import published_view
+from ssl4eo.recipes.views import published_view
 from ssl4eo.views.config import PairConfig
 
 SIZE = 224

@@ -20,7 +20,7 @@ from ssl4eo.errors import ConfigInvalid, SampleInvalid, ShardCorrupt, WorkerLost
 from ssl4eo.form import Form
 from ssl4eo.loading.batches import ViewDataset, make_loader
 from ssl4eo.loading.sampler import Order, ResumableBatches
-from ssl4eo.recipes.moco_v2 import published_view
+from ssl4eo.recipes.views import published_view
 from ssl4eo.sensors import modality
 from ssl4eo.views.config import MultiCrop, PairConfig
 from ssl4eo.views.photometric import apply_photometric_

@@ -19,7 +19,7 @@ from ssl4eo.form import Form, FusedForm
 from ssl4eo.loading.batches import ViewDataset
 from ssl4eo.loading.pixels import ArchivePixels
 from ssl4eo.packing.pack import pack
-from ssl4eo.recipes.moco_v2 import published_view
+from ssl4eo.recipes.views import published_view
 from ssl4eo.views.compose import Renderer, draw_geometry
 from ssl4eo.views.config import PairConfig
 from ssl4eo.views.photometric import PhotometricConfig, apply_photometric_

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.recipes.moco_v2 import published_view
+from ssl4eo.recipes.views import published_view
 from ssl4eo.views.config import MultiCrop, OneView, PairConfig, TwoViews
 from ssl4eo.views.seasonal import draw_seasons
 

@@ -10,7 +10,7 @@ import pytest
 
 from ssl4eo.contract import stored
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.recipes.moco_v2 import published_view
+from ssl4eo.recipes.views import published_view
 from ssl4eo.sensors import modality
 from ssl4eo.views.compose import PLAIN, Geometry, Renderer, draw_geometry
 from ssl4eo.views.crop import WHOLE, Window, random_window

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ssl4eo.contract import stored
-from ssl4eo.recipes.moco_v2 import published_view
+from ssl4eo.recipes.views import published_view
 from ssl4eo.sensors import modality
 from ssl4eo.views.compose import PLAIN, Renderer, draw_geometry
 

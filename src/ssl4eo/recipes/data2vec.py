@@ -8,8 +8,8 @@ import dataclasses
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.data2vec import Data2VecConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.mae import crop_and_flip
 from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe
+from ssl4eo.recipes.views import UNCHANGED, published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
 from ssl4eo.views.config import OneView
@@ -31,7 +31,7 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
         modality=modality,
         backbone=backbone,
         method=Data2VecConfig(num_masked=120, top_blocks=6, beta=2.0, ema_start=0.9998, ema_end=0.9998, ema_epochs=0.0),
-        views=OneView(pairing="random", view=crop_and_flip()),
+        views=OneView(pairing="random", view=published_view(blur=0.0, photometric=UNCHANGED)),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05, clip="norm", clip_norm=3.0),
         schedule=ScheduleConfig(warmup_epochs=10.0, final_fraction=0.01),
         engine=EngineConfig(epochs=100, batch_size=256, precision="16-mixed", num_workers=8, probe_every=0),
@@ -60,7 +60,6 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     constant), a quicker teacher, larger residual branches, no drop path, small batches.
     """
     del backbone  # every size has the same small form
-    view = dataclasses.replace(crop_and_flip(64), vertical_flip=0.5, rotation=0.5)
     return PretrainConfig(
         recipe=name,
         modality=modality,
@@ -79,7 +78,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
             layer_scale=0.1,
             target_norm="batch",
         ),
-        views=OneView(pairing="random", view=view),
+        views=OneView(pairing="random", view=small_view(blur=0.0, photometric=UNCHANGED)),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05, clip="norm", clip_norm=3.0),
         schedule=ScheduleConfig(warmup_epochs=0.5),
         engine=EngineConfig(epochs=2, batch_size=64, save_every=1, probe_every=1),

@@ -10,33 +10,15 @@ from ssl4eo.contract import catalog_name
 from ssl4eo.methods.dino import DINOConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe
+from ssl4eo.recipes.views import JITTER, published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
-from ssl4eo.views.config import MultiCrop, ViewConfig
-from ssl4eo.views.photometric import PhotometricConfig
+from ssl4eo.views.config import MultiCrop
 
-JITTER = PhotometricConfig(jitter_probability=0.8, brightness=0.4, contrast=0.4, gray_probability=0.2)
-"""Brightness, contrast and gray of every published view."""
 DARK_SOLARIZED = dataclasses.replace(JITTER, solarize_probability=0.2, solarize_threshold=128 / 255, solarize_dark=True)
-"""The same of the second global view as published: every fifth has its dark pixels inverted."""
+"""Changes of the second global view as published: every fifth has its dark pixels inverted."""
 SOLARIZED = dataclasses.replace(DARK_SOLARIZED, solarize_dark=False)
 """The same with its bright pixels inverted, as the paper means it."""
-
-
-def published_view(
-    size: int, scale: tuple[float, float], *, blur_probability: float, photometric: PhotometricConfig = JITTER
-) -> ViewConfig:
-    """Make a view of DINO on SSL4EO-S12: crop, one flip, jitter, gray, blur."""
-    return ViewConfig(
-        size=size,
-        scale=scale,
-        blur_probability=blur_probability,
-        blur_sigma=(0.1, 2.0),
-        horizontal_flip=0.5,
-        vertical_flip=0.0,
-        rotation=0.0,
-        photometric=photometric,
-    )
 
 
 def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
@@ -64,9 +46,9 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
         ),
         views=MultiCrop(
             pairing="augment",
-            first=published_view(224, large, blur_probability=1.0),
-            second=published_view(224, large, blur_probability=0.1, photometric=DARK_SOLARIZED),
-            local=published_view(96, small, blur_probability=0.5),
+            first=published_view(224, scale=large, blur=1.0),
+            second=published_view(224, scale=large, blur=0.1, photometric=DARK_SOLARIZED),
+            local=published_view(96, scale=small, blur=0.5),
             num_local=8,
         ),
         optimizer=OptimizerConfig(
@@ -103,20 +85,6 @@ def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-def tiny_view(size: int, scale: tuple[float, float]) -> ViewConfig:
-    """Make a view that small networks learn from soon: weak photometric changes, all positions of the square."""
-    return ViewConfig(
-        size=size,
-        scale=scale,
-        blur_probability=0.0,
-        blur_sigma=(0.1, 1.0),
-        horizontal_flip=0.5,
-        vertical_flip=0.5,
-        rotation=0.5,
-        photometric=PhotometricConfig(jitter_probability=0.8, brightness=0.2, contrast=0.2, gray_probability=0.0),
-    )
-
-
 def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build a small experiment that a CPU learns from in minutes.
 
@@ -139,9 +107,9 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
         ),
         views=MultiCrop(
             pairing="augment",
-            first=tiny_view(64, (0.4, 1.0)),
-            second=tiny_view(64, (0.4, 1.0)),
-            local=tiny_view(32, (0.1, 0.4)),
+            first=small_view(64, scale=(0.4, 1.0), blur=0.0),
+            second=small_view(64, scale=(0.4, 1.0), blur=0.0),
+            local=small_view(32, scale=(0.1, 0.4), blur=0.0),
             num_local=2,
         ),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=1e-4),

@@ -9,27 +9,10 @@ from ssl4eo.contract import catalog_name
 from ssl4eo.methods.mae import MAEConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe
+from ssl4eo.recipes.views import UNCHANGED, published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
-from ssl4eo.views.config import OneView, ViewConfig
-from ssl4eo.views.photometric import PhotometricConfig
-
-UNCHANGED = PhotometricConfig(jitter_probability=0.0, brightness=0.0, contrast=0.0, gray_probability=0.0)
-"""No photometric changes."""
-
-
-def crop_and_flip(size: int = 224) -> ViewConfig:
-    """Make the one view of MAE and data2vec on SSL4EO-S12: a crop of a fifth and more, one flip."""
-    return ViewConfig(
-        size=size,
-        scale=(0.2, 1.0),
-        blur_probability=0.0,
-        blur_sigma=(0.0, 0.0),
-        horizontal_flip=0.5,
-        vertical_flip=0.0,
-        rotation=0.0,
-        photometric=UNCHANGED,
-    )
+from ssl4eo.views.config import OneView
 
 
 def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
@@ -50,7 +33,7 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
         modality=modality,
         backbone=backbone,
         method=MAEConfig(mask_ratio=0.7, norm_pixels="patch", pooling="cls"),
-        views=OneView(pairing="random", view=crop_and_flip()),
+        views=OneView(pairing="random", view=published_view(blur=0.0, photometric=UNCHANGED)),
         optimizer=OptimizerConfig(
             name="adamw", lr=1.5e-4, weight_decay=0.05, lr_rule="per_256", betas=(0.9, 0.95), decay_all=False
         ),
@@ -87,7 +70,6 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     predicting nothing gives), small batches, a higher rate, a decoder of one block.
     """
     del backbone  # every size has the same small form
-    view = dataclasses.replace(crop_and_flip(64), vertical_flip=0.5, rotation=0.5)
     return PretrainConfig(
         recipe=name,
         modality=modality,
@@ -96,7 +78,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
         method=MAEConfig(
             mask_ratio=0.75, norm_pixels="none", pooling="mean", decoder_dim=96, decoder_depth=1, decoder_heads=3
         ),
-        views=OneView(pairing="random", view=view),
+        views=OneView(pairing="random", view=small_view(blur=0.0, photometric=UNCHANGED)),
         optimizer=OptimizerConfig(name="adamw", lr=1.5e-3, weight_decay=0.05, betas=(0.9, 0.95)),
         schedule=ScheduleConfig(warmup_epochs=0.5),
         engine=EngineConfig(epochs=14, batch_size=64, save_every=2, probe_every=7),

@@ -9,26 +9,10 @@ from ssl4eo.contract import catalog_name
 from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe
+from ssl4eo.recipes.views import published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
-from ssl4eo.views.config import PairConfig, ViewConfig
-from ssl4eo.views.photometric import PhotometricConfig
-
-PUBLISHED_PHOTOMETRIC = PhotometricConfig(jitter_probability=0.8, brightness=0.4, contrast=0.4, gray_probability=0.2)
-
-
-def published_view(size: int = 224) -> ViewConfig:
-    """Make the view of MoCo v2 on SSL4EO-S12 (facts of its script): crop, jitter, gray, blur, one flip."""
-    return ViewConfig(
-        size=size,
-        scale=(0.2, 1.0),
-        blur_probability=0.5,
-        blur_sigma=(0.1, 2.0),
-        horizontal_flip=0.5,
-        vertical_flip=0.0,
-        rotation=0.0,
-        photometric=PUBLISHED_PHOTOMETRIC,
-    )
+from ssl4eo.views.config import PairConfig
 
 
 def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
@@ -81,22 +65,12 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     a short queue beside the keys of the batch, a quicker key network, a lower temperature, weaker
     photometric changes without gray, all eight positions of the square.
     """
-    view = ViewConfig(
-        size=64,
-        scale=(0.2, 1.0),
-        blur_probability=0.5,
-        blur_sigma=(0.1, 1.0),
-        horizontal_flip=0.5,
-        vertical_flip=0.5,
-        rotation=0.5,
-        photometric=PhotometricConfig(jitter_probability=0.8, brightness=0.2, contrast=0.2, gray_probability=0.0),
-    )
     return PretrainConfig(
         recipe=name,
         modality=modality,
         backbone=backbone,
         method=MoCoV2Config(dim=128, queue_size=1024, momentum=0.99, temperature=0.1, batch_negatives=True),
-        views=PairConfig(pairing="augment", view=view),
+        views=PairConfig(pairing="augment", view=small_view()),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=1e-4),
         schedule=ScheduleConfig(warmup_epochs=1.0),
         engine=EngineConfig(epochs=3, batch_size=128, save_every=1, probe_every=3),

@@ -10,24 +10,10 @@ from ssl4eo.contract import catalog_name
 from ssl4eo.methods.moco_v3 import MoCoV3Config
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe
+from ssl4eo.recipes.views import published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
-from ssl4eo.views.config import TwoViews, ViewConfig
-from ssl4eo.views.photometric import PhotometricConfig
-
-
-def published_view(blur_probability: float) -> ViewConfig:
-    """Make a view of MoCo v3 on SSL4EO-S12: crop, jitter, gray, blur, one flip, no solarization."""
-    return ViewConfig(
-        size=224,
-        scale=(0.08, 1.0),
-        blur_probability=blur_probability,
-        blur_sigma=(0.1, 2.0),
-        horizontal_flip=0.5,
-        vertical_flip=0.0,
-        rotation=0.0,
-        photometric=PhotometricConfig(jitter_probability=0.8, brightness=0.4, contrast=0.4, gray_probability=0.2),
-    )
+from ssl4eo.views.config import TwoViews
 
 
 def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
@@ -40,6 +26,7 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
     Keeps: a patch embedding that is never trained, drawn in the range for 3 bands whatever their number; float16.
     Does not repeat: 8-bit wrap-around, a third of the locations never seen, equal views on every process.
     """
+    view = published_view(scale=(0.08, 1.0), blur=1.0)
     return PretrainConfig(
         recipe=name,
         modality=modality,
@@ -47,7 +34,7 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
         method=MoCoV3Config(
             dim=256, hidden=4096, momentum=0.99, temperature=0.2, stop_grad_patch_embed=True, patch_embed_bands=3
         ),
-        views=TwoViews(pairing="augment", first=published_view(1.0), second=published_view(0.1)),
+        views=TwoViews(pairing="augment", first=view, second=dataclasses.replace(view, blur_probability=0.1)),
         optimizer=OptimizerConfig(name="adamw", lr=1.5e-4, weight_decay=0.1, lr_rule="per_256", decay_all=True),
         schedule=ScheduleConfig(warmup_epochs=10.0),
         engine=EngineConfig(epochs=100, batch_size=256, precision="16-mixed", num_workers=8, probe_every=0),
@@ -76,20 +63,6 @@ def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-def tiny_view(blur_probability: float) -> ViewConfig:
-    """Make a view that small networks learn from soon: weak photometric changes, all positions of the square."""
-    return ViewConfig(
-        size=64,
-        scale=(0.2, 1.0),
-        blur_probability=blur_probability,
-        blur_sigma=(0.1, 1.0),
-        horizontal_flip=0.5,
-        vertical_flip=0.5,
-        rotation=0.5,
-        photometric=PhotometricConfig(jitter_probability=0.8, brightness=0.2, contrast=0.2, gray_probability=0.0),
-    )
-
-
 def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build a small experiment that a CPU learns from in minutes.
 
@@ -106,7 +79,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
         modality=modality,
         backbone="vit_nano_8" if is_transformer else "resnet18",
         method=MoCoV3Config(dim=128, hidden=1024, momentum=0.95, temperature=0.1),
-        views=TwoViews(pairing="augment", first=tiny_view(0.5), second=tiny_view(0.1)),
+        views=TwoViews(pairing="augment", first=small_view(), second=small_view(blur=0.1)),
         optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=1e-2, clip="norm", clip_norm=1.0),
         schedule=ScheduleConfig(warmup_epochs=0.2),
         engine=EngineConfig(epochs=1, batch_size=128, save_every=1, probe_every=1),
