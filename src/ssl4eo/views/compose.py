@@ -8,8 +8,9 @@ one batch, on the device that trains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from ssl4eo.contract import InputContract
 from ssl4eo.form import AnyForm, Form, fuse_forms
 from ssl4eo.views.config import ViewConfig
 from ssl4eo.views.crop import WHOLE, Window, random_window
-from ssl4eo.views.resample import make_axis, resample
+from ssl4eo.views.resample import Axis, Line, make_axes, resample
 
 SIGMA_STEP = 1 / 32
 """Blur is drawn in steps of this [output px], so that its matrices can be kept."""
@@ -100,41 +101,49 @@ class Renderer:
         """
         if out is None:
             out = np.empty((self._num_bands, size, size), self.dtype)
-        for resolution in self.resolutions:
-            channels = self._channels[resolution]
-            part = self._group(pixels[resolution], self._picks[resolution], size, geometry)  # (S, C, S)
-            if noise is not None:
-                part += _as_lying(noise[channels], geometry).transpose(1, 0, 2)
-            for number, channel in enumerate(channels):
-                largest = self._whole[channel]
-                if largest is not None:
-                    np.rint(part[:, number], out=part[:, number])
-                    if noise is not None:  # without it a view stays within the range of its pixels
-                        part[:, number].clip(0, largest, out=part[:, number])
-                out[channel] = _as_lying(part[:, number], geometry)
+        lying = _as_lying(out, geometry)
+        noise = None if noise is None else _as_lying(noise, geometry)
+        grids = [pixels[resolution].shape[1:] for resolution in self.resolutions]
+        axes = iter(_axes(grids, size, geometry))
+        for resolution, rows, columns in zip(self.resolutions, axes, axes, strict=True):
+            channels, picks = self._channels[resolution], self._picks[resolution]
+            for made, stripe in _resample(pixels[resolution], picks, rows, columns):
+                for number, channel in enumerate(channels):
+                    plane, place = stripe[:, number], lying[channel, made]  # (row, S)
+                    if noise is not None:
+                        plane += noise[channel, made]
+                    self._put(plane, place, largest=self._whole[channel], inside=noise is None)
         return out
 
-    def _group(
-        self, pixels: NDArray[np.generic], picks: list[int], size: int, geometry: Geometry
-    ) -> NDArray[np.float32]:
-        height, width = pixels.shape[1:]
-        window, sigma = geometry.window, geometry.sigma
-        rows = make_axis(
-            height,
-            size,
-            start=window.top * height,
-            length=window.height * height,
-            sigma=sigma,
-            flip=geometry.upside_down,
-        )
-        columns = make_axis(
-            width, size, start=window.left * width, length=window.width * width, sigma=sigma, flip=geometry.mirrored
-        )
-        whole = picks == list(range(len(pixels)))
-        return resample(pixels if whole else pixels[picks], rows, columns)
+    @staticmethod
+    def _put(plane: NDArray[np.float32], place: NDArray[np.generic], *, largest: int | None, inside: bool) -> None:
+        """Write some rows of a channel, as whole numbers up to `largest` if there is one."""
+        if largest is None:
+            place[...] = plane
+            return
+        if not inside:  # without noise a view stays within the range of its pixels
+            np.rint(plane, out=plane).clip(0, largest, out=plane)
+        np.rint(plane, out=place, casting="unsafe")
 
 
-def _as_lying(values: NDArray[np.float32], geometry: Geometry) -> NDArray[np.float32]:
+def _resample(
+    pixels: NDArray[np.generic], picks: list[int], rows: Axis, columns: Axis
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    whole = picks == list(range(len(pixels)))
+    return resample(pixels if whole else pixels[picks], rows, columns)
+
+
+def _axes(grids: list[tuple[int, ...]], size: int, geometry: Geometry) -> list[Axis]:
+    """Give y and x of each grid (Ny, Nx)."""
+    window = geometry.window
+    lines: list[Line] = []
+    for height, width in grids:
+        lines.append(Line(height, window.top * height, window.height * height, geometry.upside_down))
+        lines.append(Line(width, window.left * width, window.width * width, geometry.mirrored))
+    return make_axes(lines, size, sigma=geometry.sigma)
+
+
+def _as_lying(values: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     """Exchange the last two axes where the view is turned; done twice it is undone."""
     return values.swapaxes(-1, -2) if geometry.turned else values
 

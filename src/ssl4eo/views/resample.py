@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -46,41 +47,39 @@ Axis = tuple[Block, ...]
 """The linear map of one axis, in blocks: an axis matrix is a band along a diagonal, whole it would be mostly zeros."""
 
 
-def resize_taps(
-    num_in: int, size: int, *, start: float, length: float
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Give pixels and weights, both (S, K), that resample [start, start + length) of an axis to `size` pixels.
+class Line(NamedTuple):
+    """What an axis takes of its input."""
+
+    num_in: int
+    """N, pixels of the axis."""
+    start: float = 0.0
+    """Of the crop, in input pixels from the outer edge; may be fractional."""
+    length: float | None = None
+    """Of the crop in input pixels, None for all."""
+    flip: bool = False
+    """Turn the axis round."""
+
+
+def resize_taps(lines: Sequence[Line], size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Give pixels and weights, both (A, S, K), that resample each of A lines to `size` pixels.
 
     A triangle filter whose support widens when shrinking (antialiased, as PIL and torch with
     antialias=True do); when enlarging it is ordinary bilinear interpolation with half-pixel centres.
     Pixels outside the crop but inside the patch take part; at the patch edge the filter is cut and
     its weights are made to sum to 1 again. Pixels beyond the edge have weight 0.
-
-    Args:
-        num_in: N, pixels of the axis.
-        size: S, pixels wanted.
-        start: of the crop, in input pixels from the outer edge; may be fractional.
-        length: of the crop in input pixels.
     """
-    scale = length / size
-    support = max(scale, 1.0)
-    centre = start + (np.arange(size) + 0.5) * scale  # in input pixels from the outer edge
+    num_in = np.array([line.num_in for line in lines])[:, None, None]
+    start = np.array([line.start for line in lines], np.float64)[:, None, None]
+    length = np.array([line.num_in if line.length is None else line.length for line in lines], np.float64)
+    scale = length[:, None, None] / size
+    support = np.maximum(scale, 1.0)
+    centre = start + (np.arange(size)[:, None] + 0.5) * scale  # (A, S, 1), in input pixels from the outer edge
     # Only the few pixels under each triangle are looked at: K of them, from the first whose centre can lie inside.
-    first = np.floor(centre - support).astype(np.int64)
-    taps = first[:, None] + np.arange(math.ceil(2 * support) + 1)  # (S, K)
-    weight = np.maximum(0.0, 1.0 - np.abs(taps + 0.5 - centre[:, None]) / support)
-    weight *= (taps >= 0) & (taps < num_in)
-    return taps, weight / weight.sum(axis=1, keepdims=True)
-
-
-def _resize(num_in: int, taps: NDArray[np.int64], weight: NDArray[np.float64], made: slice) -> Block:
-    """Write the taps of some outputs as a matrix."""
-    taps = taps[made]
-    low, high = int(taps[0, 0]), int(taps[-1, -1]) + 1
-    matrix = np.zeros((len(taps), high - low), np.float32)
-    matrix[np.arange(len(taps))[:, None], taps - low] = weight[made]
-    used = slice(max(low, 0), min(high, num_in))
-    return Block(made, used, matrix[:, used.start - low : used.stop - low])
+    num_taps = math.ceil(2 * float(support.max())) + 1
+    taps = np.floor(centre - support).astype(np.int64) + np.arange(num_taps)
+    weight = np.maximum(0.0, 1.0 - np.abs(taps + 0.5 - centre) / support)
+    weight[(taps < 0) | (taps >= num_in)] = 0.0
+    return taps, weight / weight.sum(axis=2, keepdims=True)
 
 
 @functools.lru_cache(maxsize=512)
@@ -101,53 +100,104 @@ def blur_matrix(size: int, sigma: float) -> Matrix:
     return matrix
 
 
-def make_axis(
-    num_in: int, size: int, *, start: float = 0.0, length: float | None = None, sigma: float = 0.0, flip: bool = False
-) -> Axis:
-    """Compose crop, resize, blur and flip of one axis.
+class _Around(NamedTuple):
+    """What lies around each block of an axis: the blur of its outputs reaches outputs of its neighbours."""
+
+    outputs: NDArray[np.intp]
+    """(block, BLOCK + 2 R): output pixels that are resized, held at both ends."""
+    weights: Matrix | None
+    """(block, BLOCK, BLOCK + 2 R): their blur, 0 for those held; None without one."""
+
+
+@functools.lru_cache(maxsize=512)
+def _around(size: int, sigma: float) -> _Around:
+    num_blocks = -(-size // BLOCK)
+    first = np.arange(num_blocks)[:, None] * BLOCK
+    if sigma <= 0:
+        return _Around(np.minimum(first + np.arange(BLOCK), size - 1), None)
+    blur = blur_matrix(size, sigma)
+    y, x = blur.nonzero()
+    reach = int(np.abs(y - x).max())
+    near = first + np.arange(-reach, BLOCK + reach)
+    outputs, inside = near.clip(0, size - 1), (near >= 0) & (near < size)
+    made = np.minimum(first + np.arange(BLOCK), size - 1)
+    weights = blur[made[:, :, None], outputs[:, None, :]] * inside[:, None, :]
+    return _Around(outputs, weights.astype(np.float32))
+
+
+def make_axes(lines: Sequence[Line], size: int, *, sigma: float = 0.0) -> list[Axis]:
+    """Compose crop, resize, blur and flip of some axes of one view.
 
     Args:
-        num_in: N, pixels of the axis.
+        lines: what each takes of its input.
         size: S, pixels wanted.
-        start: of the crop, in input pixels from the outer edge; may be fractional.
-        length: of the crop in input pixels, None for all.
         sigma: of the blur [output px].
-        flip: turn the axis round.
     """
-    taps = resize_taps(num_in, size, start=start, length=float(num_in) if length is None else length)
-    blocks: list[Block] = []
-    for first in range(0, size, BLOCK):
-        made = slice(first, min(first + BLOCK, size))
-        if sigma > 0:
-            blur = blur_matrix(size, sigma)[made]
-            between = _extent(blur)
-            resized = _resize(num_in, *taps, between)
-            block = Block(made, resized.used, blur[:, between] @ resized.weights)
-        else:
-            block = _resize(num_in, *taps, made)
-        if flip:
-            block = Block(slice(size - made.stop, size - made.start), block.used, block.weights[::-1].copy())
-        blocks.append(block)
-    return tuple(blocks)
+    taps, weight = resize_taps(lines, size)
+    around = _around(size, sigma)
+    for number, line in enumerate(lines):
+        if line.flip:  # the blur is its own mirror image
+            taps[number], weight[number] = taps[number, ::-1].copy(), weight[number, ::-1].copy()
+    places, values = taps[:, around.outputs], weight[:, around.outputs]  # (A, block, BLOCK + 2 R, K)
+    ends = places[:, :, [0, -1]]  # the first and the last output of a block
+    first, end = ends[..., 0].min(axis=2), ends[..., -1].max(axis=2) + 1
+    return [
+        _compose(around, places[number], values[number], first[number], end[number], size, line.num_in)
+        for number, line in enumerate(lines)
+    ]
 
 
-def resample(pixels: NDArray[np.generic], rows: Axis, columns: Axis) -> NDArray[np.float32]:
-    """Apply an axis to y and one to x: (band, Ny, Nx) -> float32 (Sy, band, Sx).
+def _compose(
+    around: _Around,
+    places: NDArray[np.int64],
+    values: NDArray[np.float64],
+    first: NDArray[np.int64],
+    end: NDArray[np.int64],
+    size: int,
+    num_in: int,
+) -> Axis:
+    """Write all blocks of an axis at once, each from its `first` input pixel to its `end`."""
+    width = int((end - first).max())
+    matrices = np.zeros((*around.outputs.shape, width), np.float32)
+    columns = places - first[:, None, None]
+    columns += np.arange(0, matrices.size, width).reshape(*around.outputs.shape, 1)
+    matrices.reshape(-1)[columns] = values
+    if around.weights is not None:
+        matrices = around.weights @ matrices
+    return tuple(
+        _block(matrix, number * BLOCK, size, int(first[number]), int(end[number]), num_in)
+        for number, matrix in enumerate(matrices)
+    )
+
+
+def _block(matrix: Matrix, made: int, size: int, first: int, end: int, num_in: int) -> Block:
+    """Cut what lies beyond the axis: it has no weight."""
+    stop, used = min(made + BLOCK, size), slice(max(first, 0), min(end, num_in))
+    return Block(slice(made, stop), used, matrix[: stop - made, used.start - first : used.stop - first])
+
+
+def resample(pixels: NDArray[np.generic], rows: Axis, columns: Axis) -> Generator[tuple[slice, NDArray[np.float32]]]:
+    """Apply an axis to y and one to x: (band, Ny, Nx) -> stripes of (band, Sy, Sx).
 
     Only the input rows and columns that carry weight are touched. Bands lie between the axes, so that one product
-    serves all of them, along either axis; rows go first.
+    serves all of them, along either axis; rows go first. A stripe is yielded while it lies in the processor's cache.
+
+    Yields:
+        Output rows, and their pixels (row, band, Sx), float32. The memory of them is used again for the next stripe.
     """
     y, x = _used(rows), _used(columns)
     part = np.ascontiguousarray(pixels[:, y, x].transpose(1, 0, 2), dtype=np.float32)  # (h, C, w)
     height, num_bands, width = part.shape
-    between = np.empty((_size(rows), num_bands * width), np.float32)
+    between = np.empty((BLOCK, num_bands * width), np.float32)
+    out = np.empty((BLOCK, num_bands, _size(columns)), np.float32)
     for made, used, weights in rows:
-        np.matmul(weights, part.reshape(height, -1)[_shift(used, y)], out=between[made])
-    between = between.reshape(-1, width)  # (Sy C, w)
-    out = np.empty((len(between), _size(columns)), np.float32)
-    for made, used, weights in columns:
-        np.matmul(between[:, _shift(used, x)], weights.T, out=out[:, made])
-    return out.reshape(_size(rows), num_bands, -1)
+        stripe = out[: len(weights)]
+        lines = np.matmul(weights, part.reshape(height, -1)[_shift(used, y)], out=between[: len(weights)])
+        lines = lines.reshape(-1, width)  # (row C, w)
+        flat = stripe.reshape(len(lines), -1)
+        for made_x, used_x, weights_x in columns:
+            np.matmul(lines[:, _shift(used_x, x)], weights_x.T, out=flat[:, made_x])
+        yield made, stripe
 
 
 def _used(axis: Axis) -> slice:
@@ -155,7 +205,7 @@ def _used(axis: Axis) -> slice:
 
 
 def _size(axis: Axis) -> int:
-    return max(block.made.stop for block in axis)
+    return axis[-1].made.stop
 
 
 def _shift(used: slice, by: slice) -> slice:
@@ -174,9 +224,3 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 @functools.cache
 def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()
-
-
-def _extent(matrix: Matrix) -> slice:
-    """Give the columns that carry weight: the band never turns back, so that its first and last row tell."""
-    used = (matrix[0] + matrix[-1]).nonzero()[0]
-    return slice(int(used[0]), int(used[-1]) + 1)
