@@ -8,9 +8,9 @@ one batch, on the device that trains.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from ssl4eo.contract import InputContract
 from ssl4eo.form import AnyForm, Form, fuse_forms
 from ssl4eo.views.config import ViewConfig
 from ssl4eo.views.crop import WHOLE, Window, random_window
-from ssl4eo.views.resample import Axis, Line, make_axes, resample
+from ssl4eo.views.resample import STRIPE, Axis, Line, make_axes, resample
 
 SIGMA_STEP = 1 / 32
 """Blur is drawn in steps of this [output px], so that its matrices can be kept."""
@@ -51,6 +51,42 @@ def draw_geometry(rng: np.random.Generator, config: ViewConfig) -> Geometry:
     return Geometry(window, sigma, bool(mirrored), bool(upside_down), bool(turned))
 
 
+class _Run(NamedTuple):
+    """Bands that lie side by side in their group and in the view, and are written in one go."""
+
+    bands: slice
+    """Of those that are picked."""
+    channels: slice
+    largest: int | None
+    """Of their whole-number type, None where values are real."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The bands of one resolution that a view shows."""
+
+    picks: list[int] | None
+    """Of the group's bands, in the view's order; None for all as they are."""
+    runs: list[_Run]
+
+    @classmethod
+    def of(cls, wanted: Sequence[str], bands: Sequence[str], limits: Mapping[str, int]) -> Self:
+        shown = [band for band in wanted if band in bands]
+        runs: list[_Run] = []
+        for number, band in enumerate(shown):
+            channel = wanted.index(band)
+            run = _Run(slice(number, number + 1), slice(channel, channel + 1), limits.get(band))
+            if runs and (runs[-1].channels.stop, runs[-1].largest) == (channel, run.largest):
+                last = runs.pop()
+                bands_too, channels_too = slice(last.bands.start, number + 1), slice(last.channels.start, channel + 1)
+                run = _Run(bands_too, channels_too, last.largest)
+            runs.append(run)
+        return cls(None if shown == list(bands) else [bands.index(band) for band in shown], runs)
+
+    def pick(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+        return pixels if self.picks is None else pixels[self.picks]
+
+
 class Renderer:
     """Renders views of one kind of source: native groups in, (band, S, S) in the contract's order out."""
 
@@ -63,23 +99,20 @@ class Renderer:
         """
         if form is None:
             form = fuse_forms([Form.native(part.modality) for part in contract.parts])
-        self._picks = {
-            resolution: [bands.index(b) for b in contract.bands if b in bands] for resolution, bands in form.groups
-        }
-        self._channels = {
-            resolution: [contract.bands.index(b) for b in contract.bands if b in bands]
+        limits = _whole_numbers(form)
+        self._groups = {
+            resolution: _Group.of(contract.bands, bands, limits)
             for resolution, bands in form.groups
+            if not set(bands).isdisjoint(contract.bands)
         }
         self._num_bands = contract.num_bands
         self.dtype = np.dtype(form.dtype)
         """Of the source's pixels."""
-        self._whole = _whole_numbers(contract, form)
-        """By channel the largest whole number of its type, None where values are real."""
 
     @property
     def resolutions(self) -> tuple[int, ...]:
         """Resolutions [m] that carry a wanted band; others need not be read."""
-        return tuple(r for r, picks in self._picks.items() if picks)
+        return tuple(self._groups)
 
     def __call__(
         self,
@@ -106,31 +139,24 @@ class Renderer:
         grids = [pixels[resolution].shape[1:] for resolution in self.resolutions]
         axes = iter(_axes(grids, size, geometry))
         for resolution, rows, columns in zip(self.resolutions, axes, axes, strict=True):
-            channels, picks = self._channels[resolution], self._picks[resolution]
-            for made, stripe in _resample(pixels[resolution], picks, rows, columns):
-                for number, channel in enumerate(channels):
-                    plane, place = stripe[:, number], lying[channel, made]  # (row, S)
+            group = self._groups[resolution]
+            for made, stripe in resample(group.pick(pixels[resolution]), rows, columns):
+                for run in group.runs:
+                    plane, place = stripe[:, run.bands].swapaxes(0, 1), lying[run.channels, made]  # (C, row, S)
                     if noise is not None:
-                        plane += noise[channel, made]
-                    self._put(plane, place, largest=self._whole[channel], inside=noise is None)
+                        plane += noise[run.channels, made]
+                    _put(plane, place, largest=run.largest, inside=noise is None)
         return out
 
-    @staticmethod
-    def _put(plane: NDArray[np.float32], place: NDArray[np.generic], *, largest: int | None, inside: bool) -> None:
-        """Write some rows of a channel, as whole numbers up to `largest` if there is one."""
-        if largest is None:
-            place[...] = plane
-            return
-        if not inside:  # without noise a view stays within the range of its pixels
-            np.rint(plane, out=plane).clip(0, largest, out=plane)
-        np.rint(plane, out=place, casting="unsafe")
 
-
-def _resample(
-    pixels: NDArray[np.generic], picks: list[int], rows: Axis, columns: Axis
-) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    whole = picks == list(range(len(pixels)))
-    return resample(pixels if whole else pixels[picks], rows, columns)
+def _put(plane: NDArray[np.float32], place: NDArray[np.generic], *, largest: int | None, inside: bool) -> None:
+    """Write some rows of some channels, as whole numbers up to `largest` if there is one."""
+    if largest is None:
+        place[...] = plane
+        return
+    if not inside:  # without noise a view stays within the range of its pixels
+        np.rint(plane, out=plane).clip(0, largest, out=plane)
+    np.rint(plane, out=place, casting="unsafe")
 
 
 def _axes(grids: list[tuple[int, ...]], size: int, geometry: Geometry) -> list[Axis]:
@@ -138,7 +164,7 @@ def _axes(grids: list[tuple[int, ...]], size: int, geometry: Geometry) -> list[A
     window = geometry.window
     lines: list[Line] = []
     for height, width in grids:
-        lines.append(Line(height, window.top * height, window.height * height, geometry.upside_down))
+        lines.append(Line(height, window.top * height, window.height * height, geometry.upside_down, STRIPE))
         lines.append(Line(width, window.left * width, window.width * width, geometry.mirrored))
     return make_axes(lines, size, sigma=geometry.sigma)
 
@@ -148,8 +174,7 @@ def _as_lying(values: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
     return values.swapaxes(-1, -2) if geometry.turned else values
 
 
-def _whole_numbers(contract: InputContract, form: AnyForm) -> list[int | None]:
-    """Give for each channel the largest number of its whole-number type; parts of a fused form can differ."""
+def _whole_numbers(form: AnyForm) -> dict[str, int]:
+    """Give the largest number of the bands that are whole numbers; parts of a fused form can differ."""
     whole = [part for part in form.parts if part.dtype.startswith("u")]
-    limits = {band: int(np.iinfo(part.dtype).max) for part in whole for band in part.bands}
-    return [limits.get(band) for band in contract.bands]
+    return {band: int(np.iinfo(part.dtype).max) for part in whole for band in part.bands}
