@@ -79,9 +79,9 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
             mask_ratio=0.75, norm_pixels="none", pooling="mean", decoder_dim=96, decoder_depth=1, decoder_heads=3
         ),
         views=OneView(pairing="random", view=small_view(blur=0.0, photometric=UNCHANGED)),
-        optimizer=OptimizerConfig(name="adamw", lr=1.5e-3, weight_decay=0.05, betas=(0.9, 0.95)),
+        optimizer=OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.05, betas=(0.9, 0.95)),
         schedule=ScheduleConfig(warmup_epochs=0.5),
-        engine=EngineConfig(epochs=14, batch_size=64, save_every=2, probe_every=7),
+        engine=EngineConfig(epochs=12, batch_size=32, save_every=2, probe_every=6),
     )
 
 

@@ -151,12 +151,11 @@ class Renderer:
 
 def _put(plane: NDArray[np.float32], place: NDArray[np.generic], *, largest: int | None, inside: bool) -> None:
     """Write some rows of some channels, as whole numbers up to `largest` if there is one."""
-    if largest is None:
-        place[...] = plane
-        return
-    if not inside:  # without noise a view stays within the range of its pixels
-        np.rint(plane, out=plane).clip(0, largest, out=plane)
-    np.rint(plane, out=place, casting="unsafe")
+    if largest is not None:
+        np.rint(plane, out=plane)
+        if not inside:  # without noise a view stays within the range of its pixels
+            plane.clip(0, largest, out=plane)
+    place[...] = plane
 
 
 def _axes(grids: list[tuple[int, ...]], size: int, geometry: Geometry) -> list[Axis]:
