@@ -146,7 +146,7 @@ def draw_windows():
             [(f"{w.height * w.width:.0%} of the area", true_color(optical(Geometry(w, 0.0)))) for w in windows],
         ]
     )
-    for one, window in zip(axes, windows, strict=False):
+    for one, window in zip(axes[: len(windows)], windows, strict=True):
         frame(one, window)
     return figure
 
