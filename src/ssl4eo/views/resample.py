@@ -81,9 +81,14 @@ def resize_taps(lines: Sequence[Line], size: int) -> tuple[NDArray[np.int64], ND
     # Only the few pixels under each triangle are looked at: K of them, from the first whose centre can lie inside.
     num_taps = math.ceil(2 * float(support.max())) + 1
     taps = np.floor(centre - support).astype(np.int64) + np.arange(num_taps)
-    weight = np.maximum(0.0, 1.0 - np.abs(taps + 0.5 - centre) / support)
-    weight[(taps < 0) | (taps >= num_in)] = 0.0
-    return taps, weight / weight.sum(axis=2, keepdims=True)
+    weight = taps + (0.5 - centre)
+    np.abs(weight, out=weight)
+    weight /= -support
+    weight += 1.0
+    np.maximum(weight, 0.0, out=weight)
+    weight *= (taps >= 0) & (taps < num_in)
+    weight /= weight.sum(axis=2, keepdims=True)
+    return taps, weight
 
 
 @functools.lru_cache(maxsize=512)
@@ -109,6 +114,8 @@ class _Around(NamedTuple):
 
     outputs: NDArray[np.intp]
     """(n, block + 2 R): output pixels that are resized, held at both ends."""
+    row: NDArray[np.intp]
+    """(n, block + 2 R, 1): 0, 1, 2 and so on."""
     weights: Matrix | None
     """(n, block, block + 2 R): their blur, 0 for those held; None without one."""
 
@@ -118,13 +125,17 @@ def _around(size: int, block: int, sigma: float) -> _Around:
     first = np.arange(0, size, block)[:, None]
     made = np.minimum(first + np.arange(block), size - 1)
     if sigma <= 0:
-        return _Around(made, None)
+        return _Around(made, _numbered(made), None)
     blur = blur_matrix(size, sigma)
     y, x = blur.nonzero()
     reach = int(np.abs(y - x).max())
     near = first + np.arange(-reach, block + reach)
     outputs, inside = near.clip(0, size - 1), (near >= 0) & (near < size)
-    return _Around(outputs, blur[made[:, :, None], outputs[:, None, :]] * inside[:, None, :])
+    return _Around(outputs, _numbered(outputs), blur[made[:, :, None], outputs[:, None, :]] * inside[:, None, :])
+
+
+def _numbered(outputs: NDArray[np.intp]) -> NDArray[np.intp]:
+    return np.arange(outputs.size).reshape(*outputs.shape, 1)
 
 
 def make_axes(lines: Sequence[Line], size: int, *, sigma: float = 0.0) -> list[Axis]:
@@ -147,12 +158,12 @@ def _compose(line: Line, taps: NDArray[np.int64], weight: NDArray[np.float64], a
     if line.flip:  # the blur is its own mirror image
         taps, weight = taps[::-1], weight[::-1]
     places = taps[around.outputs]  # (n, block + 2 R, K)
-    ends = places[:, [0, -1]]
-    first, end = ends[:, :, 0].min(axis=1), ends[:, :, -1].max(axis=1) + 1
+    left, right = (-1, 0) if line.flip else (0, -1)
+    first, end = places[:, left, 0].copy(), places[:, right, -1] + 1
     width = int((end - first).max())
     matrices = np.zeros((*around.outputs.shape, width), np.float32)
     # Addressed as one row of numbers: that is several times quicker than by three indices.
-    places += (np.arange(0, matrices.size, width).reshape(around.outputs.shape) - first[:, None])[:, :, None]
+    places += around.row * width - first[:, None, None]
     matrices.reshape(-1)[places] = weight[around.outputs]
     if around.weights is not None:
         matrices = around.weights @ matrices
