@@ -148,7 +148,8 @@ def make_axes(lines: Sequence[Line], size: int, *, sigma: float = 0.0) -> list[A
     """
     taps, weight = resize_taps(lines, size)
     return [
-        _compose(line, *pair, _around(size, line.block, sigma)) for line, *pair in zip(lines, taps, weight, strict=True)
+        _compose(line, taps[number], weight[number], _around(size, line.block, sigma))
+        for number, line in enumerate(lines)
     ]
 
 
@@ -161,12 +162,12 @@ def _compose(line: Line, taps: NDArray[np.int64], weight: NDArray[np.float64], a
     left, right = (-1, 0) if line.flip else (0, -1)
     first, end = places[:, left, 0].copy(), places[:, right, -1] + 1
     width = int((end - first).max())
-    matrices = np.zeros((*around.outputs.shape, width), np.float32)
+    matrices: Matrix = np.zeros((*around.outputs.shape, width), np.float32)
     # Addressed as one row of numbers: that is several times quicker than by three indices.
     places += around.row * width - first[:, None, None]
     matrices.reshape(-1)[places] = weight[around.outputs]
     if around.weights is not None:
-        matrices = around.weights @ matrices
+        matrices = np.matmul(around.weights, matrices)
     return tuple(
         _block(matrix, slice(made, min(made + line.block, size)), low, high, line.num_in)
         for matrix, made, low, high in zip(
