@@ -8,6 +8,7 @@ device, or here, by the same code, where the device is the slower place. A batch
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -137,7 +139,8 @@ class ViewDataset(Dataset[Batch]):
         dtype, num_bands = self._render.dtype, len(self._decibels)
         if self._finish is not None:
             dtype, num_bands = np.dtype(np.float32), len(self._sensors)
-        views = [np.empty((len(items), num_bands, v.size, v.size), dtype) for v in self._views]
+        whole = [_empty((len(items), num_bands, v.size, v.size), dtype) for v in self._views]
+        views = [tensor.numpy() for tensor in whole]
         rows: list[list[NDArray[np.float32]]] = [[] for _ in self._views]
         seasons: list[tuple[int, ...]] = []
         started, read = time.perf_counter(), 0.0
@@ -152,7 +155,7 @@ class ViewDataset(Dataset[Batch]):
                 seasons.append(drawn)
             self.reading.note(None)
         return Batch(
-            tuple(torch.from_numpy(v) for v in views),
+            tuple(whole),
             tuple(torch.from_numpy(np.stack(r)) for r in rows),
             torch.tensor([index for _, index in items]),
             torch.tensor(seasons),
@@ -227,6 +230,17 @@ class ViewDataset(Dataset[Batch]):
         if not strength:
             return None
         return draw_speckle(rng, size=config.size, strength=strength, units=self._decibels)
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+    """Make room for views, on a worker in memory that the run can see: else sending them would copy them."""
+    kind = torch.from_numpy(np.empty(0, dtype)).dtype
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=kind)
+    # default_collate does the same; torch has no public name for it.
+    num_bytes = math.prod(shape) * dtype.itemsize
+    storage = torch.UntypedStorage._new_shared(num_bytes)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return torch.empty(0, dtype=kind).set_(storage, 0, shape)  # pyright: ignore[reportCallIssue] - untyped is right
 
 
 def _is_blank(view: NDArray[np.generic], noise: NDArray[np.float32] | None) -> bool:
