@@ -121,7 +121,8 @@ ROUNDED_ON_RESUME = (
     "engine.compile",
 )
 """Options that a resumed run may change while its batch stays the same: the same samples in the same steps, but sums in
-another order, so that weights agree to rounding and not bit by bit."""
+another order, so that weights agree to rounding and not bit by bit. Two things are not rounding, and the warning says
+so: drop path and attention drop are drawn by process, and parts of an accumulated batch have their own batch norm."""
 
 
 @dataclass(frozen=True)

@@ -201,6 +201,7 @@ def _train(
         watch.step(step, report, batch, method=learner.method)
         saving, stopping = together.any(watch.saves(step), stop.received is not None)
         if saving or stopping:
+            watch.before_saving()
             state = learner.state(step, *run.records())
             together.first_alone(functools.partial(save_state, plan.out, state))
         if stopping and step < plan.num_steps:

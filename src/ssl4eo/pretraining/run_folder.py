@@ -121,7 +121,9 @@ class RunFolder:
         if changed:
             log.warning(
                 "the run goes on with another %s: the same samples in the same steps, but sums are rounded in another "
-                "order, so its weights agree with those of an undisturbed run to rounding and not bit by bit",
+                "order, so its weights agree with those of an undisturbed run to rounding and not bit by bit; what is "
+                "drawn in the network (drop path, attention drop) is drawn anew, and another engine.accumulate is "
+                "another loss where samples of a batch meet (batch norm, negatives within the batch)",
                 ", ".join(changed),
             )
         return state.step

@@ -23,7 +23,7 @@ from ssl4eo.evaluation.online import Reading
 from ssl4eo.files import write_json
 from ssl4eo.loading.batches import Batch
 from ssl4eo.loading.pixels import PixelSource
-from ssl4eo.methods.gather import rank
+from ssl4eo.methods.gather import num_processes, rank
 from ssl4eo.methods.method import Method
 from ssl4eo.pretraining.config import EngineConfig
 from ssl4eo.pretraining.step import StepReport
@@ -146,18 +146,19 @@ class Watch:
         return step % self.steps_per_epoch == 0
 
     def saves(self, step: int) -> bool:
-        """Say whether a checkpoint is due after `step` steps: by epochs, by time, and at the end.
+        """Say whether a checkpoint is due after `step` steps: by epochs, by this process's time, and at the end."""
+        by_epoch = self.ends_epoch(step) and self._due(step, self.engine.save_every)
+        by_time = time.monotonic() - self._saved >= 60 * self.engine.save_minutes
+        return by_epoch or by_time or step == self.num_steps
+
+    def before_saving(self) -> None:
+        """Look at the losses before weights are kept; every process does, once all have agreed to save.
 
         Raises:
             TrainingDiverged: a loss is not finite; such weights are not kept.
         """
-        by_epoch = self.ends_epoch(step) and self._due(step, self.engine.save_every)
-        by_time = time.monotonic() - self._saved >= 60 * self.engine.save_minutes
-        if not (by_epoch or by_time or step == self.num_steps):
-            return False
         self._require_finite()
         self._saved = time.monotonic()
-        return True
 
     def _due(self, step: int, every: int) -> bool:
         return every > 0 and (step // self.steps_per_epoch) % every == 0
@@ -222,6 +223,8 @@ class Watch:
             "photometric_per_second": num_samples / max(sum(prepared), 1e-9),
             "compute_per_second": num_samples / max(computed, 1e-9),
         }
+        # As the images a second of the log: of all processes, which have equal shares.
+        rates = {name: num_processes() * rate for name, rate in rates.items()}
         return rates | {"waiting_share": sum(waited) / max(sum(waited) + sum(stepped), 1e-9)}
 
 
