@@ -1,16 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doctor measures what a run would do: its precision and its optimizer."""
+"""The doctor measures what a run would do: its precision, its optimizer, its views."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 from test_loop import Noise, config
 
+from ssl4eo.contract import stored
+from ssl4eo.form import Form
 from ssl4eo.pretraining import doctor, launch
 from ssl4eo.recipes.table import recipe
+from ssl4eo.sensors import modality
 from ssl4eo.training.optimizer import OptimizerConfig
+
+
+class Multispectral(Noise):
+    """Random pixels of the 12 bands of level 2A."""
+
+    contract = stored("S2L2A")
+    form = Form.native("S2L2A")
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Give uint16."""
+        rng = np.random.default_rng((index, season))
+        groups = modality("S2L2A").groups.items()
+        return {r: rng.integers(1, 9000, (len(b), 240 // r, 240 // r)).astype(np.uint16) for r, b in groups}
 
 
 def settings(**engine):
@@ -55,3 +72,17 @@ def test_optimizer_is_that_of_a_run(precision, fused, monkeypatch):
     doctor.Trial(settings(precision=precision), Noise())
 
     assert [optimizer.defaults["fused"] for optimizer in seen] == [fused]
+
+
+@pytest.mark.parametrize(("photometrics", "finished"), [("device", False), ("worker", True)])
+def test_steps_are_measured_on_an_archive_of_other_bands(photometrics, finished):
+    """12 bands are stored, 13 are fed: strengths are those of the 13, and views finished where a run would."""
+    wanted = dataclasses.replace(settings(photometrics=photometrics), modality="S2L1C")
+    trial = doctor.Trial(wanted, Multispectral())
+
+    batch = trial.batch(4)
+
+    assert batch.finished == finished
+    assert [view.shape[1] for view in batch.views] == [13 if finished else 12] * 2
+    assert [rows.shape[1] for rows in batch.photometric] == [4 + 2 * 13] * 2
+    assert all(seconds > 0 for seconds in trial.seconds(batch))

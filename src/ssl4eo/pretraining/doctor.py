@@ -89,9 +89,15 @@ def make_dataset(config: PretrainConfig, source: PixelSource) -> ViewDataset:
     Raises:
         ContractMismatch: the source cannot be converted into the network's input.
     """
-    Adapter(source.contract, config.contract)
-    masking = config.method.masking(config.setting)
-    return ViewDataset(source, config.views, contract=source.contract, seed=0, masking=masking)
+    return ViewDataset(
+        source,
+        config.views,
+        contract=source.contract,
+        seed=0,
+        masking=config.method.masking(config.setting),
+        adapter=Adapter(source.contract, config.contract),
+        finish=config.engine.photometrics == "worker",
+    )
 
 
 def measure_loading(dataset: ViewDataset, *, num_items: int, num_views: int, seconds: float) -> Loading:
