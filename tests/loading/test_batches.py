@@ -18,12 +18,15 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import network_input, stored
 from ssl4eo.errors import ConfigInvalid, SampleInvalid, ShardCorrupt, WorkerLost
 from ssl4eo.form import Form
+from ssl4eo.loading import batches
 from ssl4eo.loading.batches import ViewDataset, make_loader
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.recipes.views import published_view
 from ssl4eo.sensors import modality
+from ssl4eo.views.compose import Renderer, draw_geometry
 from ssl4eo.views.config import MultiCrop, PairConfig
 from ssl4eo.views.photometric import apply_photometric_
+from ssl4eo.views.rng import sample_rng
 
 
 class Pixels:
@@ -75,6 +78,20 @@ class Noisy(Pixels):
         rng = np.random.default_rng((index, season))
         groups = modality("S2L1C").groups.items()
         return {r: rng.integers(1, 12_000, (len(b), 240 // r, 240 // r)).astype(np.uint16) for r, b in groups}
+
+
+class Cornered(Pixels):
+    """Images that hold data in a part of each side, from the upper left corner, and zeros elsewhere."""
+
+    share = 0.5
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Cut the images of a constant."""
+        whole = super().pixels(index, season, resolutions=resolutions)
+        for image in whole.values():
+            side = round(self.share * image.shape[1])
+            image[:, side:], image[:, :, side:] = 0, 0
+        return whole
 
 
 class Radar(Pixels):
@@ -206,10 +223,8 @@ def test_batch_tells_what_reading_and_rendering_cost(monkeypatch):
     """On a clock of ticks: a read is one tick for each item, all the rest is rendering."""
     import itertools
 
-    from ssl4eo.loading import batches as module
-
     ticks = itertools.count()
-    monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(batches.time, "perf_counter", lambda: float(next(ticks)))
 
     batch = dataset(Pixels()).__getitems__([(0, 1), (0, 2), (0, 3)])
 
@@ -315,6 +330,61 @@ def test_blank_view_is_refused_with_its_place(make, speckle):
     data.__getitems__([(0, 1)])
     with pytest.raises(SampleInvalid, match="0000003 at season 0"):
         data.__getitems__([(0, 3)])
+
+
+def cornered(share=0.5, scale=(0.05, 0.1), **options):
+    """Make two small crops of images with a corner of data."""
+    source = Cornered()
+    source.share = share
+    view = dataclasses.replace(published_view(16), scale=scale)
+    return ViewDataset(source, PairConfig("fixed", view), contract=source.contract, seed=0, **options)
+
+
+def test_view_of_a_patch_with_nodata_shows_something_and_always_the_same():
+    """Windows of a quarter of a side miss a corner of a quarter of the area often; each call, any workers."""
+    data, order = cornered(), ResumableBatches(Order(8, 4, 0), first_step=0, num_steps=8)
+
+    alone, again, shared = (list(make_loader(data, order, num_workers=n, pin=False)) for n in (0, 0, 2))
+
+    for first, second, third in zip(alone, again, shared, strict=True):
+        assert equal(first, second)
+        assert equal(first, third)
+        assert all((view.int() != 0).flatten(1).any(dim=1).all() for view in first.views)
+
+
+def test_view_that_shows_something_is_not_drawn_again():
+    """With and without other windows to try: a view that could be made at once has the same pixels and strengths."""
+    source, data = Cornered(), cornered()
+    view = data._views[0]
+    render, num_redrawn = Renderer(source.contract, source.form), 0
+    batch = data.__getitems__([(0, i) for i in range(8)])
+    for index in range(8):
+        rng = sample_rng(0, epoch=0, index=index, stream=1)
+        geometry = draw_geometry(rng, view)
+        expected = render(source.pixels(index, 0, resolutions=render.resolutions), 16, geometry)
+        row = view.photometric.draw(rng, data._sensors)
+
+        assert np.array_equal(batch.photometric[0][index].numpy(), row)
+        num_redrawn += not expected.any()
+        if expected.any():
+            assert np.array_equal(batch.views[0][index].numpy(), expected)
+    assert 0 < num_redrawn < 8
+
+
+def test_patch_with_hardly_any_data_is_refused_after_some_windows(monkeypatch):
+    """One 60 m pixel of data in a corner: ten further windows are tried, then the place is told."""
+    tried = []
+
+    def draw(rng, config):
+        tried.append(draw_geometry(rng, config))
+        return tried[-1]
+
+    monkeypatch.setattr(batches, "draw_geometry", draw)
+
+    with pytest.raises(SampleInvalid, match="0000003 at season 0"):
+        cornered(share=0.001 + 1 / 24, scale=(0.001, 0.001))[0, 3]
+    assert len(tried) == 11
+    assert len({geometry.window for geometry in tried}) == 11
 
 
 def test_speckle_is_the_same_on_workers_and_differs_between_views():

@@ -87,6 +87,16 @@ def test_precision_follows_the_hardware(precision, emulated, wanted):
     assert [row.split()[1].rstrip(":") for row in told] == ([wanted] if wanted else [])
 
 
+def test_float16_without_a_gpu_is_told():
+    """`pretrain` would refuse it; on a GPU nothing is said."""
+    advised = [judge(READER, steps(30.0, device=d), precision="16-mixed").advice for d in ("cpu", "gpu")]
+
+    assert [[row.split(":")[0] for row in rows if "precision" in row] for rows in advised] == [
+        ["--engine.precision auto"],
+        [],
+    ]
+
+
 def test_channels_last_is_advised_where_it_is_off():
     """Only then."""
     found = judge(READER, steps(30.0), num_workers=0, channels_last=False)

@@ -94,6 +94,16 @@ def assert_equal(first, second):
         assert torch.equal(value, second[name]), name
 
 
+def test_pictures_with_data_in_a_corner_only_train_through(tmp_path):
+    """Three quarters of each side is nodata: crops that lie in it are drawn again, and no step is lost."""
+    source = Noise()
+    source.images[..., 8:, :], source.images[..., 8:] = 0, 0
+
+    result = pretrain(config(epochs=1, probe_every=0), source, tmp_path / "run", quiet=True)
+
+    assert result.steps == 4
+
+
 @pytest.mark.parametrize(
     ("precision", "save_minutes", "kept"),
     [("bf16-mixed", 10.0, {4}), ("32-true", 10.0, {4}), ("bf16-mixed", 0.0, {5, 6, 7})],

@@ -113,11 +113,12 @@ def assert_equal_states(first, second):
         assert_equal(values, second[number])
 
 
-@pytest.mark.parametrize("content", ["", '[{"file": "step-0000', '{"a": 1}', '[{"step": 3}]'])
-def test_list_of_checkpoints_cut_short_is_done_without(content, tmp_path, caplog):
+@pytest.mark.parametrize("content", [None, "", '[{"file": "step-0000', '{"a": 1}', '[{"step": 3}]'])
+def test_list_of_checkpoints_cut_short_or_lost_is_done_without(content, tmp_path, caplog):
     """The files beside it are tried, newest first, with a warning."""
     run(tmp_path / "run", epochs=2)
-    (tmp_path / "run" / "checkpoints" / "index.json").write_text(content)
+    index = tmp_path / "run" / "checkpoints" / "index.json"
+    index.unlink() if content is None else index.write_text(content)
 
     state = load_latest(tmp_path / "run")
 

@@ -23,6 +23,8 @@ from ssl4eo.files import whole_or_told, write_json
 
 log = logging.getLogger(__name__)
 
+UNREADABLE = (OSError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError)
+"""What reading a damaged checkpoint raises; an empty file raises EOFError."""
 FOLDER = "checkpoints"
 INDEX = "index.json"
 NUM_KEPT = 2
@@ -73,7 +75,7 @@ def load_latest(run: Path) -> TrainingState | None:
         path = folder / row["file"]
         try:
             return _load(path, row["sha256"])
-        except (OSError, RuntimeError, TypeError, pickle.UnpicklingError, CheckpointInvalid) as error:
+        except (*UNREADABLE, CheckpointInvalid) as error:
             log.warning("checkpoint %s cannot be used (%s); trying the one before", path, error)
     if rows:
         raise CheckpointInvalid(
@@ -94,7 +96,7 @@ def load_step(run: Path, step: int) -> TrainingState:
     path = run / FOLDER / _name(step)
     try:
         return _load(path, None)
-    except (OSError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise CheckpointInvalid(
             f"{path} cannot be read by every process ({' '.join(str(error).split())[:200]})",
             expected="a folder that all machines of a run see",
@@ -109,16 +111,20 @@ def _name(step: int) -> str:
 
 def _index(folder: Path) -> list[dict[str, Any]]:
     """List the checkpoints, oldest first; without a readable list those that are there, with unknown hashes."""
-    path = folder / INDEX
-    if not path.is_file():
-        return []
+    path, files = folder / INDEX, sorted(folder.glob("step-*.pt"))
+    if not files and not path.is_file():
+        return []  # a run that has not written any
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-        return [{"file": str(r["file"]), "step": int(r["step"]), "sha256": str(r["sha256"])} for r in rows]
-    except (ValueError, KeyError, TypeError) as error:
+        return [{"file": str(r["file"]), "step": int(r["step"]), "sha256": _hash(r["sha256"])} for r in rows]
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         log.warning("%s is no list of checkpoints (%s); trying the files beside it", path, error)
-    files = sorted(folder.glob("step-*.pt"))
     return [{"file": f.name, "step": int(f.stem.removeprefix("step-")), "sha256": None} for f in files]
+
+
+def _hash(value: object) -> str | None:
+    """Read a hash of the list; None stays: a checkpoint that was found without a list is kept in the next one."""
+    return None if value is None else str(value)
 
 
 def _load(path: Path, sha256: str | None) -> TrainingState:

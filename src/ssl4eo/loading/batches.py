@@ -44,6 +44,9 @@ Pixels = dict[int, dict[int, NDArray[np.generic]]]
 MASK_STREAM = 255
 """Stream of random numbers that masks are drawn from; views use 1 and the following."""
 
+NUM_WINDOWS = 10
+"""Further windows that are tried where the first one shows only nodata."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -134,7 +137,7 @@ class ViewDataset(Dataset[Batch]):
         """Make one batch in one call.
 
         Raises:
-            SampleInvalid: a view shows nothing but zeros.
+            SampleInvalid: a patch shows nothing but zeros, or no window with anything else was found for a view.
         """
         dtype, num_bands = self._render.dtype, len(self._decibels)
         if self._finish is not None:
@@ -196,7 +199,11 @@ class ViewDataset(Dataset[Batch]):
         views: list[NDArray[np.generic]],
         rows: list[list[NDArray[np.float32]]],
     ) -> None:
-        """Make each view of an item in its place, and append its photometric strengths."""
+        """Make each view of an item in its place, and append its photometric strengths.
+
+        A view that shows only the nodata of a patch is drawn again, from the same generator after all its other
+        draws: a function of (seed, epoch, index) still, and views that show something are what they always were.
+        """
         epoch, index = item
         for number, (config, season) in enumerate(zip(self._views, seasons, strict=True)):
             rng = sample_rng(self._seed, epoch=epoch, index=index, stream=1 + number)
@@ -207,12 +214,29 @@ class ViewDataset(Dataset[Batch]):
             size, place = config.size, views[number]
             out = place if self._finish is None else np.empty((len(self._decibels), size, size), np.float32)
             self._render(pixels[season], size, geometry, noise=noise, out=out)
-            if _is_blank(out, noise):
+            if _is_blank(out, noise) and not self._render_again(rng, config, pixels[season], noise, out):
                 raise self._blank(index, season, geometry)
             if self._finish is not None:
                 finished = torch.from_numpy(place)[None]
                 self._finish(torch.from_numpy(out)[None], out=finished)
                 apply_photometric_(finished, torch.from_numpy(row)[None])
+
+    def _render_again(
+        self,
+        rng: np.random.Generator,
+        config: ViewConfig,
+        pixels: dict[int, NDArray[np.generic]],
+        noise: NDArray[np.float32] | None,
+        out: NDArray[np.generic],
+    ) -> bool:
+        """Try other geometries for a view that is blank, some times; say whether one shows something."""
+        if not any(group.any() for group in pixels.values()):
+            return False
+        for _ in range(NUM_WINDOWS):
+            self._render(pixels, config.size, draw_geometry(rng, config), noise=noise, out=out)
+            if not _is_blank(out, noise):
+                return True
+        return False
 
     def _blank(self, index: int, season: int, geometry: Geometry) -> SampleInvalid:
         location, w = self.source.id_of(index), geometry.window

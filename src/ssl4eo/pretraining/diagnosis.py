@@ -59,7 +59,7 @@ def diagnose(
     words = (
         f"{_workers(planned.num_workers)} give {planned.samples_per_second:.4g} samples/s, the device takes {need:.4g}"
     )
-    advice = _for_precision(config, emulated)
+    advice = _for_precision(config, emulated, on_cpu=_on_cpu(compute))
     if planned.samples_per_second >= MARGIN * need:
         return Diagnosis("compute", f"the device bounds the run: {words}", (*advice, *_for_compute(config)))
     enough = [row for row in loaders if row.samples_per_second >= MARGIN * need]
@@ -99,8 +99,10 @@ def _for_loading(slow: str, config: PretrainConfig, profile: str | None) -> tupl
     return tuple(rows)
 
 
-def _for_precision(config: PretrainConfig, emulated: bool) -> tuple[str, ...]:
+def _for_precision(config: PretrainConfig, emulated: bool, *, on_cpu: bool) -> tuple[str, ...]:
     precision = config.engine.precision
+    if precision == "16-mixed" and on_cpu:
+        return ("--engine.precision auto: a run in 16-mixed needs a GPU; another precision was measured",)
     if precision == "bf16-mixed" and emulated:
         return ("--engine.precision 32-true: bf16 is emulated on this machine, many times slower than float32",)
     if precision == "32-true" and not emulated:

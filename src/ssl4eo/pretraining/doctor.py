@@ -23,7 +23,7 @@ from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Moment
 from ssl4eo.pretraining.config import PretrainConfig
-from ssl4eo.pretraining.launch import computes_in_bf16, make_fabric, settle
+from ssl4eo.pretraining.launch import computes_in_bf16, make_fabric, on_gpu, settle
 from ssl4eo.pretraining.memory import Meter
 from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.training.optimizer import make_optimizer
@@ -89,9 +89,15 @@ def make_dataset(config: PretrainConfig, source: PixelSource) -> ViewDataset:
     Raises:
         ContractMismatch: the source cannot be converted into the network's input.
     """
-    Adapter(source.contract, config.contract)
-    masking = config.method.masking(config.setting)
-    return ViewDataset(source, config.views, contract=source.contract, seed=0, masking=masking)
+    return ViewDataset(
+        source,
+        config.views,
+        contract=source.contract,
+        seed=0,
+        masking=config.method.masking(config.setting),
+        adapter=Adapter(source.contract, config.contract),
+        finish=config.engine.photometrics == "worker",
+    )
 
 
 def measure_loading(dataset: ViewDataset, *, num_items: int, num_views: int, seconds: float) -> Loading:
@@ -138,7 +144,9 @@ class Trial:
         method = build_method(self.config)
         if self.config.engine.channels_last:
             method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing in torch's overloads
-        module, optimizer = self.fabric.setup(method, make_optimizer(self.config.optimizer, method.named_parameters()))
+        fused = self.config.engine.precision != "16-mixed"
+        optimizer = make_optimizer(self.config.optimizer, method.named_parameters(), fused=fused)
+        module, optimizer = self.fabric.setup(method, optimizer)
         module.train()
         self._step = Stepper(
             self.fabric,
@@ -163,14 +171,16 @@ class Trial:
 
 
 def measurable(config: PretrainConfig) -> PretrainConfig:
-    """Give the config for one process and one part, in a precision that is not emulated."""
+    """Give the config for one process and one part; a precision that this device does not have becomes one it has."""
     engine = config.engine
     parts = engine.devices * engine.num_nodes * engine.accumulate
     engine = dataclasses.replace(
         engine, devices=1, num_nodes=1, accumulate=1, batch_size=max(2, engine.batch_size // parts)
     )
-    if engine.precision == "bf16-mixed" and not computes_in_bf16(engine.accelerator):
-        engine = dataclasses.replace(engine, precision="32-true")
+    emulated = engine.precision == "bf16-mixed" and not computes_in_bf16(engine.accelerator)
+    refused = engine.precision == "16-mixed" and not on_gpu(engine.accelerator)
+    if emulated or refused:
+        engine = dataclasses.replace(engine, precision="auto")
     return settle(dataclasses.replace(config, engine=engine))
 
 

@@ -36,7 +36,7 @@ def settle(config: PretrainConfig) -> PretrainConfig:
         ConfigInvalid: 16-bit floats without a GPU.
     """
     engine = config.engine
-    if engine.precision == "16-mixed" and not _on_gpu(engine.accelerator):
+    if engine.precision == "16-mixed" and not on_gpu(engine.accelerator):
         raise ConfigInvalid(
             "engine.precision 16-mixed without a GPU", expected="32-true or auto", remedy="--engine.precision 32-true"
         )
@@ -51,7 +51,8 @@ def reading_precision(config: PretrainConfig) -> Precision:
     return "32" if settle(config).engine.precision == "32-true" else "bf16"
 
 
-def _on_gpu(accelerator: str) -> bool:
+def on_gpu(accelerator: str) -> bool:
+    """Say whether a run with this accelerator computes on a CUDA device."""
     return accelerator != "cpu" and torch.cuda.is_available()
 
 

@@ -79,7 +79,7 @@ def pretrain(
         Busy: another process is training there.
         CheckpointInvalid: the run in `out` is of another config or other data.
         ConfigInvalid, ContractMismatch: options or data that cannot work, before the first step.
-        SampleInvalid: a view that shows nothing but zeros.
+        SampleInvalid: a patch that shows nothing but zeros, or hardly anything else.
         WorkerLost: a loading process died.
         TrainingDiverged: the loss is not finite; the last checkpoint stays.
         RunStopped: SIGTERM or SIGUSR1 came; a checkpoint of the last step is written.
