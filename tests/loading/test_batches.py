@@ -25,6 +25,7 @@ from ssl4eo.recipes.views import published_view
 from ssl4eo.sensors import modality
 from ssl4eo.views.compose import Renderer, draw_geometry
 from ssl4eo.views.config import MultiCrop, PairConfig
+from ssl4eo.views.crop import WHOLE
 from ssl4eo.views.photometric import apply_photometric_
 from ssl4eo.views.rng import sample_rng
 
@@ -371,8 +372,8 @@ def test_view_that_shows_something_is_not_drawn_again():
     assert 0 < num_redrawn < 8
 
 
-def test_patch_with_hardly_any_data_is_refused_after_some_windows(monkeypatch):
-    """One 60 m pixel of data in a corner: ten further windows are tried, then the place is told."""
+def test_patch_with_hardly_any_data_is_shown_whole(monkeypatch):
+    """One 60 m pixel of data in a corner: ten further windows are tried, then the view is the whole patch."""
     tried = []
 
     def draw(rng, config):
@@ -381,10 +382,16 @@ def test_patch_with_hardly_any_data_is_refused_after_some_windows(monkeypatch):
 
     monkeypatch.setattr(batches, "draw_geometry", draw)
 
-    with pytest.raises(SampleInvalid, match="0000003 at season 0"):
-        cornered(share=0.001 + 1 / 24, scale=(0.001, 0.001))[0, 3]
-    assert len(tried) == 11
-    assert len({geometry.window for geometry in tried}) == 11
+    data = cornered(share=0.001 + 1 / 24, scale=(0.001, 0.001))
+    batch = data[0, 3]
+
+    assert [len({geometry.window for geometry in part}) for part in (tried[:11], tried[11:])] == [11, 11]
+    render = Renderer(data.source.contract, data.source.form)
+    pixels = data.source.pixels(3, 0, resolutions=render.resolutions)
+    for view, last in zip(batch.views, (tried[10], tried[21]), strict=True):
+        expected = render(pixels, 16, dataclasses.replace(last, window=WHOLE))
+        assert expected.any()
+        np.testing.assert_array_equal(view[0].numpy(), expected)
 
 
 def test_speckle_is_the_same_on_workers_and_differs_between_views():

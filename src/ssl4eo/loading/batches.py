@@ -31,6 +31,7 @@ from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Item, ResumableBatches
 from ssl4eo.views.compose import Geometry, Renderer, draw_geometry
 from ssl4eo.views.config import ViewConfig, Views
+from ssl4eo.views.crop import WHOLE
 from ssl4eo.views.masking import Masking
 from ssl4eo.views.photometric import apply_photometric_
 from ssl4eo.views.resample import one_blas_thread
@@ -45,7 +46,7 @@ MASK_STREAM = 255
 """Stream of random numbers that masks are drawn from; views use 1 and the following."""
 
 NUM_WINDOWS = 10
-"""Further windows that are tried where the first one shows only nodata."""
+"""Further windows that are tried where the first one shows only nodata, before the whole patch."""
 
 
 @dataclass(frozen=True)
@@ -232,8 +233,10 @@ class ViewDataset(Dataset[Batch]):
         """Try other geometries for a view that is blank, some times; say whether one shows something."""
         if not any(group.any() for group in pixels.values()):
             return False
-        for _ in range(NUM_WINDOWS):
-            self._render(pixels, config.size, draw_geometry(rng, config), noise=noise, out=out)
+        geometries = [draw_geometry(rng, config) for _ in range(NUM_WINDOWS)]
+        geometries.append(replace(geometries[-1], window=WHOLE))  # of a patch that is mostly nodata
+        for geometry in geometries:
+            self._render(pixels, config.size, geometry, noise=noise, out=out)
             if not _is_blank(out, noise):
                 return True
         return False
