@@ -14,12 +14,15 @@ from ssl4eo.errors import ConfigInvalid
 from ssl4eo.recipes.recipe import Recipe
 
 
-def run(action: Literal["list", "show"], name: str | None = None, *, json: bool = False) -> int:
+def run(
+    action: Literal["list", "show"], name: str | None = None, *, backbone: str | None = None, json: bool = False
+) -> int:
     """List recipes, or show one with its whole resolved config and its promise.
 
     Args:
         action: list all, or show one.
         name: of the recipe to show, such as moco_v2.resnet50.s2l1c.
+        backbone: show the recipe around another network, if its method can take it.
         json: print JSON for programs.
     """
     from ssl4eo.pretraining.config import flatten
@@ -29,6 +32,10 @@ def run(action: Literal["list", "show"], name: str | None = None, *, json: bool 
     if action == "list":
         if name is not None:
             raise ConfigInvalid(f"recipes list {name}", expected="no name", remedy=f"did you mean recipes show {name}?")
+        if backbone is not None:
+            raise ConfigInvalid(
+                f"recipes list --backbone {backbone}", expected="no backbone", remedy="name a recipe: recipes show NAME"
+            )
         if json:
             rows = [_words(r, beside(r.name)) | {"modality": r.modality} for r in RECIPES.values()]
             print(jsonlib.dumps(rows, indent=2))  # noqa: T201 - the result
@@ -40,7 +47,7 @@ def run(action: Literal["list", "show"], name: str | None = None, *, json: bool 
         return 0
     if name is None:
         raise ConfigInvalid("recipes show without a name", expected="one of `ssl4eo recipes list`")
-    found = recipe(name)
+    found = recipe(name).with_backbone(backbone)
     words, config = _words(found, beside(found.name)), found.config().to_json()
     if json:
         print(jsonlib.dumps(words | {"config": config}, indent=2))  # noqa: T201 - the result
