@@ -21,6 +21,10 @@ INPUTS = ("S2L1C", "S2L2A", "S2RGB", "S1GRD", *FUSED_INPUTS)
 
 NOT_YET_RUN = "not yet run"
 
+HOURS_PUBLISHED = "published run: at most 24 hours on 4 A100"
+"""What is told of the runs of ViT-S and ResNet-50 whose scores were published; a bound, not a measurement."""
+HOURS_UNKNOWN = "hours unknown"
+
 
 SENSOR_DROP = 0.5
 """Share of the views of a stacked input that lose one sensor, as RandomSensorDrop of SSL4EO-S12 has it."""
@@ -71,7 +75,8 @@ class Recipe:
         if backbone is None:
             return self
         patch_size(backbone)  # raises for an unknown name
-        changed = dataclasses.replace(self, backbone=backbone, promise=f"with {backbone}: {NOT_YET_RUN}, hours unknown")
+        promise = f"with {backbone}: {NOT_YET_RUN}, {HOURS_UNKNOWN}"
+        changed = dataclasses.replace(self, backbone=backbone, promise=promise)
         found, expected = f"{self.name} with backbone {backbone}", "a backbone that it can be built around"
         try:
             built = changed.config().backbone
