@@ -82,3 +82,15 @@ def test_small_forms_are_small(name):
 
     assert config.image_size == 64
     assert config.backbone in ("resnet18", "resnet50", "vit_nano_8")
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if not n.endswith(".tiny")])
+def test_full_size_promise_says_hardware_and_hours(name):
+    """As published for runs with published scores, else unknown: nobody measured them here."""
+    promise = RECIPES[name].promise
+
+    scored = "BigEarthNet" in promise
+    assert "4 GPUs" in promise
+    assert ("published run: at most 24 hours on 4 A100" in promise) == scored
+    assert ("hours unknown" in promise) != scored
+    assert "not yet run here" in promise

@@ -31,6 +31,7 @@ def run(
     *,
     data: Path,
     recipe: str | None = None,
+    backbone: str | None = None,
     num_workers: tuple[int, ...] | None = None,
     json: bool = False,
 ) -> int:
@@ -39,6 +40,7 @@ def run(
     Args:
         data: an archive, or a folder of class folders of pictures
         recipe: name from `ssl4eo recipes list`; without it only reading and rendering are measured, with MoCo v2 views
+        backbone: another network for the recipe, if its method can take it
         num_workers: numbers of loader processes to measure; 0 1 2 up to the number of cores if left out
         json: print the figures as JSON, rates in samples per second and memory in bytes
 
@@ -46,7 +48,11 @@ def run(
         Exit status 0.
     """
     counts = _checked(num_workers)
-    config = table.recipe(_views_for(data) if recipe is None else recipe).config()
+    if backbone is not None and recipe is None:
+        raise ConfigInvalid(
+            f"--backbone {backbone} without a recipe", expected="a recipe that is measured", remedy="add --recipe NAME"
+        )
+    config = table.recipe(_views_for(data) if recipe is None else recipe).with_backbone(backbone).config()
     source = open_training_data(data, contract=config.contract, split=WHOLE).source
     facts = examine(config, source, counts=counts, compute=recipe is not None, profile=_profile(data))
     if json:

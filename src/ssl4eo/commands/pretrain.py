@@ -30,6 +30,7 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="YAML file with values of these options")
     parser.add_argument("--recipe", type=str, required=True, help="name from `ssl4eo recipes list`")
+    parser.add_argument("--backbone", type=str, help="another network for the recipe, if its method can take it")
     parser.add_argument("--data", type=Path, required=True, help="an archive, or a folder of class folders of pictures")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out after its last checkpoint")
@@ -41,9 +42,9 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
     parser.add_argument("--scaling", choices=["default", "zscore"], help="what the network is fed, see the recipe")
     parser.add_argument("--quiet", action="store_true", help="show no progress; alarms are printed all the same")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    name = _named_recipe(arguments)
+    name, backbone = _named(arguments)
     if name is not None:
-        base = recipe(name).config()
+        base = recipe(name).with_backbone(backbone).config()
         for part in fields(base):
             value = getattr(base, part.name)
             if part.name == "scaling":
@@ -54,17 +55,19 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
     return parser
 
 
-def _named_recipe(arguments: Sequence[str]) -> str | None:
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--recipe")
-    early.add_argument("--config")
+def _named(arguments: Sequence[str]) -> tuple[str | None, str | None]:
+    """Find recipe and backbone before there is a parser: on the command line, else in the file of `--config`."""
+    early = argparse.ArgumentParser(add_help=False)  # abbreviates as the whole parser does
+    for option in ("--recipe", "--backbone", "--config"):
+        early.add_argument(option)
     known, _ = early.parse_known_args(list(arguments))
-    if known.recipe is None and known.config is not None and Path(known.config).is_file():
-        return _recipe_in(Path(known.config))
-    return known.recipe
+    wanted = known.recipe is None or known.backbone is None
+    stored = _named_in(Path(known.config)) if wanted and known.config and Path(known.config).is_file() else {}
+    name = stored.get("recipe") if known.recipe is None else known.recipe
+    return name, stored.get("backbone") if known.backbone is None else known.backbone
 
 
-def _recipe_in(path: Path) -> str | None:
+def _named_in(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -72,7 +75,7 @@ def _recipe_in(path: Path) -> str | None:
             f"{path} is no YAML ({' '.join(str(error).split())})",
             expected="options as `ssl4eo pretrain ... --print_config` writes them",
         ) from error
-    return values.get("recipe") if isinstance(values, dict) else None
+    return values if isinstance(values, dict) else {}
 
 
 def _plain(value: Any) -> Any:
@@ -114,7 +117,7 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
     Raises:
         ConfigInvalid: a value or a combination that cannot work.
     """
-    base = recipe(values.recipe).config()
+    base = recipe(values.recipe).with_backbone(values.backbone).config()
     built = parser.instantiate(values)
     parts = {f.name: built[f.name] for f in fields(base) if is_dataclass(getattr(base, f.name))}
     return PretrainConfig(

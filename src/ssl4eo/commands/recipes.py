@@ -5,46 +5,73 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from ssl4eo.errors import ConfigInvalid
+from ssl4eo.recipes.recipe import Recipe
 
 
-def run(action: Literal["list", "show"], name: str | None = None, *, json: bool = False) -> int:
+def run(
+    action: Literal["list", "show"], name: str | None = None, *, backbone: str | None = None, json: bool = False
+) -> int:
     """List recipes, or show one with its whole resolved config and its promise.
 
     Args:
         action: list all, or show one.
         name: of the recipe to show, such as moco_v2.resnet50.s2l1c.
+        backbone: show the recipe around another network, if its method can take it.
         json: print JSON for programs.
     """
     from ssl4eo.pretraining.config import flatten
-    from ssl4eo.recipes.table import RECIPES, recipe
+    from ssl4eo.recipes.table import RECIPES, beside, recipe
 
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
     if action == "list":
         if name is not None:
             raise ConfigInvalid(f"recipes list {name}", expected="no name", remedy=f"did you mean recipes show {name}?")
-        rows = [{"name": r.name, "modality": r.modality, "promise": r.promise} for r in RECIPES.values()]
+        if backbone is not None:
+            raise ConfigInvalid(
+                f"recipes list --backbone {backbone}", expected="no backbone", remedy="name a recipe: recipes show NAME"
+            )
         if json:
+            rows = [_words(r, beside(r.name)) | {"modality": r.modality} for r in RECIPES.values()]
             print(jsonlib.dumps(rows, indent=2))  # noqa: T201 - the result
             return 0
         table = Table("recipe", "reads", "promise")
-        for row in rows:
-            table.add_row(row["name"], row["modality"], row["promise"])
+        for row in RECIPES.values():
+            table.add_row(row.name, row.modality, row.promise)
         console.print(table)
         return 0
     if name is None:
         raise ConfigInvalid("recipes show without a name", expected="one of `ssl4eo recipes list`")
-    found = recipe(name)
-    config = found.config().to_json()
+    found = recipe(name).with_backbone(backbone)
+    words, config = _words(found, beside(found.name)), found.config().to_json()
     if json:
-        print(jsonlib.dumps({"name": found.name, "promise": found.promise, "config": config}, indent=2))  # noqa: T201 - the result
+        print(jsonlib.dumps(words | {"config": config}, indent=2))  # noqa: T201 - the result
         return 0
-    console.print(f"[bold]{found.name}[/]\n{found.promise}\n", highlight=False)
+    console.print(f"[bold]{found.name}[/]\n{found.promise}", highlight=False)
+    for line in _differences(words):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print()
     for key, value in flatten(config).items():
         console.print(f"  {key} = {value!r}", highlight=False)
     return 0
+
+
+def _words(found: Recipe, siblings: tuple[str, ...]) -> dict[str, Any]:
+    return {"name": found.name, "promise": found.promise, "differs": found.differs, "beside": list(siblings)}
+
+
+def _differences(words: dict[str, Any]) -> list[str]:
+    """Say how a recipe stands to the published run, and what the form beside it is called."""
+    published = ".as_published" in words["name"]
+    lines = []
+    if words["differs"]:
+        lines.append(words["differs"] if published else f"differs from the published run: {words['differs']}")
+    if words["beside"]:
+        kind = "corrected form" if published else "as published"
+        lines.append(f"{kind}: {', '.join(words['beside'])}")
+    return lines

@@ -8,7 +8,7 @@ import dataclasses
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.mae import MAEConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import INPUTS, NOT_YET_RUN, Recipe
+from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, Recipe
 from ssl4eo.recipes.views import UNCHANGED, published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -111,11 +111,11 @@ def recipes() -> list[Recipe]:
         cost = f"{200 if backbone == 'vit_huge_14' else 100} {_COST}"
         if (backbone, modality) == ("vit_small_16", "S2L1C"):
             promise, published = (
-                f"{cost}; to reach: {_SCORES}; not yet run here",
-                f"{cost}; {_SCORES}; not yet run here",
+                f"{cost}, {HOURS_PUBLISHED}; to reach: {_SCORES}; not yet run here",
+                f"{cost}, {HOURS_PUBLISHED}; {_SCORES}; not yet run here",
             )
         else:
-            promise = published = f"{cost}; no published scores; not yet run here"
+            promise = published = f"{cost}, {HOURS_UNKNOWN}; no published scores; not yet run here"
         rows.append(Recipe(name, backbone, modality, corrected, promise, _DIFFERS))
         if modality in _PUBLISHED_INPUTS:
             rows.append(Recipe(f"{name}.as_published", backbone, modality, as_published, published, _KEEPS))

@@ -7,7 +7,9 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ssl4eo.backbones.architectures import ARCHITECTURES, patch_size
 from ssl4eo.contract import FUSED_INPUTS
+from ssl4eo.errors import ConfigInvalid
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.views.config import ViewConfig
 
@@ -18,6 +20,10 @@ INPUTS = ("S2L1C", "S2L2A", "S2RGB", "S1GRD", *FUSED_INPUTS)
 """What a recipe may read."""
 
 NOT_YET_RUN = "not yet run"
+
+HOURS_PUBLISHED = "published run: at most 24 hours on 4 A100"
+"""What is told of the runs of ViT-S and ResNet-50 whose scores were published; a bound, not a measurement."""
+HOURS_UNKNOWN = "hours unknown"
 
 
 SENSOR_DROP = 0.5
@@ -56,3 +62,42 @@ class Recipe:
         """Build the resolved config."""
         config = self.build(self.backbone, self.modality, self.name)
         return with_sensor_drop(config) if self.modality in FUSED_INPUTS else config
+
+    def with_backbone(self, backbone: str | None) -> Recipe:
+        """Give the same experiment around another network, by the recipe's own builder; itself for None.
+
+        Nobody has promised anything of it, so the promise goes.
+
+        Raises:
+            UnknownName: no such architecture.
+            ConfigInvalid: the method or a view cannot take it, or this form has a network of its own.
+        """
+        if backbone is None:
+            return self
+        patch_size(backbone)  # raises for an unknown name
+        promise = f"with {backbone}: {NOT_YET_RUN}, {HOURS_UNKNOWN}"
+        changed = dataclasses.replace(self, backbone=backbone, promise=promise)
+        found, expected = f"{self.name} with backbone {backbone}", "a backbone that it can be built around"
+        try:
+            built = changed.config().backbone
+        except ConfigInvalid as error:
+            reason = f"{found}: {error.found}"
+            raise ConfigInvalid(reason, expected=error.expected or expected, remedy=self._other_backbone()) from error
+        if built != backbone:
+            raise ConfigInvalid(
+                f"{found}: this form has its own network, {built}", expected=expected, remedy=self._other_backbone()
+            )
+        return self if self.config().backbone == backbone else changed
+
+    def _other_backbone(self) -> str:
+        return f"leave the backbone out, or choose one of {', '.join(self.backbones())}"
+
+    def backbones(self) -> tuple[str, ...]:
+        """Name the networks that this can be built around."""
+        return tuple(arch for arch in ARCHITECTURES if self._builds(arch))
+
+    def _builds(self, arch: str) -> bool:
+        try:
+            return dataclasses.replace(self, backbone=arch).config().backbone == arch
+        except ConfigInvalid:
+            return False

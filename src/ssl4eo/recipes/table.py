@@ -24,3 +24,16 @@ def recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
     return RECIPES[name]
+
+
+def beside(name: str) -> tuple[str, ...]:
+    """Name the published forms of a corrected recipe, or the corrected form of a published one; none of others.
+
+    Raises:
+        UnknownName: no recipe is called that.
+    """
+    corrected = ".".join(recipe(name).name.split(".")[:3])
+    published = tuple(other for other in RECIPES if other.startswith(f"{corrected}.as_published"))
+    if name in published:
+        return (corrected,)
+    return published if name == corrected else ()

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ssl4eo recipes`: what is said of a recipe beside its config."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ssl4eo.cli import main
+from ssl4eo.recipes.table import RECIPES
+
+
+def _shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["recipes", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_corrected_form_says_what_differs_and_names_the_published_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """In words, above the config."""
+    text = _shown(capsys, "show", "moco_v2.resnet50.s2l1c")
+
+    head, _ = text.split("  recipe = ")
+    assert "\ndiffers from the published run: pairs are of two different seasons" in head
+    assert "\nas published: moco_v2.resnet50.s2l1c.as_published\n" in head
+
+
+def test_published_form_says_what_it_keeps_and_names_the_corrected_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """The text of the recipe begins with "as published" itself."""
+    text = _shown(capsys, "show", "dino.vit_small_16.s2l1c.as_published")
+
+    assert "\nas published, defects included: solarization inverts dark pixels" in text
+    assert "\ncorrected form: dino.vit_small_16.s2l1c\n" in text
+
+
+def test_both_published_runs_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """ResNet-18 on RGB was published with 100 and with 200 epochs."""
+    name = "moco_v2.resnet18.s2rgb"
+
+    shown = json.loads(_shown(capsys, "show", name, "--json"))
+
+    assert shown["beside"] == [f"{name}.as_published", f"{name}.as_published_ep200"]
+    assert json.loads(_shown(capsys, "show", shown["beside"][1], "--json"))["beside"] == [name]
+
+
+@pytest.mark.parametrize("name", ["moco_v3.resnet18.s2rgb.tiny", "moco_v3.vit_base_16.s2l1c"])
+def test_what_was_not_published_has_nothing_beside_it(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """A small form, and a size that nobody published."""
+    text = _shown(capsys, "show", name)
+
+    assert "as published:" not in text
+    assert "corrected form:" not in text
+
+
+def test_json_of_all_and_of_one_has_the_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    """Word for word as the table of recipes has it, for every full-size one."""
+    rows = {row["name"]: row for row in json.loads(_shown(capsys, "list", "--json"))}
+    one = json.loads(_shown(capsys, "show", "mae.vit_small_16.s2l1c", "--json"))
+
+    assert {name: row["differs"] for name, row in rows.items()} == {n: r.differs for n, r in RECIPES.items()}
+    assert one["differs"] == RECIPES[one["name"]].differs
+    assert all(row["differs"] for name, row in rows.items() if not name.endswith(".tiny"))
