@@ -107,6 +107,14 @@ def test_initial_loss_is_log_of_the_number_of_candidates():
     assert loss == pytest.approx(config.initial_loss(), abs=0.02)
 
 
+def test_momentum_is_told():
+    """The constant of the config, without a gradient."""
+    told = forward(method(), views()).metrics["ema_momentum"]
+
+    assert float(told) == pytest.approx(0.9)
+    assert not told.requires_grad
+
+
 def test_no_gradient_reaches_the_key_network():
     """Keys are constants."""
     model = method()

@@ -145,14 +145,17 @@ class Data2Vec(Method):
 
     def forward(self, views: tuple[Tensor, ...], masks: Tensor | None, moment: Moment) -> StepOutput:
         """Predict the teacher's features of hidden patches."""
-        del moment
         assert masks is not None, "the config asks for masks"
         (images,) = views
         _, hidden = places(masks, self.config.num_masked)
         target = self.target(images, hidden)  # (B, M, D)
         predicted = self.predict(images, masks, hidden)
         loss = F.smooth_l1_loss(predicted, target, beta=self.config.beta)
-        metrics = {"target_std": spread(target), "prediction_std": spread(predicted.detach())}
+        metrics = {
+            "target_std": spread(target),
+            "prediction_std": spread(predicted.detach()),
+            "ema_momentum": torch.full_like(loss.detach(), self.config.momentum(moment.epoch)),
+        }
         return StepOutput(loss, target[:, 0], metrics)
 
     def after_step(self, moment: Moment) -> None:

@@ -147,7 +147,11 @@ class DINO(Method):
         logits = self.student_head.last_layer(bottleneck).float().unflatten(0, (len(views), -1))  # (V, B, K)
         loss = cross_entropy_of_pairs(logits / self.config.student_temperature, targets)
         entropy = torch.special.entr(targets).sum(dim=2).mean()
-        metrics = {"teacher_entropy": entropy, "teacher_student_kl": loss.detach() - entropy}
+        metrics = {
+            "teacher_entropy": entropy,
+            "teacher_student_kl": loss.detach() - entropy,
+            "ema_momentum": torch.full_like(loss.detach(), self.config.momentum_at(moment)),
+        }
         return StepOutput(loss, bottleneck[: len(views[0])].detach(), metrics)
 
     def before_update(self, moment: Moment) -> None:

@@ -121,7 +121,8 @@ class MoCoV2(Method):
             other_loss, other_hits = self._contrast(other_query, other_key)
             loss, hits = (loss + other_loss) / 2, (hits + other_hits) / 2
         self._new_keys.append(key)
-        return StepOutput(loss, query.detach(), {"contrast_accuracy": hits})
+        momentum = torch.full_like(loss.detach(), self.config.momentum)
+        return StepOutput(loss, query.detach(), {"contrast_accuracy": hits, "ema_momentum": momentum})
 
     def after_step(self, moment: Moment) -> None:
         """Push the keys of the step, of all processes; before, the gradient still needs the old queue."""
