@@ -115,8 +115,9 @@ class Data2VecConfig(MethodConfig):
         share = 1.0 if self.ema_epochs == 0 else min(1.0, epoch / self.ema_epochs)
         return self.ema_start + (self.ema_end - self.ema_start) * share
 
-    def initial_loss(self) -> None:
+    def initial_loss(self, batch_size: int | None = None) -> None:
         """Theory does not tell: it depends on the images."""
+        del batch_size
 
 
 class Data2Vec(Method):

@@ -100,13 +100,14 @@ class DINOConfig(MethodConfig):
         """Ask for learned positions and drop path of a transformer."""
         return BackboneOptions() if patch_size(arch) is None else BackboneOptions(drop_path=self.drop_path)
 
-    def initial_loss(self) -> float:
+    def initial_loss(self, batch_size: int | None = None) -> float:
         """Loss ln K of a student whose outputs are all equal, whatever the teacher says.
 
         An untrained student is near it: with last-layer rows in random directions of n dims its expectation is
         ln K + 1 / (2 n s^2) - cos / (n s t), with temperatures s and t of student and teacher and the cosine of
         their bottlenecks: the more alike images look to an untrained network, the lower.
         """
+        del batch_size
         return math.log(self.out_dim)
 
     def momentum_at(self, moment: Moment) -> float:

@@ -98,8 +98,9 @@ class MAEConfig(MethodConfig):
         """Count the hidden ones of so many patches."""
         return num_patches - int(num_patches * (1 - self.mask_ratio))
 
-    def initial_loss(self) -> None:
+    def initial_loss(self, batch_size: int | None = None) -> None:
         """Theory tells it only for given bands (tests/methods/test_mae.py)."""
+        del batch_size
 
 
 class Decoder(nn.Module):

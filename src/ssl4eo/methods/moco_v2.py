@@ -82,9 +82,17 @@ class MoCoV2Config(MethodConfig):
             "keys of every image as its negatives, and the loss will rise; a quarter of the data is a good length"
         )
 
-    def initial_loss(self) -> float:
-        """Loss of an untrained network, ln(K + 1): every key is equally likely."""
-        return math.log(self.queue_size + 1)
+    def initial_loss(self, batch_size: int | None = None) -> float | None:
+        """Loss of an untrained network, to which every key is equally likely.
+
+        ln(K + 1); with `batch_negatives` ln(K + N), the own key being one of N, and None as long as N is not given.
+
+        Args:
+            batch_size: N, of one part of the batch (`engine.accumulate`) over all processes.
+        """
+        if not self.batch_negatives:
+            return math.log(self.queue_size + 1)
+        return None if batch_size is None else math.log(self.queue_size + batch_size)
 
 
 class MoCoV2(Method):
