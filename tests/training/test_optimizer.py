@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -154,6 +155,18 @@ def test_names_that_do_not_decay():
     spared = {name for name, (_, decays) in rows.items() if not decays}
     assert {"backbone.net.pos_embed", "backbone.net.cls_token", "head.bias", "backbone.net.norm.weight"} <= spared
     assert {name for name in rows if name.endswith("weight") and "norm" not in name} == rows.keys() - spared
+
+
+def test_relative_positions_and_mask_tokens_do_not_decay():
+    """Of data2vec and MAE; they do where all is to decay."""
+    config = OptimizerConfig("adamw", 1e-3, 0.05)
+    table = "backbone.net.rel_pos_bias.relative_position_bias_table"
+    for method, names in ((METHODS[1], (table, "mask_token")), (METHODS[0], ("decoder.mask_token",))):
+        spared = groups_by_name(build(method), config)
+        everything = groups_by_name(build(method), dataclasses.replace(config, decay_all=True))
+
+        assert not any(spared[name][1] for name in names)
+        assert all(everything[name][1] for name in names)
 
 
 def test_rates_reach_each_group():

@@ -12,6 +12,8 @@ Deliberate differences:
   collapse. With layer norm and a small network on inputs whose mean is not removed, what all patches share makes up
   nearly all of the target (benchmarks/results/LOG.md).
 * The student is kept, as published scores did, with its last norm, which those left out.
+* Class and mask token and the table of relative positions are not decayed (training/optimizer.py); the published runs
+  decayed the tokens.
 
 Letters: B batch, L patches, M hidden patches, D dims, K top blocks.
 """

@@ -10,6 +10,8 @@ Deliberate differences:
 * A network sees local crops with positions interpolated bicubic and antialiased to their exact grid
   (backbones/tokens.py); the published code interpolates without antialiasing by the factor (n + 0.1) / 14.
 * Class token and positions are not decayed (training/optimizer.py); the published rule spares biases and norms only.
+* The last norm of each block of a residual network starts at zero (backbones/architectures.py); the published code
+  starts it at one.
 
 What it does not do: judge collapse. The embedding it hands out is the student's bottleneck of the first global view.
 Both collapses of the paper (one output wins, all outputs are equal) make the outputs of all images alike, and with a

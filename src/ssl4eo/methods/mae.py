@@ -12,6 +12,7 @@ Deliberate differences:
   other bands, and "patch" takes mean and variance over these.
 * `pooling` "mean" keeps the mean of the patch tokens, which is what the loss reaches. The class token, which
   published scores use ("cls"), is trained only as far as it helps the decoder.
+* Class and mask token are not decayed (training/optimizer.py); the published runs decayed them.
 
 Letters: B batch, L patches, M hidden patches, D dims, p side of a patch, C bands.
 """

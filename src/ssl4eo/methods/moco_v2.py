@@ -12,6 +12,8 @@ Deliberate differences:
 * The key is also compared with the other keys of the batch, of all processes, when `batch_negatives` is on (off as
   published).
 * `symmetric` computes the loss both ways, each view being query and key once (off as published).
+* The last norm of each block of a residual network starts at zero (backbones/architectures.py); the published code
+  starts it at one.
 
 Letters: B batch, D embedding, K queue.
 """

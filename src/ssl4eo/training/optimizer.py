@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optimizers by name, learning rates by rule, and which parameters decay.
 
-Weight decay is kept off biases, norms, class tokens and positions unless asked for. A layer decay makes the learning
-rate of a transformer's block smaller the nearer it is to the image.
+Weight decay is kept off biases, norms, class and mask tokens and positions unless asked for. A layer decay makes the
+learning rate of a transformer's block smaller the nearer it is to the image.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def set_rates(optimizer: torch.optim.Optimizer, *, lr: float, weight_decay: floa
 
 
 def _decays(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim > 1 and not name.endswith(("pos_embed", "cls_token", "mask_token"))
+    spared = ("pos_embed", "cls_token", "mask_token", "relative_position_bias_table")
+    return parameter.ndim > 1 and not name.endswith(spared)
 
 
 def _layers(parameters: Mapping[str, nn.Parameter]) -> dict[str, int]:
