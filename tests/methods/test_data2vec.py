@@ -275,6 +275,16 @@ def test_permuting_the_batch_permutes_the_output():
     torch.testing.assert_close(first.embedding[order], second.embedding, rtol=1e-4, atol=1e-5)
 
 
+def test_momentum_is_told():
+    """Half way along a ramp of one epoch of 4 steps from 0.8 to 1: 0.9."""
+    model = method(ema_start=0.8, ema_end=1.0, ema_epochs=1.0)
+
+    told = model((images(),), draw_masks(), Moment(2, 8, 4)).metrics["ema_momentum"]
+
+    assert float(told) == pytest.approx(0.9)
+    assert not told.requires_grad
+
+
 def test_constant_targets_show_in_the_metrics():
     """0 when every patch has the same features, 1 for independent ones of unit variance."""
     same = torch.randn(192).expand(4, 9, 192)

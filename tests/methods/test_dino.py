@@ -470,3 +470,11 @@ def test_a_single_view_is_refused():
     with pytest.raises(ConfigInvalid, match="two global views"):
         CONFIG.check(setting)
     CONFIG.check(dataclasses.replace(setting, num_views=2))
+
+
+def test_momentum_is_told():
+    """3 of 10 steps: 1 - 0.1 (1 + cos 0.3 pi) / 2, what `after_step` moves the teacher by."""
+    told = method()(crops(), None, NOW).metrics["ema_momentum"]
+
+    assert float(told) == pytest.approx(1 - 0.05 * (1 + math.cos(0.3 * math.pi)))
+    assert not told.requires_grad

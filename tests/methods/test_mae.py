@@ -13,7 +13,7 @@ from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.contract import network_input
 from ssl4eo.errors import ConfigInvalid, UnknownName
-from ssl4eo.methods.mae import MAE, MAEConfig, normalize, patchify, unpatchify
+from ssl4eo.methods.mae import MAE, MAEConfig, mean_over_kept, normalize, patchify, unpatchify
 from ssl4eo.methods.masked import places, take
 from ssl4eo.methods.method import Moment, Setting
 
@@ -248,6 +248,39 @@ def test_patches_normalized_by_hand():
     torch.testing.assert_close(band, torch.tensor([-root, -root, root, root]))
     deviation = ((10.5**2 + 0.5**2 + 8.5**2 + 19.5**2) / 3) ** 0.5
     torch.testing.assert_close(whole, torch.tensor([-10.5, -0.5, -8.5, 19.5]) / deviation)
+
+
+def test_lost_bands_count_neither_as_targets_nor_in_the_mean_of_a_patch():
+    """Two pixels, two bands: (0, 10) and (0, 30), the first lost: the second is -+ sqrt(1/2); errors 4 and 6."""
+    kept = torch.tensor([[False, True]])
+
+    normed = normalize(torch.tensor([[[0.0, 10.0, 0.0, 30.0]]]), "patch", 2, kept)
+
+    torch.testing.assert_close(normed[0, 0, 1::2], torch.tensor([-(0.5**0.5), 0.5**0.5]))
+    errors = torch.tensor([[[100.0, 4.0, 200.0, 6.0]], [[1.0, 2.0, 3.0, 6.0]]])
+    both = torch.tensor([[False, True], [True, True]])
+    assert float(mean_over_kept(errors, both)) == (5 + 3) / 2
+    assert float(mean_over_kept(errors, torch.ones_like(both))) == float(errors.mean())
+    assert float(mean_over_kept(errors, torch.zeros_like(both))) == 0
+
+
+@pytest.mark.parametrize("norm_pixels", ["none", "patch", "band"])
+def test_prediction_of_a_lost_band_does_not_matter(norm_pixels):
+    """The weights that paint a band get no gradient, and no loss, from images without it."""
+    model, pictures = method(norm_pixels=norm_pixels), images()
+    pictures[:, 0] = 0
+    masks = draw_masks(model)
+
+    first = model((pictures,), masks, NOW).loss
+    first.backward()
+    gradient = model.decoder.predict.bias.grad.clone()
+    with torch.no_grad():
+        model.decoder.predict.bias[0::2] += 5
+    second = model((pictures,), masks, NOW).loss
+
+    assert (gradient[0::2] == 0).all()
+    assert (gradient[1::2] != 0).all()
+    assert float(second.detach()) == float(first.detach())
 
 
 def test_gain_and_offset_of_a_band_vanish_when_bands_are_normalized_alone():

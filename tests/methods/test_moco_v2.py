@@ -107,6 +107,28 @@ def test_initial_loss_is_log_of_the_number_of_candidates():
     assert loss == pytest.approx(config.initial_loss(), abs=0.02)
 
 
+def test_initial_loss_counts_the_keys_of_the_batch_as_candidates():
+    """With `batch_negatives` ln(K + N), the own key among the N: 64 + 192 random keys; unknown without N."""
+    config = MoCoV2Config(2048, 64, 0.99, temperature=1.0, batch_negatives=True)
+    model = method(config)
+    model._key = lambda images: nn.functional.normalize(torch.randn(len(images), 2048), dim=1)
+
+    loss = float(forward(model, views(192)).loss.detach())
+
+    assert config.initial_loss(192) == pytest.approx(math.log(256))
+    assert loss == pytest.approx(config.initial_loss(192), abs=0.02)
+    assert config.initial_loss() is None
+    assert CONFIG.initial_loss(192) == CONFIG.initial_loss() == math.log(33)
+
+
+def test_momentum_is_told():
+    """The constant of the config, without a gradient."""
+    told = forward(method(), views()).metrics["ema_momentum"]
+
+    assert float(told) == pytest.approx(0.9)
+    assert not told.requires_grad
+
+
 def test_no_gradient_reaches_the_key_network():
     """Keys are constants."""
     model = method()

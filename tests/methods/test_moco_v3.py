@@ -134,6 +134,21 @@ def test_loss_of_two_samples_by_hand():
     assert (float(hits), float(misses)) == (1.0, 0.0)
 
 
+def test_parts_of_the_loss_and_the_momentum_are_told():
+    """Each direction is that of swapped views; 4 of 10 steps: 1 - 0.1 (1 + cos 0.4 pi) / 2; nothing has a gradient."""
+    model, pair = method(norms=False), views()
+
+    output = model(pair, None, NOW)
+    swapped = model((pair[1], pair[0]), None, NOW).metrics
+
+    first, second = output.metrics["loss_1_to_2"], output.metrics["loss_2_to_1"]
+    assert float(first + second) == pytest.approx(float(output.loss.detach()))
+    assert float(first) == pytest.approx(float(swapped["loss_2_to_1"]))
+    assert float(first) != pytest.approx(float(second), rel=1e-6)
+    assert float(output.metrics["ema_momentum"]) == pytest.approx(1 - 0.05 * (1 + math.cos(0.4 * math.pi)))
+    assert not any(value.requires_grad for value in output.metrics.values())
+
+
 def test_initial_loss_is_that_of_equal_logits():
     """Where all embeddings are one, each direction costs 2 T ln(B), exactly."""
     model = method()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
-from process_driver import QUEUED, build
+from process_driver import CENTERED, QUEUED, build
 from test_loop import Noise, assert_equal, weights
 
 from ssl4eo.backbones.adapter import Adapter
@@ -194,3 +194,18 @@ def test_compiled_backbone_has_the_same_losses(tmp_path):
 
     plain, compiled = ([r["loss"] for r in read_jsonl(tmp_path / n / "log.jsonl")] for n in ("plain", "compiled"))
     assert compiled == pytest.approx(plain, rel=1e-4)
+
+
+def test_kept_network_of_cut_weights_has_the_options_of_whole_ones():
+    """DINO keeps a teacher without drop path, whichever way its weights are put together."""
+    config = dataclasses.replace(build("dino.vit_nano_8"), method=dataclasses.replace(CENTERED, drop_path=0.1))
+    learner = Learner(Fabric(accelerator="cpu", devices=1), config, None)
+
+    kept = learner.backbone()
+    learner.sharded = True
+    copied = learner.backbone()
+
+    assert copied is not kept
+    assert copied.options == kept.options
+    assert copied.options.drop_path == 0
+    assert_equal(copied.state_dict(), kept.state_dict())

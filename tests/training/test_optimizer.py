@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,6 +14,11 @@ from torch import nn
 from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.contract import network_input
+from ssl4eo.methods.data2vec import Data2VecConfig
+from ssl4eo.methods.dino import DINOConfig
+from ssl4eo.methods.mae import MAEConfig
+from ssl4eo.methods.moco_v2 import MoCoV2Config
+from ssl4eo.methods.moco_v3 import MoCoV3Config
 from ssl4eo.training.optimizer import OptimizerConfig, make_optimizer, set_rates
 from ssl4eo.training.schedule import ScheduleConfig
 
@@ -91,10 +97,10 @@ def vit():
 
 
 def groups_by_name(module, config):
-    """Name -> (scale of the learning rate, whether it decays)."""
+    """Name -> (scale of the learning rate, whether it decays), of what is trained."""
     groups = make_optimizer(config, module.named_parameters()).param_groups
     rows = {id(p): (g["scale"], g["decays"]) for g in groups for p in g["params"]}
-    return {name: rows[id(p)] for name, p in module.named_parameters()}
+    return {name: rows[id(p)] for name, p in module.named_parameters() if p.requires_grad}
 
 
 def test_layer_decay_by_hand():
@@ -108,6 +114,40 @@ def test_layer_decay_by_hand():
         assert rows[f"backbone.net.{name}"][0] == 1 / 128
 
 
+METHODS = (
+    MAEConfig(0.75, "band", "mean", decoder_dim=16, decoder_depth=8, decoder_heads=2),
+    Data2VecConfig(9, 3, 2.0, 0.9, 0.9, 0.0, smallest_block=2),
+    DINOConfig(12, 0.9, 0.04, 1.0, 0.1, hidden=8, bottleneck=5),
+    MoCoV3Config(8, 16, 0.9, 0.2),
+    MoCoV2Config(8, 16, 0.9, 0.2),
+)
+"""Each method, small; MAE's decoder is deeper than the encoder."""
+
+
+def build(method):
+    """Build a method around the smallest transformer."""
+    options = method.backbone_options("vit_nano_8")
+    return method.build(Backbone("vit_nano_8", network_input("S2RGB"), image_size=32, seed=0, options=options), seed=0)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+def test_layer_decay_goes_by_the_blocks_of_the_encoder(method):
+    """0.5 a step: block i of 6 has 1 / 2^(6 - i) in each method, whatever else is built of blocks; the rest has 1."""
+    rows = groups_by_name(build(method), OptimizerConfig("adamw", 1e-3, 0.05, layer_decay=0.5))
+
+    expected = {}
+    for name in rows:
+        encoder = name.split(".net.")[1] if name.startswith(("backbone.net.", "student.net.")) else ""
+        power = 0
+        if encoder.startswith("blocks."):
+            power = 6 - int(encoder.split(".")[1])
+        elif encoder and not encoder.startswith("norm."):
+            power = 7
+        expected[name] = 0.5**power
+    assert {name: scale for name, (scale, _) in rows.items()} == expected
+    assert set(expected.values()) == {0.5**power for power in range(8)}
+
+
 def test_names_that_do_not_decay():
     """Positions and class token are matrices to torch and are spared by name; biases and norms by shape."""
     rows = groups_by_name(vit(), OptimizerConfig("adamw", 1e-3, 0.05))
@@ -115,6 +155,18 @@ def test_names_that_do_not_decay():
     spared = {name for name, (_, decays) in rows.items() if not decays}
     assert {"backbone.net.pos_embed", "backbone.net.cls_token", "head.bias", "backbone.net.norm.weight"} <= spared
     assert {name for name in rows if name.endswith("weight") and "norm" not in name} == rows.keys() - spared
+
+
+def test_relative_positions_and_mask_tokens_do_not_decay():
+    """Of data2vec and MAE; they do where all is to decay."""
+    config = OptimizerConfig("adamw", 1e-3, 0.05)
+    table = "backbone.net.rel_pos_bias.relative_position_bias_table"
+    for method, names in ((METHODS[1], (table, "mask_token")), (METHODS[0], ("decoder.mask_token",))):
+        spared = groups_by_name(build(method), config)
+        everything = groups_by_name(build(method), dataclasses.replace(config, decay_all=True))
+
+        assert not any(spared[name][1] for name in names)
+        assert all(everything[name][1] for name in names)
 
 
 def test_rates_reach_each_group():

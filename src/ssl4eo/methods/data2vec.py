@@ -12,6 +12,8 @@ Deliberate differences:
   collapse. With layer norm and a small network on inputs whose mean is not removed, what all patches share makes up
   nearly all of the target (benchmarks/results/LOG.md).
 * The student is kept, as published scores did, with its last norm, which those left out.
+* Class and mask token and the table of relative positions are not decayed (training/optimizer.py); the published runs
+  decayed the tokens.
 
 Letters: B batch, L patches, M hidden patches, D dims, K top blocks.
 """
@@ -115,8 +117,9 @@ class Data2VecConfig(MethodConfig):
         share = 1.0 if self.ema_epochs == 0 else min(1.0, epoch / self.ema_epochs)
         return self.ema_start + (self.ema_end - self.ema_start) * share
 
-    def initial_loss(self) -> None:
+    def initial_loss(self, batch_size: int | None = None) -> None:
         """Theory does not tell: it depends on the images."""
+        del batch_size
 
 
 class Data2Vec(Method):
@@ -145,14 +148,17 @@ class Data2Vec(Method):
 
     def forward(self, views: tuple[Tensor, ...], masks: Tensor | None, moment: Moment) -> StepOutput:
         """Predict the teacher's features of hidden patches."""
-        del moment
         assert masks is not None, "the config asks for masks"
         (images,) = views
         _, hidden = places(masks, self.config.num_masked)
         target = self.target(images, hidden)  # (B, M, D)
         predicted = self.predict(images, masks, hidden)
         loss = F.smooth_l1_loss(predicted, target, beta=self.config.beta)
-        metrics = {"target_std": spread(target), "prediction_std": spread(predicted.detach())}
+        metrics = {
+            "target_std": spread(target),
+            "prediction_std": spread(predicted.detach()),
+            "ema_momentum": torch.full_like(loss.detach(), self.config.momentum(moment.epoch)),
+        }
         return StepOutput(loss, target[:, 0], metrics)
 
     def after_step(self, moment: Moment) -> None:

@@ -10,6 +10,8 @@ Deliberate differences:
 * A network sees local crops with positions interpolated bicubic and antialiased to their exact grid
   (backbones/tokens.py); the published code interpolates without antialiasing by the factor (n + 0.1) / 14.
 * Class token and positions are not decayed (training/optimizer.py); the published rule spares biases and norms only.
+* The last norm of each block of a residual network starts at zero (backbones/architectures.py); the published code
+  starts it at one.
 
 What it does not do: judge collapse. The embedding it hands out is the student's bottleneck of the first global view.
 Both collapses of the paper (one output wins, all outputs are equal) make the outputs of all images alike, and with a
@@ -100,13 +102,14 @@ class DINOConfig(MethodConfig):
         """Ask for learned positions and drop path of a transformer."""
         return BackboneOptions() if patch_size(arch) is None else BackboneOptions(drop_path=self.drop_path)
 
-    def initial_loss(self) -> float:
+    def initial_loss(self, batch_size: int | None = None) -> float:
         """Loss ln K of a student whose outputs are all equal, whatever the teacher says.
 
         An untrained student is near it: with last-layer rows in random directions of n dims its expectation is
         ln K + 1 / (2 n s^2) - cos / (n s t), with temperatures s and t of student and teacher and the cosine of
         their bottlenecks: the more alike images look to an untrained network, the lower.
         """
+        del batch_size
         return math.log(self.out_dim)
 
     def momentum_at(self, moment: Moment) -> float:
@@ -147,7 +150,11 @@ class DINO(Method):
         logits = self.student_head.last_layer(bottleneck).float().unflatten(0, (len(views), -1))  # (V, B, K)
         loss = cross_entropy_of_pairs(logits / self.config.student_temperature, targets)
         entropy = torch.special.entr(targets).sum(dim=2).mean()
-        metrics = {"teacher_entropy": entropy, "teacher_student_kl": loss.detach() - entropy}
+        metrics = {
+            "teacher_entropy": entropy,
+            "teacher_student_kl": loss.detach() - entropy,
+            "ema_momentum": torch.full_like(loss.detach(), self.config.momentum_at(moment)),
+        }
         return StepOutput(loss, bottleneck[: len(views[0])].detach(), metrics)
 
     def before_update(self, moment: Moment) -> None:

@@ -8,8 +8,11 @@ Deliberate differences:
   variance over all bands of a patch ("patch"), so that differences between bands outweigh the texture within them.
 * The decoder's last layer and the loss run on hidden patches only: the published code computes the others too and
   multiplies them by zero.
+* Bands that are 0 over a whole view, as a lost sensor is (`sensor_drop`), are no targets: each image counts by its
+  other bands, and "patch" takes mean and variance over these.
 * `pooling` "mean" keeps the mean of the patch tokens, which is what the loss reaches. The class token, which
   published scores use ("cls"), is trained only as far as it helps the decoder.
+* Class and mask token are not decayed (training/optimizer.py); the published runs decayed them.
 
 Letters: B batch, L patches, M hidden patches, D dims, p side of a patch, C bands.
 """
@@ -98,8 +101,9 @@ class MAEConfig(MethodConfig):
         """Count the hidden ones of so many patches."""
         return num_patches - int(num_patches * (1 - self.mask_ratio))
 
-    def initial_loss(self) -> None:
+    def initial_loss(self, batch_size: int | None = None) -> None:
         """Theory tells it only for given bands (tests/methods/test_mae.py)."""
+        del batch_size
 
 
 class Decoder(nn.Module):
@@ -172,8 +176,10 @@ class MAE(Method):
         visible, hidden = places(masks, self.num_masked)
         tokens = self.encode(images, visible)  # (B, 1 + L - M, D)
         predicted = self.decoder(tokens, visible, hidden)  # (B, M, p * p * C)
+        kept = (images != 0).flatten(2).any(dim=2)  # (B, C)
         target = take(patchify(images.float(), self.patch), hidden)
-        loss = (predicted.float() - normalize(target, self.config.norm_pixels, self.patch**2)).square().mean()
+        target = normalize(target, self.config.norm_pixels, self.patch**2, kept)
+        loss = mean_over_kept((predicted.float() - target).square(), kept)
         latent = tokens[:, 1:].detach().float().mean(dim=1)  # (B, D)
         # Without what all images share: it is large here and no collapse, which targets of pixels do not allow.
         return StepOutput(loss, latent - latent.mean(dim=0), {})
@@ -201,10 +207,29 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
     return cut.permute(0, 5, 1, 3, 2, 4).reshape(len(patches), -1, grid * patch, grid * patch)
 
 
-def normalize(target: Tensor, how: NormPixels, num_pixels: int) -> Tensor:
-    """Normalize patches (B, M, num_pixels * C), bands fastest: minus mean, over root of unbiased variance + 1e-6."""
+def normalize(target: Tensor, how: NormPixels, num_pixels: int, kept: Tensor | None = None) -> Tensor:
+    """Normalize patches (B, M, num_pixels * C), bands fastest: minus mean, over root of unbiased variance + 1e-6.
+
+    Args:
+        target: the patches.
+        how: what mean and variance are of.
+        num_pixels: of a patch.
+        kept: (B, C) bool, the bands that "patch" takes mean and variance over; None for all.
+    """
     if how == "none":
         return target
-    parts = target.unflatten(2, (num_pixels, -1)) if how == "band" else target[..., None]  # (B, M, values, parts)
-    mean, variance = parts.mean(dim=2, keepdim=True), parts.var(dim=2, keepdim=True)
+    parts = target.unflatten(2, (num_pixels, -1))  # (B, M, pixels, C)
+    if how == "band":
+        mean, variance = parts.mean(dim=2, keepdim=True), parts.var(dim=2, keepdim=True)
+    else:
+        weight = torch.ones_like(parts) if kept is None else kept[:, None, None].expand_as(parts).to(parts)
+        count = weight.sum(dim=(2, 3), keepdim=True)
+        mean = (parts * weight).sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
+        variance = ((parts - mean).square() * weight).sum(dim=(2, 3), keepdim=True) / (count - 1).clamp_min(1)
     return ((parts - mean) / (variance + EPSILON).sqrt()).flatten(2)
+
+
+def mean_over_kept(errors: Tensor, kept: Tensor) -> Tensor:
+    """Average errors (B, M, p * p * C), bands fastest, over the kept bands (B, C) of each image, then over images."""
+    bands = errors.unflatten(2, (-1, kept.shape[1])).mean(dim=(1, 2))  # (B, C)
+    return ((bands * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1)).mean()

@@ -122,5 +122,9 @@ class MethodConfig(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def initial_loss(self) -> float | None:
-        """Loss of an untrained network, None where theory does not tell."""
+    def initial_loss(self, batch_size: int | None = None) -> float | None:
+        """Loss of an untrained network, None where theory does not tell.
+
+        Args:
+            batch_size: over all processes; some losses depend on it, and are not told without.
+        """

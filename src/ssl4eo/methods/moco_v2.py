@@ -12,6 +12,8 @@ Deliberate differences:
 * The key is also compared with the other keys of the batch, of all processes, when `batch_negatives` is on (off as
   published).
 * `symmetric` computes the loss both ways, each view being query and key once (off as published).
+* The last norm of each block of a residual network starts at zero (backbones/architectures.py); the published code
+  starts it at one.
 
 Letters: B batch, D embedding, K queue.
 """
@@ -82,9 +84,17 @@ class MoCoV2Config(MethodConfig):
             "keys of every image as its negatives, and the loss will rise; a quarter of the data is a good length"
         )
 
-    def initial_loss(self) -> float:
-        """Loss of an untrained network, ln(K + 1): every key is equally likely."""
-        return math.log(self.queue_size + 1)
+    def initial_loss(self, batch_size: int | None = None) -> float | None:
+        """Loss of an untrained network, to which every key is equally likely.
+
+        ln(K + 1); with `batch_negatives` ln(K + N), the own key being one of N, and None as long as N is not given.
+
+        Args:
+            batch_size: N, of one part of the batch (`engine.accumulate`) over all processes.
+        """
+        if not self.batch_negatives:
+            return math.log(self.queue_size + 1)
+        return None if batch_size is None else math.log(self.queue_size + batch_size)
 
 
 class MoCoV2(Method):
@@ -121,7 +131,8 @@ class MoCoV2(Method):
             other_loss, other_hits = self._contrast(other_query, other_key)
             loss, hits = (loss + other_loss) / 2, (hits + other_hits) / 2
         self._new_keys.append(key)
-        return StepOutput(loss, query.detach(), {"contrast_accuracy": hits})
+        momentum = torch.full_like(loss.detach(), self.config.momentum)
+        return StepOutput(loss, query.detach(), {"contrast_accuracy": hits, "ema_momentum": momentum})
 
     def after_step(self, moment: Moment) -> None:
         """Push the keys of the step, of all processes; before, the gradient still needs the old queue."""

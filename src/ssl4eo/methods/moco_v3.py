@@ -117,13 +117,20 @@ class MoCoV3(Method):
 
     def forward(self, views: tuple[Tensor, ...], masks: Tensor | None, moment: Moment) -> StepOutput:
         """Compare each view's queries with the other view's keys: ctr(q1, k2) + ctr(q2, k1)."""
-        del masks, moment
+        del masks
         first, second = views
         query1, query2 = self._query(first), self._query(second)
         key1, key2 = self._key(first), self._key(second)
         loss12, hits12 = contrast(query1, key2, temperature=self.config.temperature)
         loss21, hits21 = contrast(query2, key1, temperature=self.config.temperature)
-        return StepOutput(loss12 + loss21, query1.detach(), {"contrast_accuracy": (hits12 + hits21) / 2})
+        loss = loss12 + loss21
+        metrics = {
+            "contrast_accuracy": (hits12 + hits21) / 2,
+            "loss_1_to_2": loss12.detach(),
+            "loss_2_to_1": loss21.detach(),
+            "ema_momentum": torch.full_like(loss.detach(), momentum_at(moment.share, start=self.config.momentum)),
+        }
+        return StepOutput(loss, query1.detach(), metrics)
 
     def after_step(self, moment: Moment) -> None:
         """Move the momentum encoder toward the base encoder."""

@@ -92,7 +92,7 @@ class Learner:
         """Give the network that is kept, whole; every process must call this where weights are cut."""
         if not self.sharded:
             return self.method.backbone
-        empty = build_backbone(self._config)
+        empty = build_backbone(self._config, self.method.backbone.options)  # DINO's teacher has options of its own
         return whole_copy(self.method.backbone, empty).train(self.method.backbone.training)
 
 

@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ssl4eo.backbones.adapter import Adapter
+from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.loading.batches import Batch
 from ssl4eo.methods.gather import mean_over_processes
@@ -141,14 +142,14 @@ def prepare(fabric: Fabric, adapter: Adapter, batch: Batch, *, channels_last: bo
     return tuple(views)
 
 
-def build_backbone(config: PretrainConfig) -> Backbone:
-    """Build the network with weights drawn from the run's seed."""
+def build_backbone(config: PretrainConfig, options: BackboneOptions | None = None) -> Backbone:
+    """Build the network with weights drawn from the run's seed; with the method's options if none are given."""
     return Backbone(
         config.backbone,
         config.contract,
         image_size=config.image_size,
         seed=config.engine.seed,
-        options=config.method.backbone_options(config.backbone),
+        options=config.method.backbone_options(config.backbone) if options is None else options,
     )
 
 

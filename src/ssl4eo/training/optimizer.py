@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optimizers by name, learning rates by rule, and which parameters decay.
 
-Weight decay is kept off biases, norms, class tokens and positions unless asked for. A layer decay makes the learning
-rate of a transformer's block smaller the nearer it is to the image.
+Weight decay is kept off biases, norms, class and mask tokens and positions unless asked for. A layer decay makes the
+learning rate of a transformer's block smaller the nearer it is to the image.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class OptimizerConfig:
     decay_all: bool = False
     """Decay biases, norm weights, tokens and positions too, as the reference's SGD recipes do."""
     layer_decay: float = 1.0
-    """Factor of the learning rate from each block of a transformer to the one before; 1 for none."""
+    """Factor of the learning rate from each block of a transformer to the one before; 1 for none. Heads and decoders
+    learn at the full rate."""
     clip: Literal["none", "norm", "parameter"] = "none"
     """Gradient clipping: norm bounds the norm of all gradients, parameter the norm of each."""
     clip_norm: float = 3.0
@@ -110,14 +111,19 @@ def set_rates(optimizer: torch.optim.Optimizer, *, lr: float, weight_decay: floa
 
 
 def _decays(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim > 1 and not name.endswith(("pos_embed", "cls_token", "mask_token"))
+    spared = ("pos_embed", "cls_token", "mask_token", "relative_position_bias_table")
+    return parameter.ndim > 1 and not name.endswith(spared)
 
 
 def _layers(parameters: Mapping[str, nn.Parameter]) -> dict[str, int]:
-    """Count for each parameter the steps from the output: 0 for heads and norms, depth + 1 for the embedding."""
-    blocks = {name: int(m.group(1)) for name in parameters if (m := re.search(r"\.blocks\.(\d+)\.", name))}
+    """Count for each parameter the steps from the encoder's output.
+
+    0 for heads, decoders and the last norm, depth + 1 for the embedding. The encoder is the `net` of a Backbone,
+    whatever the method calls that: MAE's decoder has blocks of its own.
+    """
+    blocks = {name: int(m.group(1)) for name in parameters if (m := re.search(r"\.net\.blocks\.(\d+)\.", name))}
     depth = 1 + max(blocks.values(), default=-1)
-    embedding = re.compile(r"patch_embed|pos_embed|cls_token|rel_pos_bias")
+    embedding = re.compile(r"\.net\.(patch_embed|pos_embed|cls_token|rel_pos_bias)")
     return {
         name: depth - blocks[name] if name in blocks else depth + 1 if depth and embedding.search(name) else 0
         for name in parameters
