@@ -106,6 +106,17 @@ class Radar(Pixels):
         return {10: np.full((2, 24, 24), 0 if index == self.blank else -12, np.float32)}
 
 
+class RadarOf8Bits(Pixels):
+    """Steps of the published 8-bit form."""
+
+    form = Form.gridded("S1GRD", scaling="uint8_sigma2:published_50k")
+    contract = stored("S1GRD", scaling="uint8_sigma2:published_50k")
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Give a gray value, or zeros."""
+        return {10: np.full((2, 24, 24), 0 if index == self.blank else 90, np.uint8)}
+
+
 def strong(size=16, **changes):
     """Make a view in which every photometric change happens."""
     view = published_view(size)
@@ -317,7 +328,7 @@ def test_both_placements_give_the_same_views():
         torch.testing.assert_close(finished, apply_photometric_(adapter(stored_view), rows), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [Pixels, Radar])
+@pytest.mark.parametrize("make", [Pixels, Radar, RadarOf8Bits])
 @pytest.mark.parametrize("speckle", [0.0, 0.5])
 def test_blank_view_is_refused_with_its_place(make, speckle):
     """Zeros in every band are no data, in decibels too, and under speckle."""

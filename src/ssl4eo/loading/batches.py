@@ -215,7 +215,7 @@ class ViewDataset(Dataset[Batch]):
             size, place = config.size, views[number]
             out = place if self._finish is None else np.empty((len(self._decibels), size, size), np.float32)
             self._render(pixels[season], size, geometry, noise=noise, out=out)
-            if _is_blank(out, noise) and not self._render_again(rng, config, pixels[season], noise, out):
+            if self._is_blank(out, noise) and not self._render_again(rng, config, pixels[season], noise, out):
                 raise self._blank(index, season, geometry)
             if self._finish is not None:
                 finished = torch.from_numpy(place)[None]
@@ -237,9 +237,15 @@ class ViewDataset(Dataset[Batch]):
         geometries.append(replace(geometries[-1], window=WHOLE))  # of a patch that is mostly nodata
         for geometry in geometries:
             self._render(pixels, config.size, geometry, noise=noise, out=out)
-            if not _is_blank(out, noise):
+            if not self._is_blank(out, noise):
                 return True
         return False
+
+    def _is_blank(self, view: NDArray[np.generic], noise: NDArray[np.float32] | None) -> bool:
+        if noise is not None:
+            return np.array_equal(view, self._render.of_nothing(noise))
+        middle = view[:, view.shape[1] // 2]  # nearly always enough, and a hundredth of the pixels
+        return not middle.any() and not view.any()
 
     def _blank(self, index: int, season: int, geometry: Geometry) -> SampleInvalid:
         location, w = self.source.id_of(index), geometry.window
@@ -268,13 +274,6 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
     num_bytes = math.prod(shape) * dtype.itemsize
     storage = torch.UntypedStorage._new_shared(num_bytes)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return torch.empty(0, dtype=kind).set_(storage, 0, shape)  # pyright: ignore[reportCallIssue] - untyped is right
-
-
-def _is_blank(view: NDArray[np.generic], noise: NDArray[np.float32] | None) -> bool:
-    if noise is not None:
-        return np.array_equal(view, noise)
-    middle = view[:, view.shape[1] // 2]  # nearly always enough, and a hundredth of the pixels
-    return not middle.any() and not view.any()
 
 
 class ReadingNow:

@@ -148,6 +148,15 @@ class Renderer:
                     _put(plane, place, largest=run.largest, inside=noise is None)
         return out
 
+    def of_nothing(self, noise: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give the view (band, S, S) of a patch that is zero everywhere, with noise added, as rendering writes it."""
+        view = noise.copy()
+        for group in self._groups.values():
+            for run in group.runs:
+                part = view[run.channels]
+                _put(part, part, largest=run.largest, inside=False)
+        return view
+
 
 def _put(plane: NDArray[np.float32], place: NDArray[np.generic], *, largest: int | None, inside: bool) -> None:
     """Write some rows of some channels, as whole numbers up to `largest` if there is one."""
