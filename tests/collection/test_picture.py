@@ -11,6 +11,7 @@ import pytest
 import rasterio
 from write_pictures import cuts, noise, write
 
+from ssl4eo.collection.losses import require_all_blocks
 from ssl4eo.collection.picture import (
     Kind,
     as_unsigned,
@@ -223,3 +224,10 @@ def test_signed_digital_numbers_keep_their_values_or_are_refused() -> None:
     with pytest.raises(SourceInvalid, match=r"below zero \(down to -3 DN"):
         as_unsigned(pixels - np.int16(3), Path("a.tif"))
     assert as_unsigned(pixels.astype("f4"), Path("a.tif")).dtype == np.float32
+
+
+def test_signalling_nan_is_no_missing_block():
+    """Bits that a damaged stream may give: they are looked at without a warning, which pytest makes an error."""
+    damaged = np.full((1, 8, 8), 0x7FA00000, np.uint32).view(np.float32)
+
+    require_all_blocks(None, damaged)
