@@ -165,8 +165,10 @@ def test_a_failed_download_is_status_1_without_a_traceback(tmp_path, capsys, ser
 def test_ctrl_c_in_a_stall_ends_at_once_with_status_130(tmp_path, server, data):
     """The command line says so; the next run goes on."""
     url = server.add("/a", data, Fault(stall=100_000))
+    # A shell starts what runs in the background with SIGINT ignored, and so would this.
     code = textwrap.dedent(f"""
-        import sys
+        import signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         from ssl4eo.cli import main
         from ssl4eo.download import Dataset, FileEntry, table
         files = (FileEntry(name="a.bin", url={url!r}),)
