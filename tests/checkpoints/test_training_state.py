@@ -60,3 +60,12 @@ def test_run_that_wrote_nothing_has_no_checkpoint(tmp_path: Path, caplog: pytest
     """No warning either."""
     assert load_latest(tmp_path) is None
     assert not caplog.text
+
+
+def test_first_checkpoints_are_written_without_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A new run has no list yet, and misses none."""
+    (tmp_path / "checkpoints").mkdir()
+    for step in (4, 8):
+        save(tmp_path, step)
+
+    assert not caplog.text

@@ -51,10 +51,10 @@ def save_state(run: Path, state: TrainingState) -> None:
     path = folder / _name(state.step)
     for left in folder.glob(".*.partial"):  # of a run that was killed while it wrote
         left.unlink()
-    with whole_or_told(path, (RuntimeError,)) as partial:
-        torch.save(vars(state), partial)
     # What an earlier run wrote after this step went another way than this one and is no state to go on from.
     rows = [row for row in _index(folder) if row["step"] < state.step]
+    with whole_or_told(path, (RuntimeError,)) as partial:
+        torch.save(vars(state), partial)
     rows = [*rows, {"file": path.name, "step": state.step, "sha256": file_sha256(path)}][-NUM_KEPT:]
     write_json(folder / INDEX, rows)
     kept = {row["file"] for row in rows}
