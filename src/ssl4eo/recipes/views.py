@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from ssl4eo.views.config import ViewConfig
 from ssl4eo.views.photometric import PhotometricConfig
 
@@ -52,13 +54,5 @@ def small_view(
 
     Args: as for `published_view`.
     """
-    return ViewConfig(
-        size=size,
-        scale=scale,
-        blur_probability=blur,
-        blur_sigma=(0.1, 1.0),
-        horizontal_flip=0.5,
-        vertical_flip=0.5,
-        rotation=0.5,
-        photometric=photometric,
-    )
+    view = published_view(size, scale=scale, blur=blur, photometric=photometric)
+    return dataclasses.replace(view, blur_sigma=(0.1, 1.0), vertical_flip=0.5, rotation=0.5)
