@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import io
 import lzma
@@ -15,6 +16,10 @@ import pytest
 from ssl4eo.download import FileEntry, archives_of, extract
 from ssl4eo.errors import Busy, SourceInvalid, TargetExists, WriteFailed
 from ssl4eo.files import exclusive
+
+# Archives carry the second they were made in, so their bytes cannot name a test:
+# worker processes would collect different names.
+named = functools.partial(pytest.mark.parametrize, ids=lambda value: value if isinstance(value, str) else "data")
 
 FILES = {"s1/0000001/a/VV.tif": b"vv" * 5000, "s1/0000002/b/VH.tif": b"vh" * 7000}
 
@@ -70,7 +75,7 @@ def out(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize(
+@named(
     ("name", "data"),
     [
         ("x.tar.gz", tar_of(FILES)),
@@ -163,7 +168,7 @@ def test_a_link_in_a_zip_is_refused(out):
     assert_untouched(out, "x.zip")
 
 
-@pytest.mark.parametrize(
+@named(
     ("name", "data"),
     [
         ("x.tar.gz", tar_of(FILES)[:-50]),
