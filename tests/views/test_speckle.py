@@ -10,7 +10,7 @@ from ssl4eo.contract import stored
 from ssl4eo.sensors import statistics
 from ssl4eo.views.compose import PLAIN, Geometry, Renderer
 from ssl4eo.views.crop import WHOLE
-from ssl4eo.views.resample import STRIPE
+from ssl4eo.views.resample import BLOCK
 from ssl4eo.views.speckle import draw_speckle, units_per_decibel
 
 
@@ -71,7 +71,7 @@ def test_rendered_speckle_adds_in_decibels():
 @pytest.mark.parametrize("position", [{"turned": True}, {"turned": True, "mirrored": True}, {"upside_down": True}])
 def test_noise_lies_as_the_view_does(position):
     """Noise is drawn for the finished view: not turned with the pixels, and stripes keep their place."""
-    size = 2 * STRIPE + 10
+    size = 3 * BLOCK + 10
     pixels = {10: np.random.default_rng(0).normal(-12, 3, (2, 40, 40)).astype(np.float32)}
     noise = draw_speckle(np.random.default_rng(0), size=size, strength=0.5, units=(1.0, 1.0))
     render, geometry = Renderer(stored("S1GRD")), Geometry(WHOLE, 0.0, **position)

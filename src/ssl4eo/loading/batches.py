@@ -267,9 +267,9 @@ class ViewDataset(Dataset[Batch]):
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
     """Make room for views, on a worker in memory that the run can see: else sending them would copy them."""
+    if get_worker_info() is None:  # NumPy asks for large pages, torch does not: touching small ones took a fifth
+        return torch.from_numpy(np.empty(shape, dtype))
     kind = torch.from_numpy(np.empty(0, dtype)).dtype
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=kind)
     # default_collate does the same; torch has no public name for it.
     num_bytes = math.prod(shape) * dtype.itemsize
     storage = torch.UntypedStorage._new_shared(num_bytes)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -19,7 +19,7 @@ from ssl4eo.contract import InputContract
 from ssl4eo.form import AnyForm, Form, fuse_forms
 from ssl4eo.views.config import ViewConfig
 from ssl4eo.views.crop import WHOLE, Window, random_window
-from ssl4eo.views.resample import STRIPE, Axis, Line, make_axes, resample
+from ssl4eo.views.resample import Axis, Line, make_axes, resample
 
 SIGMA_STEP = 1 / 32
 """Blur is drawn in steps of this [output px], so that its matrices can be kept."""
@@ -86,6 +86,24 @@ class _Group:
     def pick(self, pixels: NDArray[np.generic]) -> NDArray[np.generic]:
         return pixels if self.picks is None else pixels[self.picks]
 
+    def put(
+        self, stripe: NDArray[np.float32], place: NDArray[np.generic], *, noise: NDArray[np.float32] | None
+    ) -> None:
+        """Write rows (row, band, S) to the channels (C, row, S) of a view, with noise (C, row, S) added.
+
+        `stripe` is used up.
+        """
+        if noise is None and all(run.largest is not None for run in self.runs):
+            np.rint(stripe, out=stripe)  # at once, as it lies in memory: run by run it takes three times as long
+            for run in self.runs:
+                place[run.channels] = stripe[:, run.bands].swapaxes(0, 1)
+            return
+        for run in self.runs:
+            plane = stripe[:, run.bands].swapaxes(0, 1)
+            if noise is not None:
+                plane += noise[run.channels]
+            _put(plane, place[run.channels], largest=run.largest, inside=noise is None)
+
 
 class Renderer:
     """Renders views of one kind of source: native groups in, (band, S, S) in the contract's order out."""
@@ -141,11 +159,7 @@ class Renderer:
         for resolution, rows, columns in zip(self.resolutions, axes, axes, strict=True):
             group = self._groups[resolution]
             for made, stripe in resample(group.pick(pixels[resolution]), rows, columns):
-                for run in group.runs:
-                    plane, place = stripe[:, run.bands].swapaxes(0, 1), lying[run.channels, made]  # (C, row, S)
-                    if noise is not None:
-                        plane += noise[run.channels, made]
-                    _put(plane, place, largest=run.largest, inside=noise is None)
+                group.put(stripe, lying[:, made], noise=None if noise is None else noise[:, made])
         return out
 
     def of_nothing(self, noise: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -172,7 +186,7 @@ def _axes(grids: list[tuple[int, ...]], size: int, geometry: Geometry) -> list[A
     window = geometry.window
     lines: list[Line] = []
     for height, width in grids:
-        lines.append(Line(height, window.top * height, window.height * height, geometry.upside_down, STRIPE))
+        lines.append(Line(height, window.top * height, window.height * height, geometry.upside_down, striped=True))
         lines.append(Line(width, window.left * width, window.width * width, geometry.mirrored))
     return make_axes(lines, size, sigma=geometry.sigma)
 

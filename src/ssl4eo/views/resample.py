@@ -25,9 +25,8 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 BLOCK = 28
-"""Output pixels of an axis that are computed in one product: fewer make many calls, more multiply with zeros."""
-STRIPE = 56
-"""The same of y, where a product's pixels are written to the view while they lie in the cache."""
+"""Output pixels of an axis that are computed in one product, at the least: fewer make many calls, more multiply with
+zeros. See `Line.block`."""
 
 Matrix = NDArray[np.float32]
 
@@ -60,34 +59,42 @@ class Line(NamedTuple):
     """Of the crop in input pixels, None for all."""
     flip: bool = False
     """Turn the axis round."""
-    block: int = BLOCK
-    """Output pixels that are computed in one product."""
+    striped: bool = False
+    """Make smaller blocks, to be written to the view while they lie in the cache: for y."""
+
+    def block(self, size: int) -> int:
+        """Give the output pixels, of `size`, that are computed in one product: more where the axis is enlarged."""
+        enlarged = size / (self.length or self.num_in)
+        longest = BLOCK * (4 if enlarged >= 4 else 2 if enlarged >= 2 else 1)
+        return max(longest // 2, BLOCK) if self.striped else longest
 
 
-def resize_taps(lines: Sequence[Line], size: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Give pixels and weights, both (A, S, K), that resample each of A lines to `size` pixels.
+def resize_taps(lines: Sequence[Line], size: int) -> tuple[NDArray[np.int64], Matrix]:
+    """Give pixels and weights, both (A, K, S), that resample each of A lines to `size` pixels.
 
     A triangle filter whose support widens when shrinking (antialiased, as PIL and torch with
     antialias=True do); when enlarging it is ordinary bilinear interpolation with half-pixel centres.
     Pixels outside the crop but inside the patch take part; at the patch edge the filter is cut and
     its weights are made to sum to 1 again. Pixels beyond the edge have weight 0.
     """
-    num_in = np.array([line.num_in for line in lines])[:, None, None]
-    start = np.array([line.start for line in lines], np.float64)[:, None, None]
-    length = np.array([line.num_in if line.length is None else line.length for line in lines], np.float64)
-    scale = length[:, None, None] / size
+    num_in = np.array([[[line.num_in]] for line in lines])
+    start = np.array([[[line.start]] for line in lines], np.float64)
+    length = np.array([[[line.num_in if line.length is None else line.length]] for line in lines], np.float64)
+    scale = length / size
     support = np.maximum(scale, 1.0)
-    centre = start + (np.arange(size)[:, None] + 0.5) * scale  # (A, S, 1), in input pixels from the outer edge
+    centre = start + (np.arange(size) + 0.5) * scale  # (A, 1, S), in input pixels from the outer edge
     # Only the few pixels under each triangle are looked at: K of them, from the first whose centre can lie inside.
     num_taps = math.ceil(2 * float(support.max())) + 1
-    taps = np.floor(centre - support).astype(np.int64) + np.arange(num_taps)
-    weight = taps + (0.5 - centre)
+    first, number = np.floor(centre - support), np.arange(num_taps)[:, None]
+    taps = first.astype(np.int64) + number
+    weight = (first + (0.5 - centre)).astype(np.float32) + number.astype(np.float32)  # from the centre; small by now
     np.abs(weight, out=weight)
-    weight /= -support
+    weight /= -support.astype(np.float32)
     weight += 1.0
     np.maximum(weight, 0.0, out=weight)
-    weight *= (taps >= 0) & (taps < num_in)
-    weight /= weight.sum(axis=2, keepdims=True)
+    if (taps[:, :1, :1] < 0).any() or (taps[:, -1:, -1:] >= num_in).any():
+        weight *= (taps >= 0) & (taps < num_in)
+    weight /= weight.sum(axis=1, keepdims=True)
     return taps, weight
 
 
@@ -109,33 +116,17 @@ def blur_matrix(size: int, sigma: float) -> Matrix:
     return matrix
 
 
-class _Around(NamedTuple):
-    """What lies around each block of an axis: the blur of its outputs reaches outputs of its neighbours."""
-
-    outputs: NDArray[np.intp]
-    """(n, block + 2 R): output pixels that are resized, held at both ends."""
-    row: NDArray[np.intp]
-    """(n, block + 2 R, 1): 0, 1, 2 and so on."""
-    weights: Matrix | None
-    """(n, block, block + 2 R): their blur, 0 for those held; None without one."""
-
-
 @functools.lru_cache(maxsize=512)
-def _around(size: int, block: int, sigma: float) -> _Around:
-    first = np.arange(0, size, block)[:, None]
-    made = np.minimum(first + np.arange(block), size - 1)
+def _pieces(size: int, block: int, sigma: float) -> list[tuple[slice, slice, Matrix | None]]:
+    """Give the outputs of each block, those that their blur reaches, and the blur of these (block, near)."""
+    outputs = [slice(at, min(at + block, size)) for at in range(0, size, block)]
     if sigma <= 0:
-        return _Around(made, _numbered(made), None)
+        return [(made, made, None) for made in outputs]
     blur = blur_matrix(size, sigma)
     y, x = blur.nonzero()
     reach = int(np.abs(y - x).max())
-    near = first + np.arange(-reach, block + reach)
-    outputs, inside = near.clip(0, size - 1), (near >= 0) & (near < size)
-    return _Around(outputs, _numbered(outputs), blur[made[:, :, None], outputs[:, None, :]] * inside[:, None, :])
-
-
-def _numbered(outputs: NDArray[np.intp]) -> NDArray[np.intp]:
-    return np.arange(outputs.size).reshape(*outputs.shape, 1)
+    near = [slice(max(made.start - reach, 0), min(made.stop + reach, size)) for made in outputs]
+    return [(made, around, blur[made, around]) for made, around in zip(outputs, near, strict=True)]
 
 
 def make_axes(lines: Sequence[Line], size: int, *, sigma: float = 0.0) -> list[Axis]:
@@ -147,39 +138,39 @@ def make_axes(lines: Sequence[Line], size: int, *, sigma: float = 0.0) -> list[A
         sigma: of the blur [output px].
     """
     taps, weight = resize_taps(lines, size)
+    # All lines are written at once into one row of numbers: many small steps cost more than the numbers.
+    first = taps[:, 0, 0]
+    width = taps[:, -1, -1] + 1 - first
+    begin = np.cumsum(size * width) - size * width
+    rows = np.arange(size)
+    row = np.stack([rows[::-1] if line.flip else rows for line in lines])  # the blur is its own mirror image
+    place = row * width[:, None] + (begin - first)[:, None]
+    numbers: Matrix = np.zeros(int(begin[-1] + size * width[-1]), np.float32)
+    numbers[taps + place[:, None]] = weight
     return [
-        _compose(line, taps[number], weight[number], _around(size, line.block, sigma))
-        for number, line in enumerate(lines)
+        _cut(numbers[at : at + size * wide].reshape(size, wide), line, reach, sigma)
+        for line, reach, at, wide in zip(lines, taps[:, [0, -1]], begin.tolist(), width.tolist(), strict=True)
     ]
 
 
-def _compose(line: Line, taps: NDArray[np.int64], weight: NDArray[np.float64], around: _Around) -> Axis:
-    """Write all blocks of an axis at once, each from the first input pixel that it is made of."""
-    size = len(taps)
-    if line.flip:  # the blur is its own mirror image
-        taps, weight = taps[::-1], weight[::-1]
-    places = taps[around.outputs]  # (n, block + 2 R, K)
-    left, right = (-1, 0) if line.flip else (0, -1)
-    first, end = places[:, left, 0].copy(), places[:, right, -1] + 1
-    width = int((end - first).max())
-    matrices: Matrix = np.zeros((*around.outputs.shape, width), np.float32)
-    # Addressed as one row of numbers: that is several times quicker than by three indices.
-    places += around.row * width - first[:, None, None]
-    matrices.reshape(-1)[places] = weight[around.outputs]
-    if around.weights is not None:
-        matrices = np.matmul(around.weights, matrices)
-    return tuple(
-        _block(matrix, slice(made, min(made + line.block, size)), low, high, line.num_in)
-        for matrix, made, low, high in zip(
-            matrices, range(0, size, line.block), first.tolist(), end.tolist(), strict=True
-        )
-    )
+def _cut(matrix: Matrix, line: Line, reach: NDArray[np.int64], sigma: float) -> Axis:
+    """Cut the blocks from a matrix (S, width) and blur them.
 
-
-def _block(matrix: Matrix, made: slice, first: int, end: int, num_in: int) -> Block:
-    """Cut what lies beyond the axis: it has no weight."""
-    used = slice(max(first, 0), min(end, num_in))
-    return Block(made, used, matrix[: made.stop - made.start, used.start - first : used.stop - first])
+    Args:
+        matrix: of the line, without what lies left and right of all its taps.
+        line: what it takes of its input.
+        reach: (2, S) first and last tap of each pixel before flipping.
+        sigma: of the blur.
+    """
+    low, high = (reach[:, ::-1] if line.flip else reach).tolist()
+    start = min(low[0], low[-1])
+    blocks: list[Block] = []
+    for made, near, blur in _pieces(len(matrix), line.block(len(matrix)), sigma):
+        left, right = (near.stop - 1, near.start) if line.flip else (near.start, near.stop - 1)
+        first, end = max(low[left], 0), min(high[right] + 1, line.num_in)  # what lies beyond has no weight
+        weights = matrix[near, first - start : end - start]
+        blocks.append(Block(made, slice(first, end), weights if blur is None else blur @ weights))
+    return tuple(blocks)
 
 
 def resample(pixels: NDArray[np.generic], rows: Axis, columns: Axis) -> Generator[tuple[slice, NDArray[np.float32]]]:
