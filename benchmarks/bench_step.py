@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much faster is a step as we run it than the same step in plain float32 NCHW, and what memory does it take?
 
-    python benchmarks/bench_step.py [--recipes moco_v2.resnet50.s2l1c ...] [--batch 16] [--rounds 3] [--memory]
+    python benchmarks/bench_step.py [--recipes moco_v2.resnet50.s2l1c ...] [--batch 16] [--rounds 3] [--memory] [--keep]
 
 One process, both forms in turn, the same batch of random views; prints images a second (median) and the ratio.
 A step is what the loop does: scale, photometrics, forward of all networks, backward, update, teacher, queue.
 As we run it: channels_last, and bf16 where the processor computes in it. With `--memory` each form takes two steps in
 a process of its own, and the largest resident memory above what was there before the network was built is printed.
+With `--keep` freed memory is kept, as `ssl4eo pretrain` does, for both forms: run with and without to see what it is
+worth.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ import argparse
 import dataclasses
 import json
 import multiprocessing
-import resource
 import statistics
 import time
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
@@ -26,6 +28,7 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import stored
 from ssl4eo.environment import environment
 from ssl4eo.loading.batches import Batch
+from ssl4eo.memory import keep_freed_memory
 from ssl4eo.methods.method import Moment
 from ssl4eo.pretraining.launch import computes_in_bf16
 from ssl4eo.pretraining.step import Stepper, build_method
@@ -92,11 +95,17 @@ def measure_memory(name, batch_size, precision, channels_last):
 
 def _memory_of(name, batch_size, precision, channels_last):
     batch = random_batch(recipe(name).config(), batch_size)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident_peak()
     step = Step(name, batch_size, precision=precision, channels_last=channels_last)
     for _ in range(2):
         step(batch)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return resident_peak() - before
+
+
+def resident_peak():
+    """Give the largest resident memory [MiB] of this program: getrusage's would count that of its parent too."""
+    (line,) = (row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 
 def measure_rates(name, batch_size, rounds):
@@ -119,7 +128,10 @@ def main():
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--keep", action="store_true")
     args = parser.parse_args()
+    if args.keep:
+        keep_freed_memory()
     print("| recipe | form | images/s | ratio | memory [MiB] |\n|---|---|---|---|---|")
     for name in args.recipes:
         rates = measure_rates(name, args.batch, args.rounds)

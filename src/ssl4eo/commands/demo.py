@@ -22,7 +22,9 @@ def run(*, out: Path, num_locations: int = 480, epochs: int = 32, num_seeds: int
         Exit status 0.
     """
     from ssl4eo.demo import DemoConfig, demo
+    from ssl4eo.memory import keep_freed_memory
 
+    keep_freed_memory()
     config = DemoConfig(num_locations=num_locations, epochs=epochs, seeds=tuple(range(num_seeds)))
     result = demo(out, config, say=lambda text: print(text, file=sys.stderr))  # noqa: T201 - the command line
     print(f"{result.report}  ({result.seconds:.0f} s)")  # noqa: T201 - the result

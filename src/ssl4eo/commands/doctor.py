@@ -15,6 +15,7 @@ from rich.console import Console
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.errors import ConfigInvalid, ContractMismatch
 from ssl4eo.loading.pixels import PixelSource
+from ssl4eo.memory import keep_freed_memory
 from ssl4eo.pretraining import doctor
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.pretraining.data import WHOLE, open_training_data
@@ -47,6 +48,7 @@ def run(
     Returns:
         Exit status 0.
     """
+    keep_freed_memory()  # as `ssl4eo pretrain` does
     counts = _checked(num_workers)
     if backbone is not None and recipe is None:
         raise ConfigInvalid(

@@ -15,6 +15,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from ssl4eo.errors import ConfigInvalid
+from ssl4eo.memory import keep_freed_memory
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.recipes.table import recipe
 
@@ -90,6 +91,7 @@ def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
     from ssl4eo.pretraining.launch import reading_precision
     from ssl4eo.pretraining.loop import pretrain
 
+    keep_freed_memory()
     config = resolve(parser, values)
     data = open_training_data(
         values.data,
