@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 
@@ -21,6 +22,7 @@ from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.methods.moco_v3 import MoCoV3Config
 from ssl4eo.training.optimizer import OptimizerConfig, make_optimizer, set_rates
 from ssl4eo.training.schedule import ScheduleConfig
+from ssl4eo.training.sharding import load_optimizer
 
 
 def lars_oracle(weight, gradients, *, lr, momentum, decay, trust=1e-3):
@@ -216,3 +218,31 @@ def test_scaled_gradients_need_an_unfused_optimizer(name, fused):
     optimizer = make_optimizer(OptimizerConfig(name, 0.1, 0.0), [("w", weight)], fused=fused)
 
     assert getattr(optimizer, "_step_supports_amp_scaling", False) is (name == "adamw" and fused)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lars"])
+def test_state_of_another_memory_format_goes_on_as_it_was(name):
+    """Fused optimizers walk through memory: a momentum laid otherwise would be that of other weights."""
+
+    def step(layer, optimizer):
+        layer.weight.grad = torch.cos(torch.arange(layer.weight.numel()).reshape(layer.weight.shape) + 0.0)
+        layer.weight.grad = layer.weight.grad.contiguous(memory_format=torch.channels_last)
+        optimizer.step()
+
+    config = OptimizerConfig(name=name, lr=0.1, weight_decay=0.01)
+    torch.manual_seed(0)
+    whole = nn.Conv2d(3, 8, 5, bias=False).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(config, whole.named_parameters())
+    step(whole, optimizer)
+    state = copy.deepcopy(optimizer.state_dict())
+    other = copy.deepcopy(whole)
+    for values in state["state"].values():
+        for key, value in values.items():
+            values[key] = value.contiguous() if value.ndim == 4 else value
+
+    resumed = make_optimizer(config, other.named_parameters())
+    load_optimizer(resumed, state)
+    step(whole, optimizer)
+    step(other, resumed)
+
+    torch.testing.assert_close(other.weight, whole.weight, rtol=0, atol=0)

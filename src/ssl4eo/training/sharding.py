@@ -62,12 +62,16 @@ def whole_copy(module: M, empty: M) -> M:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load whole optimizer state, cut as its parameters are."""
+    """Load whole optimizer state, cut and laid out in memory as its parameters are.
+
+    Fused optimizers walk through both as they lie: a momentum that is not channels_last would be taken for that of
+    other weights, and nobody would see it.
+    """
     optimizer.load_state_dict(copy.copy(dict(state)))
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
-            if _is_cut(parameter) and isinstance(value, Tensor) and value.shape == parameter.shape:
-                values[name] = _cut_like(parameter, value)
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = _cut_like(parameter, value) if _is_cut(parameter) else _laid_like(parameter, value)
 
 
 def _is_cut(value: Any) -> bool:
@@ -75,7 +79,12 @@ def _is_cut(value: Any) -> bool:
     return hasattr(value, "full_tensor")
 
 
+def _laid_like(parameter: Tensor, value: Tensor) -> Tensor:
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
 def _cut_like(parameter: Any, value: Tensor) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
+    value = value.contiguous()  # as `shard` lays its parameters
     return distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
