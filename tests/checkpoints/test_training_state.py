@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,21 @@ def test_empty_checkpoint_of_unknown_hash_is_told(run: Path, caplog: pytest.LogC
     assert "step-00000008.pt cannot be used" in caplog.text
     with pytest.raises(CheckpointInvalid, match=r"step-00000008\.pt cannot be read"):
         load_step(run, 8)
+
+
+def test_flipped_bit_of_unknown_hash_is_told(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One bit of the weight itself: torch would read it without a word."""
+    path = run / "checkpoints" / "step-00000008.pt"
+    content, weight = path.read_bytes(), struct.pack("<f", 8.0)
+    at = content.index(weight)
+    path.write_bytes(content[:at] + struct.pack("<f", 9.0) + content[at + 4 :])
+    assert torch.load(path, weights_only=True)["method"]["weight"].item() == 9
+
+    state = load_latest(run)
+
+    assert state is not None
+    assert state.step == 4
+    assert "fails its CRC" in caplog.text
 
 
 def test_run_that_wrote_nothing_has_no_checkpoint(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 
 import pytest
 
+from ssl4eo.errors import ConfigInvalid
 from ssl4eo.pretraining import launch
 from ssl4eo.recipes.table import recipe
 
@@ -32,3 +33,20 @@ def test_a_precision_that_is_named_stays(monkeypatch):
 
     assert launch.settle(plain) == plain
     assert launch.reading_precision(plain) == "32"
+
+
+@pytest.mark.parametrize(
+    "started",
+    [
+        {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"},
+        {"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_NAME": "train"},
+    ],
+)
+def test_a_launcher_of_more_processes_is_not_ignored(monkeypatch, started):
+    """With one device Fabric would let each process train a run of its own."""
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    engine = recipe("moco_v2.resnet18.s2rgb.tiny").config().engine
+
+    with pytest.raises(ConfigInvalid, match="started 2 processes"):
+        launch.make_fabric(engine)

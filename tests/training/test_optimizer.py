@@ -15,6 +15,7 @@ from torch import nn
 from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.contract import network_input
+from ssl4eo.errors import ConfigInvalid, UnknownName
 from ssl4eo.methods.data2vec import Data2VecConfig
 from ssl4eo.methods.dino import DINOConfig
 from ssl4eo.methods.mae import MAEConfig
@@ -246,3 +247,27 @@ def test_state_of_another_memory_format_goes_on_as_it_was(name):
     step(other, resumed)
 
     torch.testing.assert_close(other.weight, whole.weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr": math.nan},
+        {"lr": math.inf},
+        {"weight_decay": math.nan},
+        {"weight_decay_end": math.nan},
+        {"weight_decay_end": math.inf},
+        {"clip_norm": math.nan},
+    ],
+)
+def test_numbers_that_are_none_are_refused(wrong):
+    """NaN compares false with everything, also with what it should not be."""
+    with pytest.raises(ConfigInvalid, match="expected"):
+        OptimizerConfig(**({"name": "adamw", "lr": 0.1, "weight_decay": 0.0} | wrong))
+
+
+@pytest.mark.parametrize("wrong", [{"name": "adam"}, {"clip": "norms"}, {"lr_rule": "per_512"}])
+def test_names_are_not_taken_for_others(wrong):
+    """A misspelled optimizer is not AdamW, nor is a misspelled clip none."""
+    with pytest.raises(UnknownName, match="did you mean"):
+        OptimizerConfig(**({"name": "adamw", "lr": 0.1, "weight_decay": 0.0} | wrong))

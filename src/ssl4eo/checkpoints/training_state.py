@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ssl4eo.files import whole_or_told, write_json
 
 log = logging.getLogger(__name__)
 
-UNREADABLE = (OSError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError)
+UNREADABLE = (OSError, EOFError, RuntimeError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile)
 """What reading a damaged checkpoint raises; an empty file raises EOFError."""
 FOLDER = "checkpoints"
 INDEX = "index.json"
@@ -74,6 +75,8 @@ def load_latest(run: Path) -> TrainingState | None:
     for row in reversed(rows):
         path = folder / row["file"]
         try:
+            if row["sha256"] is None:
+                _check_parts(path)
             return _load(path, row["sha256"])
         except (*UNREADABLE, CheckpointInvalid) as error:
             log.warning("checkpoint %s cannot be used (%s); trying the one before", path, error)
@@ -132,3 +135,11 @@ def _load(path: Path, sha256: str | None) -> TrainingState:
     if found is not None and found != sha256:
         raise CheckpointInvalid(f"{path.name} has SHA-256 {found[:12]}", expected=str(sha256)[:12])
     return TrainingState(**torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _check_parts(path: Path) -> None:
+    """Refuse a file of which a part is not what was written: torch reads without looking at the CRCs."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointInvalid(f"{path.name}: {damaged} fails its CRC", expected="a whole checkpoint")

@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning_fabric.utilities.rank_zero import rank_zero_only
@@ -76,6 +78,7 @@ def make_fabric(engine: EngineConfig) -> Fabric:
         ConfigInvalid: no such accelerator, fewer devices than asked for, or a number of processes that is not the one
             that torchrun or SLURM started.
     """
+    _require_launched(engine)
     try:
         fabric = Fabric(
             accelerator=engine.accelerator,
@@ -94,6 +97,25 @@ def make_fabric(engine: EngineConfig) -> Fabric:
     _launch(fabric, engine)
     speak_once()
     return fabric
+
+
+def _require_launched(engine: EngineConfig) -> None:
+    """Refuse a launcher of another number of processes: each would train a run of its own and not notice the others.
+
+    Raises:
+        ConfigInvalid: torchrun or SLURM started another number than the options say.
+    """
+    launched = {"torchrun": os.environ.get("WORLD_SIZE")}
+    if SLURMEnvironment.detect():
+        launched["SLURM"] = os.environ.get("SLURM_NTASKS")
+    for launcher, number in launched.items():
+        if number is not None and number != str(engine.num_processes):
+            raise ConfigInvalid(
+                f"engine.devices {engine.devices} on engine.num_nodes {engine.num_nodes} where {launcher} started "
+                f"{number} processes",
+                expected="as many processes as the launcher started",
+                remedy="give both places the same numbers (WORLD_SIZE and SLURM_NTASKS are the launcher's)",
+            )
 
 
 def _launch(fabric: Fabric, engine: EngineConfig) -> None:

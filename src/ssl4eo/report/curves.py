@@ -9,7 +9,7 @@ protocol), otherwise the mean of untrained k-NN scores, whose part and task the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from itertools import cycle
 from textwrap import shorten
@@ -90,6 +90,11 @@ def _nullable(values: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array(values, dtype=np.float64)  # None becomes NaN
 
 
+def _dot(points: Sized) -> str:
+    """Give the format of a line: of a single point there would be nothing to see."""
+    return "o-" if len(points) == 1 else "-"
+
+
 def _loss(axes: Axes, log: Log) -> None:
     axes.set_title("Loss")
     if not log.steps:
@@ -99,7 +104,7 @@ def _loss(axes: Axes, log: Log) -> None:
     loss = np.array([s.loss for s in log.steps], dtype=np.float64)
     mean = smooth(loss, max(1, loss.size // 50))
     axes.plot(epochs, loss, color=BLUE, alpha=0.25, linewidth=0.8)
-    axes.plot(epochs, mean, color=BLUE, linewidth=2.0)
+    axes.plot(epochs, mean, _dot(epochs), color=BLUE, linewidth=2.0)
     finite = loss[np.isfinite(loss)]
     if finite.size > 20:  # a few wild steps must not flatten the curve
         low, high = np.percentile(finite, [0.5, 99.5])
@@ -146,7 +151,7 @@ def _learning_rate(axes: Axes, log: Log) -> None:
         empty(axes, "no steps recorded")
         return
     axes.fill_between(_epochs(log.steps), [s.lr for s in log.steps], color=MUTED, alpha=0.18, linewidth=0)
-    axes.plot(_epochs(log.steps), [s.lr for s in log.steps], color=MUTED, linewidth=1.6)
+    axes.plot(_epochs(log.steps), [s.lr for s in log.steps], _dot(log.steps), color=MUTED, linewidth=1.6)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("epoch")
@@ -160,14 +165,14 @@ def _health(axes: Axes, log: Log) -> None:
         empty(axes, "no feature statistics recorded")
         return
     if std:
-        axes.plot(_epochs(std), _nullable([s.feature_std for s in std]), color=GREEN, linewidth=1.8)
+        axes.plot(_epochs(std), _nullable([s.feature_std for s in std]), _dot(std), color=GREEN, linewidth=1.8)
         axes.set_ylabel("standard deviation", color=GREEN)
         axes.set_ylim(bottom=0)
     else:
         axes.set_yticks([])
     if rank:
         right = axes.twinx()
-        right.plot(_epochs(rank), _nullable([s.effective_rank for s in rank]), color=PURPLE, linewidth=1.8)
+        right.plot(_epochs(rank), _nullable([s.effective_rank for s in rank]), _dot(rank), color=PURPLE, linewidth=1.8)
         right.set_ylabel("effective rank", color=PURPLE)
         right.set_ylim(bottom=0)
         right.grid(visible=False)

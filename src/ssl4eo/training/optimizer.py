@@ -7,30 +7,35 @@ learning rate of a transformer's block smaller the nearer it is to the image.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from ssl4eo.errors import ConfigInvalid
+from ssl4eo.errors import ConfigInvalid, unknown_name
 from ssl4eo.training.lars import LARS
 from ssl4eo.training.schedule import cosine
+
+OptimizerName = Literal["sgd", "adamw", "lars"]
+RateRule = Literal["absolute", "per_256"]
+Clip = Literal["none", "norm", "parameter"]
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """An optimizer and its peak learning rate."""
 
-    name: Literal["sgd", "adamw", "lars"]
+    name: OptimizerName
     """sgd and lars (with momentum) or adamw."""
     lr: float
     """Peak learning rate, see lr_rule."""
     weight_decay: float
     """L2 decay (sgd, lars) or decoupled decay (adamw)."""
-    lr_rule: Literal["absolute", "per_256"] = "absolute"
+    lr_rule: RateRule = "absolute"
     """absolute: lr as it is; per_256: lr times the batch over all processes / 256."""
     weight_decay_end: float | None = None
     """Decay at the end of the run, reached along half a cosine; None keeps it constant."""
@@ -43,20 +48,24 @@ class OptimizerConfig:
     layer_decay: float = 1.0
     """Factor of the learning rate from each block of a transformer to the one before; 1 for none. Heads and decoders
     learn at the full rate."""
-    clip: Literal["none", "norm", "parameter"] = "none"
+    clip: Clip = "none"
     """Gradient clipping: norm bounds the norm of all gradients, parameter the norm of each."""
     clip_norm: float = 3.0
     """Bound of clip."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that no optimizer takes."""
-        if self.lr <= 0 or self.weight_decay < 0 or not 0 <= self.momentum < 1:
+        for option, choices in (("name", OptimizerName), ("lr_rule", RateRule), ("clip", Clip)):
+            if getattr(self, option) not in get_args(choices):
+                raise unknown_name(f"optimizer.{option}", getattr(self, option), get_args(choices))
+        # Written so that NaN, which compares false, is refused too.
+        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf and 0 <= self.momentum < 1):
             raise ConfigInvalid(f"optimizer is {self}", expected="lr > 0, weight_decay >= 0, momentum from 0 below 1")
         if not (all(0 <= b < 1 for b in self.betas) and 0 < self.layer_decay <= 1 and self.clip_norm > 0):
             raise ConfigInvalid(
                 f"optimizer is {self}", expected="betas from 0 below 1, layer_decay above 0 to 1, clip_norm > 0"
             )
-        if self.weight_decay_end is not None and self.weight_decay_end < 0:
+        if self.weight_decay_end is not None and not 0 <= self.weight_decay_end < math.inf:
             raise ConfigInvalid(f"optimizer.weight_decay_end is {self.weight_decay_end}", expected="0 or more")
 
     def peak(self, batch_size: int) -> float:

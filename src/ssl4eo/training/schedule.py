@@ -20,7 +20,7 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         """Refuse negative warm-ups and finals above the peak."""
-        if self.warmup_epochs < 0 or not 0 <= self.final_fraction <= 1:
+        if not 0 <= self.warmup_epochs < math.inf or not 0 <= self.final_fraction <= 1:
             raise ConfigInvalid(f"schedule is {self}", expected="warmup_epochs >= 0 and final_fraction from 0 to 1")
 
     def factor(self, step: int, *, num_steps: int, steps_per_epoch: int) -> float:

@@ -6,6 +6,7 @@ One class for each arrangement that a paper asks for. Values only: compose.py dr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ssl4eo.errors import ConfigInvalid
@@ -40,7 +41,7 @@ class ViewConfig:
         check_scale("views.view.scale", self.scale)
         if self.size < 1:
             raise ConfigInvalid(f"views.view.size is {self.size}", expected="1 px or more")
-        if not 0 <= self.blur_sigma[0] <= self.blur_sigma[1]:
+        if not 0 <= self.blur_sigma[0] <= self.blur_sigma[1] < math.inf:
             raise ConfigInvalid(f"views.view.blur_sigma is {self.blur_sigma}", expected="0 <= smallest <= largest")
         for name in ("blur_probability", "horizontal_flip", "vertical_flip", "rotation"):
             if not 0 <= getattr(self, name) <= 1:
