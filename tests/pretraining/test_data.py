@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import network_input
-from ssl4eo.errors import ContractMismatch, DataMissing, UnknownName
+from ssl4eo.errors import ContractMismatch, DataMissing, SampleInvalid, UnknownName
 from ssl4eo.evaluation.tasks.eurosat import CLASSES
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.packing.pack import pack
@@ -83,3 +83,26 @@ def test_nothing_there_and_unknown_split_are_refused(tmp_path, planet):
         open_training_data(tmp_path / "no.zarr", contract=L1C)
     with pytest.raises(UnknownName):
         open_training_data(planet, contract=L1C, split="refrence")
+
+
+class Blank(SyntheticPlanet):
+    """A planet whose second location has shown nothing at the third date, and little at the first."""
+
+    def read(self, location):
+        """Read a location and put out what it showed."""
+        sample = super().read(location)
+        images = sample.images["S2L1C"]
+        if location == self.ids()[1]:
+            for band in images[2].pixels.values():
+                band[...] = 0
+            for band in images[0].pixels.values():
+                band[:, 1:] = 0
+        return sample
+
+
+def test_images_of_nothing_are_refused_before_training(tmp_path):
+    """Both were flagged by packing; only the one that shows nothing at all is refused, by its name and season."""
+    pack(Blank(4, size=24, modalities=("S2L1C",)), tmp_path / "a.zarr", nodata="flag")
+
+    with pytest.raises(SampleInvalid, match=r"1 images show nothing but zeros: 0000001 at season 2; .*--ids"):
+        open_training_data(tmp_path / "a.zarr", contract=L1C, split="none")

@@ -269,6 +269,18 @@ class Archive:
                 raise unknown_name(f"{modality} resolution", resolution, [str(r) for r in arrays])
         return {r: self._chunk(arrays[r], modality, index, season) for r in wanted}
 
+    def flagged(self, modality: str) -> list[tuple[int, int]]:
+        """List the images, as location and season, that packing marked as not valid: nodata in some or all pixels.
+
+        Raises:
+            UnknownName: the archive has no such modality.
+        """
+        from ssl4eo.archive.tables import read_column
+
+        valid = read_column(self._table(images_table(self._known(modality))), "valid").to_pylist()
+        rows = np.flatnonzero([value is False for value in valid])
+        return [(int(row) // self.num_seasons, int(row) % self.num_seasons) for row in rows]
+
     def mask(self, name: str, *, location: str | int, season: int = 0) -> NDArray[np.uint8]:
         """Read one mask: uint8 (y, x) on the finest grid.
 

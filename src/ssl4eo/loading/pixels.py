@@ -121,6 +121,15 @@ class ArchivePixels:
         """Count the locations."""
         return len(self._indices)
 
+    def blank(self) -> list[tuple[str, int]]:
+        """List the images, as id and season, that show nothing but zeros; only those that packing flagged are read."""
+        flagged = sorted({place for name in self._modalities for place in self.archive.flagged(name)})
+        items = {int(location): item for item, location in enumerate(self._indices)}
+        mine = [(items[location], season) for location, season in flagged if location in items]
+        return [
+            (self.id_of(i), season) for i, season in mine if not any(p.any() for p in self.pixels(i, season).values())
+        ]
+
     def id_of(self, index: int) -> str:
         """Give the id of a location."""
         return self.archive.ids[int(self._indices[index])]

@@ -17,7 +17,7 @@ import numpy as np
 
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import InputContract, plan_remap, stored
-from ssl4eo.errors import ContractMismatch, DataMissing
+from ssl4eo.errors import ContractMismatch, DataMissing, SampleInvalid
 from ssl4eo.evaluation.features import Precision
 from ssl4eo.evaluation.online import OnlineProbe
 from ssl4eo.evaluation.tasks import eurosat, synthetic
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 WHOLE = "none"
 """Name of the split that trains on everything."""
+
+NUM_NAMED = 5
+"""Images that a refusal names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,7 @@ def open_training_data(
         ArchiveInvalid, SourceInvalid: data that cannot be read.
         ContractMismatch: an archive without the modality, or pictures for a network of other bands.
         UnknownName: no such split.
+        SampleInvalid: an archive with images of nothing but zeros.
     """
     if not path.exists():
         raise DataMissing(f"no data at {path}", expected="an archive or a folder of class folders", path=str(path))
@@ -80,9 +84,22 @@ def _archive(path: Path, contract: InputContract, split: str, judge: Judge) -> T
             path=str(path),
         )
     if synthetic.COLUMN not in archive.columns or split == WHOLE:
-        return TrainingData(ArchivePixels(path, contract.modality), None)
+        return TrainingData(_shown(ArchivePixels(path, contract.modality)), None)
     task = open_task(synthetic.NAME, path, contract=contract, split=split)
-    return TrainingData(ArchivePixels(path, contract.modality, indices=_learnable(task)), judge(task))
+    return TrainingData(_shown(ArchivePixels(path, contract.modality, indices=_learnable(task))), judge(task))
+
+
+def _shown(source: ArchivePixels) -> ArchivePixels:
+    """Refuse images of nothing but zeros here, where the loader would meet them hours later."""
+    if blank := source.blank():
+        named = ", ".join(f"{location} at season {season}" for location, season in blank[:NUM_NAMED])
+        raise SampleInvalid(
+            f"{len(blank)} images show nothing but zeros: {named}{', ...' if len(blank) > NUM_NAMED else ''}",
+            expected="pixels to learn from",
+            remedy="pack an archive without these locations (`ssl4eo pack --ids`)",
+            locations=sorted({location for location, _ in blank}),
+        )
+    return source
 
 
 def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> TrainingData:
