@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -60,7 +61,16 @@ def test_demo_again_does_only_what_is_missing(finished):
 def test_demo_of_another_size_is_refused(finished):
     """Results of two sizes are not mixed."""
     with pytest.raises(CheckpointInvalid, match="choose another --out"):
-        demo(finished[0], DemoConfig(num_locations=61), say=lambda _: None)
+        demo(finished[0], dataclasses.replace(SMALL, num_locations=61), say=lambda _: None)
+
+
+def test_demo_too_small_to_train_is_refused_before_it_makes_a_planet(tmp_path, capsys):
+    """Status 2, a remedy that the command has, and no folder that would then be in the way."""
+    status = main(["demo", "--out", str(tmp_path / "demo"), "--num_locations", "60"])
+
+    assert status == 2
+    assert "--num_locations" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
 
 
 @pytest.mark.real

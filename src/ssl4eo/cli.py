@@ -87,6 +87,8 @@ def _foreseen(error: OSError) -> object:
     """Give the message for what the system refuses; what it did not number is a fault of ours and raised again."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({error}); free some space and run the same command again"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"nothing can be written or read there ({error}); choose another folder, or change its rights"
     if error.errno is None:
         raise error
     return error

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssl4eo.collection.synthetic import SyntheticPlanet
-from ssl4eo.errors import CheckpointInvalid
+from ssl4eo.errors import CheckpointInvalid, ConfigInvalid
 from ssl4eo.evaluation.run import SCORES, evaluate, load_network
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.files import read_jsonl, write_json
@@ -45,6 +45,16 @@ class DemoConfig:
     """Networks: each seed is pre-trained once and left untrained once."""
     planet_seed: int = 1
     """Of the planet; options were chosen on the planet of seed 0."""
+
+    def __post_init__(self) -> None:
+        """Refuse, before a planet is made, one too small to train on."""
+        least = 2 * self.batch_size  # two thirds of each class are trained on, rounded class by class
+        if self.num_locations < least:
+            raise ConfigInvalid(
+                f"a demo of {self.num_locations} locations, of which a third is held out",
+                expected=f"{least} or more: one batch is {self.batch_size}",
+                remedy="give a larger --num_locations",
+            )
 
     def training(self, seed: int) -> PretrainConfig:
         """Build the recipe of one network.

@@ -14,7 +14,7 @@ def run(*, out: Path, num_locations: int = 480, epochs: int = 32, num_seeds: int
 
     Args:
         out: folder of the demo; the report is OUT/report/report.html
-        num_locations: locations of the planet; a third is held out for the test
+        num_locations: locations of the planet, 128 or more; a third is held out for the test
         epochs: passes over the training locations
         num_seeds: networks that are pre-trained, and as many that are left untrained
 
