@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ssl4eo import cli
 from ssl4eo.cli import VERBS, main
 
 TINY = "moco_v2.resnet18.s2rgb.tiny"
@@ -244,3 +247,23 @@ def test_binary_config_is_status_2(tmp_path, capsys, command):
 
     assert main([*command, "--config", str(path)]) == 2
     assert "expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EROFS, "choose another folder"),
+        (errno.EACCES, "choose another folder"),
+    ],
+)
+def test_what_the_system_refuses_is_told_with_a_remedy(monkeypatch, capsys, number, told):
+    """Status 1 and a sentence, no traceback."""
+
+    def refuse(arguments):
+        raise OSError(number, os.strerror(number), "runs/first")
+
+    monkeypatch.setattr(cli, "_dispatch", refuse)
+
+    assert main(["info"]) == 1
+    assert told in capsys.readouterr().err
