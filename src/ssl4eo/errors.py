@@ -150,13 +150,29 @@ def foreign_options(layout: str, foreign: Iterable[str], known: Iterable[str]) -
     )
 
 
-def unknown_name(kind: str, name: object, known: Iterable[str]) -> UnknownName:
+MOST_NAMED = 30
+"""Names that a message lists; of a longer table it gives the nearest only."""
+MOST_NEAR = 3
+"""Names that a message proposes of a longer table."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str], *, lister: str = "") -> UnknownName:
     """Make the error for a name that is not in a table, with the nearest ones as a remedy.
+
+    Args:
+        kind: what the table holds.
+        name: that was asked for.
+        known: all names of the table.
+        lister: command that prints them, for a table too long for a message.
 
     >>> str(unknown_name("modality", "S2L1D", ["S2L1C", "S1GRD"]))
     "no modality is called 'S2L1D'; expected one of S2L1C, S1GRD: did you mean S2L1C?"
     """
     known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    remedy = f"did you mean {near[0]}?" if near else ""
-    return UnknownName(f"no {kind} is called {name!r}", expected=f"one of {', '.join(known)}", remedy=remedy)
+    is_long = len(known) > MOST_NAMED
+    near = difflib.get_close_matches(str(name), known, n=MOST_NEAR if is_long else 1, cutoff=0.5)
+    remedy = f"did you mean {' or '.join(near)}?" if near else ""
+    expected = f"one of {', '.join(known)}"
+    if is_long:
+        expected = f"one of {len(known)} names" + (f" that `{lister}` lists" if lister else "")
+    return UnknownName(f"no {kind} is called {name!r}", expected=expected, remedy=remedy)

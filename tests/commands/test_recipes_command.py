@@ -60,3 +60,24 @@ def test_json_of_all_and_of_one_has_the_difference(capsys: pytest.CaptureFixture
     assert {name: row["differs"] for name, row in rows.items()} == {n: r.differs for n, r in RECIPES.items()}
     assert one["differs"] == RECIPES[one["name"]].differs
     assert all(row["differs"] for name, row in rows.items() if not name.endswith(".tiny"))
+
+
+def test_stacked_sensors_are_told_apart_from_published_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """No run of it was published, so there is no "the published run"; sensor drop and gray are said."""
+    full = _shown(capsys, "show", "mae.vit_small_16.s2l2a_s1grd")
+    small = _shown(capsys, "show", "moco_v2.resnet18.s2l1c_s1grd.tiny")
+
+    assert "nobody has published this one" in full
+    for text in (full, small):
+        assert "\ndiffers from published runs of this method: " in text
+        assert "half of the views lose one sensor and none is gray" in text
+
+
+def test_unknown_recipe_gives_the_nearest_names_and_where_all_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """More than a hundred names are no help in a message."""
+    assert main(["recipes", "show", "mae.vit_small.s2l1c.tiny"]) == 2
+
+    text = capsys.readouterr().err
+    assert f"one of {len(RECIPES)} names that `ssl4eo recipes list` lists" in text
+    assert "did you mean mae.vit_small_16.s2l1c.tiny or " in text
+    assert len(text) < 300

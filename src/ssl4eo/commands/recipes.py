@@ -70,7 +70,8 @@ def _differences(words: dict[str, Any]) -> list[str]:
     published = ".as_published" in words["name"]
     lines = []
     if words["differs"]:
-        lines.append(words["differs"] if published else f"differs from the published run: {words['differs']}")
+        which = "the published run" if words["beside"] else "published runs of this method"
+        lines.append(words["differs"] if published else f"differs from {which}: {words['differs']}")
     if words["beside"]:
         kind = "corrected form" if published else "as published"
         lines.append(f"{kind}: {', '.join(words['beside'])}")

@@ -8,7 +8,7 @@ import dataclasses
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.data2vec import Data2VecConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, Recipe
+from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, UNPUBLISHED, Recipe
 from ssl4eo.recipes.views import UNCHANGED, published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -102,7 +102,7 @@ def recipes() -> list[Recipe]:
     rows: list[Recipe] = []
     for modality in INPUTS:
         name = f"data2vec.vit_small_16.{catalog_name(modality)}"
-        promise = f"{_COST}, {HOURS_UNKNOWN}; nobody has published this one; not yet run here"
+        promise = f"{_COST}, {HOURS_UNKNOWN}; {UNPUBLISHED}; not yet run here"
         if modality == "S2L1C":
             promise = f"{_COST}, {HOURS_PUBLISHED}; to reach: {_SCORES}; not yet run here"
             published = f"{_COST}, {HOURS_PUBLISHED}; {_SCORES}; not yet run here"

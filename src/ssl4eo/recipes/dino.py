@@ -9,7 +9,7 @@ from ssl4eo.backbones.architectures import patch_size
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.dino import DINOConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, Recipe
+from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, UNPUBLISHED, Recipe
 from ssl4eo.recipes.views import JITTER, published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -123,7 +123,7 @@ _SCORES = {
     "vit_small_16": "BigEarthNet 90.5, EuroSAT 99.0, So2Sat-LCZ42 62.2",
     "resnet50": "BigEarthNet 90.7, EuroSAT 99.1, So2Sat-LCZ42 63.6",
 }
-_NOBODY = f"{_DAYS}, {HOURS_UNKNOWN}; nobody has published this one; not yet run here"
+_NOBODY = f"{_DAYS}, {HOURS_UNKNOWN}; {UNPUBLISHED}; not yet run here"
 _DIFFERS = "solarization inverts bright pixels, views show different seasons; bf16 for float16"
 _KEEPS = "as published, defects included: solarization inverts dark pixels, a quarter of the pairs show one season"
 _TINY = {

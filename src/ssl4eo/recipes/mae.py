@@ -8,7 +8,7 @@ import dataclasses
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.mae import MAEConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, Recipe
+from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, UNPUBLISHED, UNSCORED, Recipe
 from ssl4eo.recipes.views import UNCHANGED, published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -115,7 +115,8 @@ def recipes() -> list[Recipe]:
                 f"{cost}, {HOURS_PUBLISHED}; {_SCORES}; not yet run here",
             )
         else:
-            promise = published = f"{cost}, {HOURS_UNKNOWN}; no published scores; not yet run here"
+            known = UNSCORED if modality in _PUBLISHED_INPUTS else UNPUBLISHED
+            promise = published = f"{cost}, {HOURS_UNKNOWN}; {known}; not yet run here"
         rows.append(Recipe(name, backbone, modality, corrected, promise, _DIFFERS))
         if modality in _PUBLISHED_INPUTS:
             rows.append(Recipe(f"{name}.as_published", backbone, modality, as_published, published, _KEEPS))

@@ -8,7 +8,7 @@ import dataclasses
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, Recipe
+from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, UNPUBLISHED, UNSCORED, Recipe
 from ssl4eo.recipes.views import published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -107,16 +107,16 @@ def recipes() -> list[Recipe]:
     for backbone in ("resnet18", "resnet50"):
         for modality in INPUTS:
             name = f"moco_v2.{backbone}.{catalog_name(modality)}"
-            promise = f"{_COST}, {HOURS_UNKNOWN}; nobody has published this one; not yet run here"
+            promise = f"{_COST}, {HOURS_UNKNOWN}; {UNPUBLISHED}; not yet run here"
             if (backbone, modality) in _PUBLISHED_ROWS:
                 scored = (backbone, modality) == ("resnet50", "S2L1C")
-                known = f"{HOURS_PUBLISHED}; {_SCORES}" if scored else f"{HOURS_UNKNOWN}; no published scores"
+                known = f"{HOURS_PUBLISHED}; {_SCORES}" if scored else f"{HOURS_UNKNOWN}; {UNSCORED}"
                 promise = f"{_COST}, {known}; not yet run here"
                 rows.append(Recipe(f"{name}.as_published", backbone, modality, as_published, promise, _KEEPS))
                 promise = promise.replace("published weights", "to reach: published weights")
             rows.append(Recipe(name, backbone, modality, corrected, promise, _DIFFERS))
             rows.append(Recipe(f"{name}.tiny", backbone, modality, tiny, _TINY.get(name, NOT_YET_RUN)))
     name = "moco_v2.resnet18.s2rgb.as_published_ep200"
-    promise = _COST.replace("100", "200") + f", {HOURS_UNKNOWN}; no published scores; not yet run here"
+    promise = _COST.replace("100", "200") + f", {HOURS_UNKNOWN}; {UNSCORED}; not yet run here"
     rows.append(Recipe(name, "resnet18", "S2RGB", as_published_200, promise, _KEEPS))
     return rows

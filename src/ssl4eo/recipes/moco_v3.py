@@ -9,7 +9,7 @@ from ssl4eo.backbones.architectures import patch_size
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.moco_v3 import MoCoV3Config
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, Recipe
+from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, UNPUBLISHED, Recipe
 from ssl4eo.recipes.views import published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -91,7 +91,7 @@ _PUBLISHED = (
     f"{_DAY}, {HOURS_PUBLISHED}; published after fine-tuning: BigEarthNet 89.9, EuroSAT 98.6, So2Sat-LCZ42 61.6; "
     "not yet run here"
 )
-_NOBODY = f"{_DAY}, {HOURS_UNKNOWN}; nobody has published this one; not yet run here"
+_NOBODY = f"{_DAY}, {HOURS_UNKNOWN}; {UNPUBLISHED}; not yet run here"
 _DIFFERS = (
     "the patch embedding learns, in the range of the real bands, with gradients bounded; "
     "views show different seasons; bf16 for float16"

@@ -24,10 +24,16 @@ NOT_YET_RUN = "not yet run"
 HOURS_PUBLISHED = "published run: at most 24 hours on 4 A100"
 """What is told of the runs of ViT-S and ResNet-50 whose scores were published; a bound, not a measurement."""
 HOURS_UNKNOWN = "hours unknown"
+UNPUBLISHED = "nobody has published this one"
+"""No weights of it are known."""
+UNSCORED = "weights are published, scores are not"
+"""No published table has a row for it."""
 
 
 SENSOR_DROP = 0.5
 """Share of the views of a stacked input that lose one sensor, as RandomSensorDrop of SSL4EO-S12 has it."""
+STACKED = "half of the views lose one sensor and none is gray, for the sensors are stacked"
+"""What `with_sensor_drop` changes, in words."""
 
 
 def with_sensor_drop(config: PretrainConfig) -> PretrainConfig:
@@ -55,8 +61,13 @@ class Recipe:
     build: Build
     promise: str
     """Hardware, hours, expected score and spread, commit; says "not yet run" where nobody has."""
-    differs: str = ""
-    """What is not as in the run that was published."""
+    changes: str = ""
+    """What the builder does not do as in the runs that were published; for `as_published` what it keeps of them."""
+
+    @property
+    def differs(self) -> str:
+        """Say what is not as in the runs that were published."""
+        return "; ".join(filter(None, [self.changes, STACKED if self.modality in FUSED_INPUTS else ""]))
 
     def config(self) -> PretrainConfig:
         """Build the resolved config."""

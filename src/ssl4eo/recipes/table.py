@@ -22,7 +22,7 @@ def recipe(name: str) -> Recipe:
         UnknownName: no recipe is called that.
     """
     if name not in RECIPES:
-        raise unknown_name("recipe", name, RECIPES)
+        raise unknown_name("recipe", name, RECIPES, lister="ssl4eo recipes list")
     return RECIPES[name]
 
 
