@@ -104,6 +104,13 @@ def test_each_method_goes_on_with_the_same_bits(name, tmp_path, monkeypatch):
     assert_equal(found.method, expected.method)
     assert_equal_states(found.optimizer["state"], expected.optimizer["state"])
     assert_equal(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+    assert health(tmp_path / "run") == health(tmp_path / "whole")
+
+
+def health(run):
+    """Give what each line of the log says of the embeddings."""
+    names = ("step", "feature_std", "effective_rank", "rankme")
+    return [[row[name] for name in names] for row in read_jsonl(run / "log.jsonl") if row["kind"] == "step"]
 
 
 def assert_equal_states(first, second):

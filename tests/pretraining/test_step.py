@@ -113,12 +113,12 @@ def test_overflow_skips_the_step_and_the_scale_is_kept():
     config = uncoupled(precision="16-mixed")
     learner, before, _ = one_step(config, scaler(start=2.0**40))
 
-    state = learner.state(1, {}, {})
+    state = learner.state(1, {}, {}, {})
     again = Learner(Fabric(accelerator="cpu", devices=1, plugins=[scaler()]), config, state)
 
     assert all(float(v.abs().max()) == 0 for v in moved(learner, before).values())
     assert state.precision["scale"] == 2.0**39
-    assert again.state(1, {}, {}).precision == state.precision
+    assert again.state(1, {}, {}, {}).precision == state.precision
 
 
 def test_random_numbers_of_a_step_belong_to_seed_step_and_process():

@@ -81,3 +81,15 @@ def test_no_step_is_no_share():
 
     assert watch.share == 0
     assert watch.check() is None
+
+
+def test_watch_of_metrics_goes_on_where_another_was():
+    """A run that is killed at each reading tells all the same."""
+    told, state = [], {}
+    for _ in range(PATIENCE):
+        watch = MetricWatch()
+        watch.load_state(state)
+        told.append(watch.check({"target_std": 0.0}))
+        state = watch.state()
+
+    assert [len(alarms) for alarms in told] == [0] * (PATIENCE - 1) + [1]

@@ -205,3 +205,30 @@ def test_monitor_leaves_embeddings_where_they_are():
     monitor.add(batch)
 
     assert monitor._kept[0].data_ptr() == batch.data_ptr()
+
+
+@pytest.mark.parametrize("seen", [0, 1, 5])
+def test_monitor_goes_on_where_another_was(seen):
+    """After a resume it reads the same as one that was left alone, the bad readings in a row included."""
+    first, second = CollapseMonitor(num_kept=64), CollapseMonitor(num_kept=64)
+    for _ in range(seen):
+        first.add(torch.ones(24, 32))
+        first.check()
+
+    second.load_state(first.state())
+
+    for batch in (torch.ones(24, 32), healthy()[:24], torch.ones(24, 32)):
+        first.add(batch)
+        second.add(batch)
+        assert first.check() == second.check()
+
+
+def test_state_of_a_monitor_does_not_hold_the_batches_it_was_cut_from():
+    """A checkpoint holds the last embeddings and no more."""
+    monitor = CollapseMonitor(num_kept=8)
+    monitor.add(torch.ones(64, 32))
+
+    embeddings = monitor.state()["embeddings"]
+
+    assert embeddings.shape == (8, 32)
+    assert embeddings.untyped_storage().nbytes() == 8 * 32 * 4

@@ -44,6 +44,8 @@ class TrainingState:
     optimizer: dict[str, Any]
     precision: dict[str, Any] = field(default_factory=dict[str, Any])
     """State of the gradient scaler, empty where there is none."""
+    watching: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What the first process's alarms judge by, empty in files older than it; touches no weights."""
 
 
 def save_state(run: Path, state: TrainingState) -> None:

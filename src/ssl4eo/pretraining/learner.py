@@ -76,7 +76,9 @@ class Learner:
             adapter=adapter.to(self._fabric.device),
         )
 
-    def state(self, step: int, config: dict[str, Any], data: dict[str, Any]) -> TrainingState:
+    def state(
+        self, step: int, config: dict[str, Any], data: dict[str, Any], watching: dict[str, Any]
+    ) -> TrainingState:
         """Collect what a continuation after `step` steps needs; every process must call this where weights are cut."""
         method, optimizer = self.method.state_dict(), self._optimizer.state_dict()
         return TrainingState(
@@ -86,6 +88,7 @@ class Learner:
             method=whole(method) if self.sharded else method,
             optimizer=whole(optimizer) if self.sharded else optimizer,
             precision=self._fabric.strategy.precision.state_dict(),
+            watching=watching,
         )
 
     def backbone(self) -> Backbone:

@@ -93,7 +93,9 @@ def pretrain(
         # --- who does it
         run = RunFolder(out, plan.config, source, resume=resume)
         first_step = together.first_alone(lambda: _open(run, held))
-        learner = Learner(fabric, plan.config, None if first_step is None else load_step(out, first_step))
+        state = None if first_step is None else load_step(out, first_step)
+        learner, watching = Learner(fabric, plan.config, state), {} if state is None else state.watching
+        del state  # as large as the learner
         step = first_step or 0
         batches = _batches(plan, step, together, held, pin=fabric.device.type == "cuda")
         journal = held.enter_context(_journal(plan, step, quiet=quiet, mute=not together.is_first))
@@ -108,6 +110,7 @@ def pretrain(
             fabric.device,
             last_loss=run.last_loss,
         )
+        watch.load_state(watching)
         # --- do it, leave the backbone
         step = _train(plan, step, run, learner, batches, watch, together, stop)
         path, backbone = out / BACKBONE_FILE, learner.backbone()
@@ -202,7 +205,7 @@ def _train(
         saving, stopping = together.any(watch.saves(step), stop.received is not None)
         if saving or stopping:
             watch.before_saving()
-            state = learner.state(step, *run.records())
+            state = learner.state(step, *run.records(), watch.state())
             together.first_alone(functools.partial(save_state, plan.out, state))
         if stopping and step < plan.num_steps:
             _stop(step, stop, together, plan.config.engine)

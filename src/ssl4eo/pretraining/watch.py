@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +110,16 @@ class Watch:
         """Judge the untrained network, where the run begins."""
         if step == 0:
             self._judge(0, method)
+
+    def state(self) -> dict[str, Any]:
+        """Give what a continued run judges by, for a checkpoint; its readings are then those of an undisturbed run."""
+        return {"monitor": self._monitor.state(), "metrics": self._metrics.state()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from the `state` of a checkpoint; one that is older than this has none and changes nothing."""
+        if state:
+            self._monitor.load_state(state["monitor"])
+            self._metrics.load_state(state["metrics"])
 
     def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Pass batches on and note how long the device waited for each; starting the workers does not count."""

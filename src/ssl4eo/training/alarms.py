@@ -23,12 +23,12 @@ class Patience:
 
     def __init__(self, readings: int) -> None:
         """Speak at the `readings`-th bad reading."""
-        self._readings, self._bad = readings, 0
+        self._readings, self.bad = readings, 0
 
     def hear(self, reason: str | None) -> str | None:
         """Take a reading, None for a good one; give the reason when it is time to speak."""
-        self._bad = self._bad + 1 if reason else 0
-        return reason if self._bad == self._readings else None
+        self.bad = self.bad + 1 if reason else 0
+        return reason if self.bad == self._readings else None
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,15 @@ class MetricWatch:
         """Watch these bounds."""
         self._bounds = bounds
         self._patience = {name: Patience(PATIENCE) for name in bounds}
+
+    def state(self) -> dict[str, int]:
+        """Give the bad readings in a row by metric, for a checkpoint."""
+        return {name: patience.bad for name, patience in self._patience.items()}
+
+    def load_state(self, state: Mapping[str, int]) -> None:
+        """Go on from another watch's `state`; metrics that are new since then start at none."""
+        for name, patience in self._patience.items():
+            patience.bad = int(state.get(name, 0))
 
     def check(self, metrics: Mapping[str, float]) -> list[str]:
         """Take the metrics of a logged step; give the alarms that are due."""

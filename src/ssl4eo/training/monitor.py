@@ -11,7 +11,9 @@ Letters: N embeddings, D dimensions.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,7 +92,10 @@ class Health:
 
 
 class CollapseMonitor:
-    """Keeps the last embeddings and judges them."""
+    """Keeps the last embeddings and judges them.
+
+    A new run has few at first, so rank starts low and rises until `num_kept` were seen.
+    """
 
     def __init__(self, *, num_kept: int = 1024) -> None:
         """Judge over the last `num_kept` embeddings."""
@@ -106,9 +111,23 @@ class CollapseMonitor:
         while self._count - len(self._kept[0]) >= self._num_kept:
             self._count -= len(self._kept.popleft())
 
+    def state(self) -> dict[str, Any]:
+        """Give what a continued run judges by: the last embeddings (N, D) and the bad readings in a row."""
+        return {"embeddings": self._last().cpu().clone() if self._kept else None, "bad": self._patience.bad}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from another monitor's `state`."""
+        embeddings = state["embeddings"]
+        self._kept = deque([] if embeddings is None else [embeddings])
+        self._count = 0 if embeddings is None else len(embeddings)
+        self._patience.bad = int(state["bad"])
+
+    def _last(self) -> Tensor:
+        return torch.cat([batch.to(self._kept[-1].device) for batch in self._kept])[-self._num_kept :]
+
     def check(self) -> Health:
         """Read spread and rank; raise the alarm at the PATIENCE-th bad reading in a row."""
-        kept = torch.cat(list(self._kept))[-self._num_kept :].float().cpu()
+        kept = self._last().float().cpu()
         if not torch.isfinite(kept).all():
             return Health(float("nan"), float("nan"), float("nan"), None)  # the loss will tell
         std, rank = feature_std(kept), effective_rank(kept)
