@@ -31,8 +31,23 @@ def test_a_precision_that_is_named_stays(monkeypatch):
     config = recipe("moco_v2.resnet18.s2rgb.tiny").config()
     plain = dataclasses.replace(config, engine=dataclasses.replace(config.engine, precision="32-true"))
 
-    assert launch.settle(plain) == plain
+    assert launch.settle(plain).engine.precision == "32-true"
     assert launch.reading_precision(plain) == "32"
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "asked", "settled"),
+    [(False, "auto", "cpu"), (True, "auto", "cuda"), (True, "gpu", "cuda"), (True, "cpu", "cpu"), (False, "gpu", "gpu")],
+)
+def test_record_names_the_device_that_was_used(monkeypatch, has_gpu, asked, settled):
+    """So that a run started with auto goes on with the device that it stood for; what is not there is refused later."""
+    monkeypatch.setattr(launch.torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(launch.torch.cuda, "is_bf16_supported", lambda **kwargs: True)
+    monkeypatch.setattr(launch.torch.backends.mps, "is_available", lambda: False)
+    config = recipe("moco_v2.resnet18.s2rgb.tiny").config()
+    config = dataclasses.replace(config, engine=dataclasses.replace(config.engine, accelerator=asked))
+
+    assert launch.settle(config).engine.accelerator == settled
 
 
 @pytest.mark.parametrize(

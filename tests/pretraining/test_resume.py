@@ -12,6 +12,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from process_driver import METHODS, Pictures, build
 from test_loop import assert_equal, weights
 from test_processes import drive
@@ -232,6 +233,16 @@ def test_other_parts_and_processes_are_allowed_and_told(tmp_path, caplog):
     assert resumed[0]["changed"][0].startswith("engine.accumulate")
     with pytest.raises(CheckpointInvalid, match=r"engine\.batch_size 4, now 8"):
         run(tmp_path / "run", epochs=1, batch_size=8, resume=True)
+
+
+def test_run_goes_on_with_the_device_that_auto_stood_for(tmp_path, caplog):
+    """Started with auto on a machine without a GPU, continued with cpu: nothing has changed."""
+    auto = {} if torch.cuda.is_available() else {"accelerator": "auto"}
+    run(tmp_path / "run", epochs=1, **auto)
+
+    pretrain(build(NAME, epochs=1, accelerator="cpu"), Pictures(18), tmp_path / "run", resume=True, quiet=True)
+
+    assert "goes on with another" not in caplog.text
 
 
 def test_command_line_ends_with_status_75(tmp_path):

@@ -113,6 +113,7 @@ FREE_ON_RESUME = (
 """Options that a resumed run may change: they do not touch the weights."""
 
 ROUNDED_ON_RESUME = (
+    "engine.accelerator",
     "engine.devices",
     "engine.num_nodes",
     "engine.strategy",

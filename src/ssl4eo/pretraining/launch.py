@@ -42,15 +42,25 @@ def settle(config: PretrainConfig) -> PretrainConfig:
         raise ConfigInvalid(
             "engine.precision 16-mixed without a GPU", expected="32-true or auto", remedy="--engine.precision 32-true"
         )
-    if engine.precision != "auto":
-        return config
-    precision = "bf16-mixed" if computes_in_bf16(engine.accelerator) else "32-true"
-    return dataclasses.replace(config, engine=dataclasses.replace(engine, precision=precision))
+    precision = engine.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if computes_in_bf16(engine.accelerator) else "32-true"
+    engine = dataclasses.replace(engine, precision=precision, accelerator=_settled(engine.accelerator))
+    return dataclasses.replace(config, engine=engine)
 
 
 def reading_precision(config: PretrainConfig) -> Precision:
     """Say in what precision a run is judged in passing: its own, as this machine settles it."""
     return "32" if settle(config).engine.precision == "32-true" else "bf16"
+
+
+def _settled(accelerator: str) -> str:
+    """Name the device that `auto` means here, in Lightning's words; a GPU of Nvidia or AMD has one name."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "cuda"
+    if accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return "mps"
+    return "cpu" if accelerator == "auto" else accelerator
 
 
 def on_gpu(accelerator: str) -> bool:
