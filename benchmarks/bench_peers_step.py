@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long is a MoCo v2 step of ours beside TorchGeo's MoCoTask and lightly's parts?
 
-    python benchmarks/bench_peers_step.py [--backbone resnet50] [--batch 16] [--rounds 5]
+    python benchmarks/bench_peers_step.py [--backbone resnet50] [--batch 16] [--rounds 7]
 
-One process, all forms in turn, 13 bands, median over the rounds.
+Each form has a process of its own, since how freed memory is treated is a matter of the whole process; one computes at
+a time, in turn. 13 bands, median over the rounds, one untimed step first.
 As documented: TorchGeo takes float32 NCHW images and augments them with kornia inside its step; lightly takes views
 that its transforms made before (not counted: they take RGB pictures only) and runs float32 NCHW; ours is the recipe
 as `ssl4eo pretrain` runs it here, its photometric changes counted, its crops not (they are made by the loader).
-Equal: float32, channels_last, the same two ready views for all three, a queue of 65,536.
+Equal: float32, channels_last, the same two ready views for all three, a queue of 65,536, freed memory kept by all.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import json
+import multiprocessing
 import statistics
 import time
 
@@ -23,63 +27,98 @@ import torch
 from bench_step import Step, random_batch
 from peers import LightlyMoCo, TorchGeoMoCo
 from ssl4eo.environment import environment
+from ssl4eo.memory import keep_freed_memory
 from ssl4eo.pretraining.launch import computes_in_bf16
 from ssl4eo.recipes.table import recipe
 
-QUEUE, SIZE = 65_536, 224
+QUEUE, SIZE, BANDS = 65_536, 224, 13
+STEP, STOP = "step", "stop"
 
 
-def forms(args):
-    """Give by name what is timed, each a function without arguments, with the name it is compared with."""
+def ours(args, *, equal):
+    """Give a step of ours."""
     name = f"moco_v2.{args.backbone}.s2l1c"
+    precision = "bf16-mixed" if computes_in_bf16("cpu") and not equal else "32-true"
     batch = random_batch(recipe(name).config(), args.batch)
-    images = torch.rand(args.batch, 13, SIZE, SIZE)
-    both = torch.cat([images, images.flip(0)], dim=1)
-    last = both.contiguous(memory_format=torch.channels_last)
-    layout = {"arch": args.backbone, "bands": 13, "size": SIZE, "batch": args.batch}
-    precision = "bf16-mixed" if computes_in_bf16("cpu") else "32-true"
-    ours, equal = (Step(name, args.batch, precision=p, channels_last=True) for p in (precision, "32-true"))
-    geo = TorchGeoMoCo(**layout)
-    geo_equal = TorchGeoMoCo(**layout, channels_last=True, augment=False)
-    light, light_equal = (_lightly(args) for _ in range(2))
-    light_equal.to(memory_format=torch.channels_last)
-    first, second = (v.contiguous(memory_format=torch.channels_last) for v in (images, images.flip(0)))
-    return {
-        f"ours, as documented ({precision}, channels_last)": lambda: ours(batch),
-        "TorchGeo MoCoTask, as documented": lambda: geo.step(images),
-        "lightly's parts, as documented": lambda: light.step(images, images.flip(0), 0.996),
-        "ours, float32, channels_last": lambda: equal(batch),
-        "TorchGeo MoCoTask, float32, channels_last, no augmentation": lambda: geo_equal.step(last),
-        "lightly's parts, float32, channels_last": lambda: light_equal.step(first, second, 0.996),
-    }
+    if equal:
+        batch = dataclasses.replace(batch, views=ready_views(args, channels_last=True), finished=True)
+    step = Step(name, args.batch, precision=precision, channels_last=True)
+    return lambda: step(batch)
 
 
-def _lightly(args):
-    backbone = timm.create_model(args.backbone, in_chans=13, num_classes=0)
-    return LightlyMoCo(backbone, backbone.num_features, bank=QUEUE)
+def torchgeo(args, *, equal):
+    """Give a step of TorchGeo's; it takes both views stacked along the bands where they are ready."""
+    layout = {"arch": args.backbone, "bands": BANDS, "size": SIZE, "batch": args.batch}
+    task = TorchGeoMoCo(**layout, channels_last=equal, augment=not equal)
+    views = ready_views(args, channels_last=equal)
+    images = torch.cat(views, dim=1).contiguous(memory_format=torch.channels_last) if equal else views[0]
+    return lambda: task.step(images)
+
+
+def lightly(args, *, equal):
+    """Give a step of lightly's parts."""
+    backbone = timm.create_model(args.backbone, in_chans=BANDS, num_classes=0)
+    task = LightlyMoCo(backbone, backbone.num_features, bank=QUEUE)
+    if equal:
+        task.to(memory_format=torch.channels_last)
+    first, second = ready_views(args, channels_last=equal)
+    return lambda: task.step(first, second, 0.996)
+
+
+CONTENDERS = {"ours": ours, "TorchGeo MoCoTask": torchgeo, "lightly's parts": lightly}
+
+
+def ready_views(args, *, channels_last):
+    """Make two views (B, 13, 224, 224) in 0..1."""
+    images = torch.rand(args.batch, BANDS, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return tuple(view.contiguous(memory_format=layout) for view in (images, images.flip(0)))
+
+
+def serve(pipe, name, args, equal):
+    """Take a step at each request and send how long it took [s]."""
+    if equal or name == "ours":
+        keep_freed_memory()
+    step = CONTENDERS[name](args, equal=equal)
+    step()
+    pipe.send(0.0)
+    while pipe.recv() == STEP:
+        started = time.perf_counter()
+        step()
+        pipe.send(time.perf_counter() - started)
+
+
+def measure(args, *, equal):
+    """Give images a second by contender, steps in turn."""
+    context, seconds = multiprocessing.get_context("spawn"), {name: [] for name in CONTENDERS}
+    with contextlib.ExitStack() as held:
+        pipes = {}
+        for name in CONTENDERS:
+            pipes[name], far = context.Pipe()
+            process = context.Process(target=serve, args=(far, name, args, equal), daemon=True)
+            process.start()
+            held.callback(process.join)
+            held.callback(pipes[name].send, STOP)
+            pipes[name].recv()
+        for _ in range(args.rounds):
+            for name, pipe in pipes.items():
+                pipe.send(STEP)
+                seconds[name].append(pipe.recv())
+    return {name: args.batch / statistics.median(times) for name, times in seconds.items()}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="resnet50")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
-    runs = forms(args)
-    seconds = {name: [] for name in runs}
-    for number in range(args.rounds + 1):
-        for name, run in runs.items():
-            started = time.perf_counter()
-            run()
-            if number:  # the first round warms up
-                seconds[name].append(time.perf_counter() - started)
-    rate = {name: args.batch / statistics.median(times) for name, times in seconds.items()}
-    names = list(rate)
-    print("| form | images/s | ours / this |\n|---|---|---|")
-    for group in (names[:3], names[3:]):
-        for name in group:
-            print(f"| {name} | {rate[name]:.2f} | {rate[group[0]] / rate[name]:.2f} |")
-    print(json.dumps({"rates": rate, "arguments": vars(args), "environment": environment()}))
+    print("| form | contender | images/s | ours / this |\n|---|---|---|---|")
+    for form, equal in (("as documented", False), ("equal", True)):
+        rates = measure(args, equal=equal)
+        for name, rate in rates.items():
+            print(f"| {form} | {name} | {rate:.2f} | {rates['ours'] / rate:.2f} |", flush=True)
+    print(json.dumps({"arguments": vars(args), "environment": environment()}))
 
 
 if __name__ == "__main__":
