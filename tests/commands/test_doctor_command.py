@@ -71,6 +71,35 @@ def test_words_have_figures_and_units(planet: Path, capsys: pytest.CaptureFixtur
     assert "samples/s, the device takes" in text
 
 
+def test_what_a_run_would_be_refused_for_is_told(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A batch of 8 from 3 locations: speed is measured all the same."""
+    assert main(["doctor", "--data", str(planet), "--recipe", "small", "--num_workers", "0"]) == 0
+
+    text = capsys.readouterr().out
+    assert "WARNING: a run of this recipe over these data would be refused: a batch of 8 from 3 items" in text
+    assert "whole step" in text
+
+
+def test_what_is_doubtful_about_a_run_is_told(
+    planet: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that fits, a queue longer than the data."""
+
+    def build(backbone: str, modality: str, name: str) -> object:
+        base = RECIPES["moco_v2.resnet18.s2l1c.tiny"].build(backbone, modality, name)
+        view = dataclasses.replace(base.views.view, size=32)
+        engine = dataclasses.replace(base.engine, batch_size=2, precision="32-true")
+        return dataclasses.replace(base, views=dataclasses.replace(base.views, view=view), engine=engine)
+
+    monkeypatch.setattr(table, "RECIPES", {**RECIPES, "less": Recipe("less", "resnet18", "S2L1C", build, "not yet run")})
+
+    assert main(["doctor", "--data", str(planet), "--recipe", "less", "--num_workers", "0", "--json"]) == 0
+
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert "queue_size" in warning
+    assert "not shorter than the data (3 items)" in warning
+
+
 def test_without_a_recipe_nothing_is_computed(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Reading and rendering only."""
     assert main(["doctor", "--data", str(planet), "--num_workers", "0", "--json"]) == 0

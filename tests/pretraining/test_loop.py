@@ -464,3 +464,14 @@ def test_channels_last_gives_the_same_first_loss(tmp_path):
         losses.append(next(r["loss"] for r in read_jsonl(out / "log.jsonl") if r["kind"] == "step"))
 
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize(("warmup", "told"), [(0.5, False), (1.0, True)])
+def test_warmup_as_long_as_the_run_is_told(tmp_path, caplog, warmup, told):
+    """The learning rate would never get to its peak."""
+    plain = config(epochs=1)
+    short = dataclasses.replace(plain, schedule=dataclasses.replace(plain.schedule, warmup_epochs=warmup))
+
+    pretrain(short, Noise(), tmp_path / "run", quiet=True)
+
+    assert ("never gets to its peak" in caplog.text) == told

@@ -15,6 +15,7 @@ from rich.console import Console
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.errors import ConfigInvalid, ContractMismatch
 from ssl4eo.loading.pixels import PixelSource
+from ssl4eo.loading.sampler import Order
 from ssl4eo.memory import keep_freed_memory
 from ssl4eo.pretraining import doctor
 from ssl4eo.pretraining.config import PretrainConfig
@@ -93,7 +94,17 @@ def examine(
         "loaders": [dataclasses.asdict(row) for row in loaders],
         "compute": None if steps is None else dataclasses.asdict(steps),
         "diagnosis": dataclasses.asdict(found),
+        "warnings": _warnings(config, size) if compute else [],
     }
+
+
+def _warnings(config: PretrainConfig, num_items: int) -> list[str]:
+    """Say what `ssl4eo pretrain` would refuse or warn of, whatever the speed."""
+    try:
+        Order(num_items, config.engine.batch_size, config.engine.seed)
+    except ConfigInvalid as error:
+        return [f"a run of this recipe over these data would be refused: {error}"]
+    return list(config.doubts(num_items))
 
 
 def _checked(num_workers: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -153,6 +164,8 @@ def _show(facts: dict[str, Any]) -> None:
             f"{compute['precision']}, {compute['batch_size']} samples a step{reduced}"
         )
         say(f"  memory of a step {compute['peak_bytes'] / 1e9:10.4g} GB at most")
+    for row in facts["warnings"]:
+        say(f"WARNING: {row}")
     say(found["words"])
     for row in found["advice"] or ["nothing to change"]:
         say(f"- {row}")

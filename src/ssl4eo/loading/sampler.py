@@ -36,7 +36,8 @@ class Order:
             raise ConfigInvalid(
                 f"a batch of {self.batch_size} from {self.num_items} items",
                 expected="1 to the number of items",
-                remedy="choose a smaller batch_size or more data",
+                remedy="give it more data, or a smaller --engine.batch_size (and a --method.queue_size that is a "
+                "multiple of it, where the method has a queue)",
             )
 
     @property

@@ -206,6 +206,15 @@ class PretrainConfig:
         """What enters the network."""
         return network_input(self.modality, standardized=self.scaling == "zscore")
 
+    def doubts(self, num_items: int) -> tuple[str, ...]:
+        """Say what is doubtful about a run over this many items, though it can be done."""
+        warmup, epochs = self.schedule.warmup_epochs, self.engine.epochs
+        short = (
+            f"schedule.warmup_epochs {warmup:g} is as long as the run (engine.epochs {epochs}): the learning rate never "
+            f"gets to its peak, and the network hardly moves; a tenth of the run is usual"
+        )
+        return (*filter(None, [self.method.warn_of_data(num_items)]), *([short] if warmup >= epochs else []))
+
     def to_json(self) -> dict[str, Any]:
         """Give plain nested values."""
         return dataclasses.asdict(self)

@@ -136,8 +136,8 @@ def _plan(config: PretrainConfig, source: PixelSource, out: Path) -> _Plan:
     config = settle(config)
     engine = config.engine
     order = Order(len(source), engine.batch_size, engine.seed)
-    if warning := config.method.warn_of_data(len(source)):
-        log.warning(warning)
+    for doubt in config.doubts(len(source)):
+        log.warning(doubt)
     adapter = Adapter(source.contract, config.contract)
     masking = config.method.masking(config.setting)
     if engine.tensorboard:
