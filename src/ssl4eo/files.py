@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,12 +53,18 @@ def whole_or_told(path: Path, kinds: tuple[type[Exception], ...] = ()) -> Genera
         with atomic_path(path) as partial:
             yield partial
     except (OSError, *kinds) as error:
+        reason = " ".join(str(error).split())[:200] if isinstance(error, OSError) else _not_all_taken(path)
         raise WriteFailed(
-            f"{path} cannot be written ({' '.join(str(error).split())[:200]})",
+            f"{path} cannot be written ({reason})",
             expected="room on the disk and the right to write there",
             remedy="free some space or choose another place, and run the same command again (a run: with --resume)",
             path=str(path),
         ) from error
+
+
+def _not_all_taken(path: Path) -> str:
+    """Say why a library that hides the system's reason gave up; the half of the file is gone again by then."""
+    return f"not all of it was taken; without it {shutil.disk_usage(path.parent).free / 1e6:,.0f} MB are free there"
 
 
 def require_writable(path: Path) -> None:

@@ -9,7 +9,7 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.architectures import ARCHITECTURES, on_meta
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.contract import Contract, announce, network_input, plan_remap, stored
-from ssl4eo.errors import ConfigInvalid, ContractMismatch, UnknownName
+from ssl4eo.errors import ConfigInvalid, ContractMismatch, SampleInvalid, UnknownName
 from ssl4eo.sample import Image
 
 
@@ -157,6 +157,7 @@ def test_embed_leaves_the_network_as_it_was() -> None:
         (_values(bands=2), stored("S1GRD"), "S1GRD cannot stand for S2L1C"),
         (_values()[0], stored("S2L1C"), r"expected \(batch, band, y, x\)"),
         (_values(bands=3), stored("S2L1C", bands=["B04", "B03", "B02"]), "values have no B01"),
+        (_values().astype(np.complex64), stored("S2L1C"), "complex64; expected real numbers"),
     ],
 )
 def test_embed_refuses_what_it_cannot_convert(
@@ -165,6 +166,16 @@ def test_embed_refuses_what_it_cannot_convert(
     """Silent input mismatch is the one thing that must not happen."""
     with pytest.raises(ContractMismatch, match=message):
         network.embed(values, contract)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_embed_refuses_what_is_not_finite(network: Backbone, value: float) -> None:
+    """A feature of NaN would be told much later, if at all; the image is named. A clip must not hide an infinity."""
+    values = _values(3).astype(np.float32)
+    values[1, 4, 2, 3] = value
+
+    with pytest.raises(SampleInvalid, match="image 1 of 3 has values that are not finite"):
+        network.embed(values, stored("S2L1C"))
 
 
 def test_embed_of_level_2_logs_what_it_does(network: Backbone, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,9 +12,11 @@ import pytest
 
 from ssl4eo.cli import main
 from ssl4eo.commands import collect, doctor
+from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.recipes import table
 from ssl4eo.recipes.recipe import Recipe
 from ssl4eo.recipes.table import RECIPES
+from ssl4eo.views.config import PairConfig
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +33,19 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOADING_SECONDS", "LOADER_SECONDS", "COMPUTE_SECONDS"):
         monkeypatch.setattr(doctor, name, 0.0)
 
-    def build(backbone: str, modality: str, name: str) -> object:
+    small, less = _small("small", batch_size=8), _small("less", batch_size=2)
+    monkeypatch.setattr(table, "RECIPES", {**RECIPES, "small": small, "less": less, "moco_v2.resnet50.s2l1c": small})
+
+
+def _small(name: str, *, batch_size: int) -> Recipe:
+    def build(backbone: str, modality: str, name: str) -> PretrainConfig:
         base = RECIPES["moco_v2.resnet18.s2l1c.tiny"].build(backbone, modality, name)
+        assert isinstance(base.views, PairConfig)
         view = dataclasses.replace(base.views.view, size=32)
-        engine = dataclasses.replace(base.engine, batch_size=8, precision="32-true")
+        engine = dataclasses.replace(base.engine, batch_size=batch_size, precision="32-true")
         return dataclasses.replace(base, views=dataclasses.replace(base.views, view=view), engine=engine)
 
-    small = Recipe("small", "resnet18", "S2L1C", build, "not yet run")
-    whole = {**RECIPES, "small": small, "moco_v2.resnet50.s2l1c": small}
-    monkeypatch.setattr(table, "RECIPES", whole)
+    return Recipe(name, "resnet18", "S2L1C", build, "not yet run")
 
 
 def test_recipe_and_archive_are_measured_stage_by_stage(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,19 +86,8 @@ def test_what_a_run_would_be_refused_for_is_told(planet: Path, capsys: pytest.Ca
     assert "whole step" in text
 
 
-def test_what_is_doubtful_about_a_run_is_told(
-    planet: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_doubtful_about_a_run_is_told(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A batch that fits, a queue longer than the data."""
-
-    def build(backbone: str, modality: str, name: str) -> object:
-        base = RECIPES["moco_v2.resnet18.s2l1c.tiny"].build(backbone, modality, name)
-        view = dataclasses.replace(base.views.view, size=32)
-        engine = dataclasses.replace(base.engine, batch_size=2, precision="32-true")
-        return dataclasses.replace(base, views=dataclasses.replace(base.views, view=view), engine=engine)
-
-    monkeypatch.setattr(table, "RECIPES", {**RECIPES, "less": Recipe("less", "resnet18", "S2L1C", build, "not yet run")})
-
     assert main(["doctor", "--data", str(planet), "--recipe", "less", "--num_workers", "0", "--json"]) == 0
 
     (warning,) = json.loads(capsys.readouterr().out)["warnings"]

@@ -37,7 +37,13 @@ def test_a_precision_that_is_named_stays(monkeypatch):
 
 @pytest.mark.parametrize(
     ("has_gpu", "asked", "settled"),
-    [(False, "auto", "cpu"), (True, "auto", "cuda"), (True, "gpu", "cuda"), (True, "cpu", "cpu"), (False, "gpu", "gpu")],
+    [
+        (False, "auto", "cpu"),
+        (True, "auto", "cuda"),
+        (True, "gpu", "cuda"),
+        (True, "cpu", "cpu"),
+        (False, "gpu", "gpu"),
+    ],
 )
 def test_record_names_the_device_that_was_used(monkeypatch, has_gpu, asked, settled):
     """So that a run started with auto goes on with the device that it stood for; what is not there is refused later."""

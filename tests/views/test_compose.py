@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ssl4eo.contract import stored
-from ssl4eo.errors import ConfigInvalid
+from ssl4eo.errors import ConfigInvalid, ContractMismatch
 from ssl4eo.recipes.views import published_view
 from ssl4eo.sensors import modality
 from ssl4eo.views.compose import PLAIN, Geometry, Renderer, draw_geometry
@@ -88,6 +88,15 @@ def test_same_sample_gets_the_same_view_and_others_do_not():
 
     assert drawn[0] == again
     assert len({(g.window.top, g.window.left) for g in drawn}) == len(keys)
+
+
+def test_missing_group_is_refused_by_its_resolution():
+    """Before anything is rendered."""
+    pixels = groups()
+    del pixels[20]
+
+    with pytest.raises(ContractMismatch, match="pixels of 10 m, 60 m; expected those of 10 m, 20 m, 60 m"):
+        Renderer(stored("S2L1C"))(pixels, 24, PLAIN)
 
 
 def test_plain_rendering_keeps_native_values():

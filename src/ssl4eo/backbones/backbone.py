@@ -22,7 +22,7 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.architectures import BackboneOptions, build_network, patch_size
 from ssl4eo.backbones.tokens import encode
 from ssl4eo.contract import FUSED_INPUTS, Contract, InputContract, catalog_name, network_input
-from ssl4eo.errors import ContractMismatch, UnknownName, unknown_name
+from ssl4eo.errors import ContractMismatch, SampleInvalid, UnknownName, unknown_name
 from ssl4eo.sample import Image
 from ssl4eo.sensors import MODALITIES
 from ssl4eo.views.compose import PLAIN, Renderer
@@ -88,7 +88,9 @@ class Backbone(nn.Module):
             contract: what the values mean; an Image knows, an array must be told.
 
         Raises:
-            ContractMismatch: no contract was given, or it cannot be converted into this network's.
+            ContractMismatch: no contract was given, it cannot be converted into this network's, or the values are not
+                real numbers.
+            SampleInvalid: a value is not finite.
         """
         if isinstance(images, Image):
             return self.embed(self._render(images)[None], images.contract)[0]
@@ -104,6 +106,7 @@ class Backbone(nn.Module):
         values = torch.as_tensor(images)
         if values.ndim != 4:
             raise ContractMismatch(f"an array of shape {tuple(values.shape)}", expected="(batch, band, y, x)")
+        _require_real_numbers(values)
         scaled = Adapter(contract, self.contract).to(device)(values.to(device))
         if scaled.shape[-2:] != (self.image_size, self.image_size):
             scaled = F.interpolate(scaled, (self.image_size, self.image_size), mode="bilinear", antialias=True)
@@ -129,6 +132,7 @@ class Backbone(nn.Module):
         if image is None:
             return torch.zeros(1, part.num_bands, self.image_size, self.image_size, device=device)
         values = torch.as_tensor(self._render(image)[None]).to(device)
+        _require_real_numbers(values)
         return Adapter(image.contract, part).to(device)(values)
 
     def _evaluate(self, scaled: Tensor) -> Tensor:
@@ -139,6 +143,24 @@ class Backbone(nn.Module):
             return self(scaled)
         finally:
             self.train(was_training)
+
+
+def _require_real_numbers(values: Tensor) -> None:
+    """Refuse complex values, and images (B, ...) with values that are not finite: a later clip would hide infinity."""
+    if values.is_complex():
+        raise ContractMismatch(
+            f"an array of {values.dtype}", expected="real numbers", remedy="give its amplitude or decibels"
+        )
+    if not values.is_floating_point():
+        return
+    broken = (~torch.isfinite(values).flatten(1).all(dim=1)).nonzero()[:, 0].tolist()
+    if broken:
+        raise SampleInvalid(
+            f"image {', '.join(map(str, broken[:5]))}{' ...' * (len(broken) > 5)} of {len(values)} has values that are "
+            "not finite",
+            expected="numbers",
+            remedy="leave it out, or fill what has no data with zeros",
+        )
 
 
 INPUTS: Mapping[str, str] = MappingProxyType({catalog_name(name): name for name in (*MODALITIES, *FUSED_INPUTS)})

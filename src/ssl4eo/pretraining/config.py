@@ -210,8 +210,8 @@ class PretrainConfig:
         """Say what is doubtful about a run over this many items, though it can be done."""
         warmup, epochs = self.schedule.warmup_epochs, self.engine.epochs
         short = (
-            f"schedule.warmup_epochs {warmup:g} is as long as the run (engine.epochs {epochs}): the learning rate never "
-            f"gets to its peak, and the network hardly moves; a tenth of the run is usual"
+            f"schedule.warmup_epochs {warmup:g} is as long as the run (engine.epochs {epochs}): the learning rate "
+            "never gets to its peak, and the network hardly moves; a tenth of the run is usual"
         )
         return (*filter(None, [self.method.warn_of_data(num_items)]), *([short] if warmup >= epochs else []))
 

@@ -76,9 +76,7 @@ class Learner:
             adapter=adapter.to(self._fabric.device),
         )
 
-    def state(
-        self, step: int, config: dict[str, Any], data: dict[str, Any], watching: dict[str, Any]
-    ) -> TrainingState:
+    def state(self, step: int, config: dict[str, Any], data: dict[str, Any], watching: dict[str, Any]) -> TrainingState:
         """Collect what a continuation after `step` steps needs; every process must call this where weights are cut."""
         method, optimizer = self.method.state_dict(), self._optimizer.state_dict()
         return TrainingState(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.contract import InputContract
+from ssl4eo.errors import ContractMismatch
 from ssl4eo.form import AnyForm, Form, fuse_forms
 from ssl4eo.views.config import ViewConfig
 from ssl4eo.views.crop import WHOLE, Window, random_window
@@ -149,7 +150,16 @@ class Renderer:
             geometry: where, how blurred, how turned.
             noise: added to the view before rounding, in the same unit.
             out: to write the view to, of the source's dtype or float32; None makes one of the source's dtype.
+
+        Raises:
+            ContractMismatch: a group of bands is missing.
         """
+        if not self._groups.keys() <= pixels.keys():
+            raise ContractMismatch(
+                f"pixels of {', '.join(f'{r} m' for r in pixels) or 'no resolution'}",
+                expected=f"those of {', '.join(f'{r} m' for r in self._groups)}",
+                remedy="give every group of bands that the contract needs, see Renderer.resolutions",
+            )
         if out is None:
             out = np.empty((self._num_bands, size, size), self.dtype)
         lying = _as_lying(out, geometry)
