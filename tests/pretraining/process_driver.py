@@ -152,7 +152,7 @@ def main(told):
             sys.stderr.write(f"{error}\n")
         return 75 if isinstance(error, RunStopped) else 1
     finally:
-        rank = int(os.environ.get("LOCAL_RANK", "0"))
+        rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))  # torchrun sets both
         torch.save(seen, out.with_name(f"{out.name}-rank{rank}.pt"))
     return 0
 

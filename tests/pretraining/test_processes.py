@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -306,6 +307,42 @@ def test_command_line_tells_an_error_of_two_processes_once(tmp_path):
 
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("holds other files") == 1
+
+
+def free_port():
+    """Find a port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_torchrun_on_two_machines_is_the_run_of_one_machine(both, tmp_path):
+    """Two launchers, a process each, meet at an address: the same bits as two processes that the command started."""
+    told = {"out": str(tmp_path / "run"), "name": "moco_v2.resnet18", "engine": {"num_nodes": 2}}
+    address = [
+        "--nnodes",
+        "2",
+        "--nproc-per-node",
+        "1",
+        "--master-addr",
+        "127.0.0.1",
+        "--master-port",
+        str(free_port()),
+    ]
+    commands = [
+        [sys.executable, "-m", "torch.distributed.run", *address, "--node-rank", str(n), str(DRIVER), json.dumps(told)]
+        for n in range(2)
+    ]
+
+    machines = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment())
+        for command in commands
+    ]
+    told = [machine.communicate(timeout=LONGEST_S)[0] for machine in machines]
+
+    assert [machine.returncode for machine in machines] == [0, 0], told
+    assert losses(tmp_path / "run") == losses(both)
+    assert_equal(weights(tmp_path / "run"), weights(both))
 
 
 def test_processes_need_a_command_to_run_again(monkeypatch):
