@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ssl4eo.backbones.backbone import Backbone
-from ssl4eo.checkpoints.load import BACKBONE_FILE, check_state, file_sha256, load_backbone, read_header, save_backbone
+from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, check_state, read_header, save_backbone
+from ssl4eo.checkpoints.load import load_backbone
 from ssl4eo.contract import Contract, network_input
-from ssl4eo.errors import CheckpointInvalid, DataMissing, UnknownName
+from ssl4eo.errors import CheckpointInvalid, ContractMismatch, DataMissing, UnknownName
+from ssl4eo.files import file_sha256
 
 TRAINING = {"recipe": "test", "seed": 4, "steps": 10}
 
@@ -155,16 +157,20 @@ def test_text_is_refused(tmp_path: Path) -> None:
     """Any other file is not mistaken for a checkpoint."""
     (tmp_path / "a.safetensors").write_text("these are not weights, " * 10)
 
-    with pytest.raises(CheckpointInvalid, match="no readable safetensors file"):
+    with pytest.raises(CheckpointInvalid, match="is no file of weights"):
         load_backbone(tmp_path / "a.safetensors")
 
 
-def test_foreign_safetensors_is_refused(network: Backbone, tmp_path: Path) -> None:
-    """Weights without our header have no contract, however well their keys fit."""
+def test_safetensors_without_our_header_needs_a_contract(network: Backbone, tmp_path: Path) -> None:
+    """An encoder alone: nobody can tell which three bands it wants, in which order."""
     save_file(network.net.state_dict(), tmp_path / "a.safetensors")
 
-    with pytest.raises(CheckpointInvalid, match="without our header"):
+    with pytest.raises(ContractMismatch, match=r"wants 3 bands and does not say which.*load_backbone\(path, contract"):
         load_backbone(tmp_path / "a.safetensors")
+    loaded = load_backbone(tmp_path / "a.safetensors", contract=network.contract)
+
+    assert loaded.contract == network.contract
+    assert all(torch.equal(v, loaded.net.state_dict()[k]) for k, v in network.net.state_dict().items())
 
 
 def test_file_of_another_format_is_refused(file: Path) -> None:

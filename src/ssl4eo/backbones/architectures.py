@@ -29,8 +29,10 @@ column (MAE); relative: one bias table shared by all blocks, no table of positio
 Initialization = Literal["timm", "xavier", "xavier_qkv", "beit"]
 """timm: truncated normal 0.02 (DINO); xavier: uniform (MAE); xavier_qkv: the same, query, key and value apart
 (MoCo v3); beit: truncated normal, later blocks smaller (data2vec)."""
-Pooling = Literal["cls", "mean"]
-"""cls: the class token; mean: the mean of the patch tokens; of transformers only."""
+Pooling = Literal["cls", "mean", "mean_norm", "cls_last_4"]
+"""Of transformers only. cls: the class token; mean: the mean of the patch tokens; both after the last norm.
+mean_norm: the mean of the patch tokens before the last norm, then a norm of its own (data2vec, as BEiT is fine-tuned);
+cls_last_4: the class tokens of the last four blocks, each after the last norm, one after the other (DINO's probe)."""
 
 
 @dataclass(frozen=True)
@@ -161,10 +163,11 @@ def _transformer(shape: ViTShape, num_bands: int, image_size: int, options: Back
         "attn_drop_rate": options.attention_drop,
         "init_values": options.layer_scale,
     }
+    common["global_pool"] = "avg" if options.pooling == "mean_norm" else "token"
     if options.position == "relative":
-        net: nn.Module = Beit(**common, global_pool="token", use_abs_pos_emb=False, use_shared_rel_pos_bias=True)
+        net: nn.Module = Beit(**common, use_abs_pos_emb=False, use_shared_rel_pos_bias=True)
     else:
-        net = VisionTransformer(**common, global_pool="token", dynamic_img_size=True)
+        net = VisionTransformer(**common, dynamic_img_size=True)
         if options.position != "learned":
             table = sincos_positions(
                 shape.dim, image_size // shape.patch, columns_first=options.position == "sincos_columns"

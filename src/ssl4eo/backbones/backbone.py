@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -19,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl4eo.backbones.adapter import Adapter
-from ssl4eo.backbones.architectures import BackboneOptions, build_network, patch_size
-from ssl4eo.backbones.tokens import encode
+from ssl4eo.backbones.architectures import BackboneOptions, build_network, on_meta, patch_size
+from ssl4eo.backbones.tokens import class_tokens, encode
 from ssl4eo.contract import FUSED_INPUTS, Contract, InputContract, catalog_name, network_input
 from ssl4eo.errors import ContractMismatch, SampleInvalid, UnknownName, unknown_name
 from ssl4eo.sample import Image
@@ -29,12 +30,21 @@ from ssl4eo.views.compose import PLAIN, Renderer
 
 log = logging.getLogger(__name__)
 
+LAST_BLOCKS = 4
+"""Blocks whose class tokens the pooling cls_last_4 gives."""
+
 
 class Backbone(nn.Module):
     """A network from scaled images (B, C, H, W) to features (B, D), and what it wants to be fed."""
 
     def __init__(
-        self, arch: str, contract: InputContract, *, image_size: int, seed: int, options: BackboneOptions | None = None
+        self,
+        arch: str,
+        contract: InputContract,
+        *,
+        image_size: int,
+        seed: int | None,
+        options: BackboneOptions | None = None,
     ) -> None:
         """Build a network with weights drawn from `seed`.
 
@@ -42,7 +52,7 @@ class Backbone(nn.Module):
             arch: a name of ARCHITECTURES.
             contract: of the values that enter `forward`.
             image_size: height and width it is trained on [px]; `embed` resizes to it.
-            seed: of the initial weights.
+            seed: of the initial weights; None for weights without memory, on the meta device.
             options: of a transformer, None for the defaults.
 
         Raises:
@@ -54,21 +64,60 @@ class Backbone(nn.Module):
         self.options = BackboneOptions() if options is None else options
         self.patch = patch_size(arch)
         """Side of a patch [px], None for a residual network."""
+        if seed is None:
+            self.net = on_meta(arch, num_bands=contract.num_bands, image_size=image_size, options=self.options)
+            return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = build_network(arch, num_bands=contract.num_bands, image_size=image_size, options=self.options)
 
+    @classmethod
+    def from_weights(
+        cls,
+        arch: str,
+        contract: InputContract,
+        *,
+        image_size: int,
+        options: BackboneOptions,
+        weights: Mapping[str, Tensor],
+    ) -> Self:
+        """Build a network around weights, without drawing any first.
+
+        Args:
+            arch: a name of ARCHITECTURES.
+            contract: of the values that enter `forward`.
+            image_size: height and width it is trained on [px].
+            options: of a transformer.
+            weights: all of them, under the names of the network; they are copied.
+
+        Raises:
+            RuntimeError: other keys or shapes than the network's; see `checkpoints.backbone_file.check_state`.
+        """
+        backbone = cls(arch, contract, image_size=image_size, seed=None, options=options)
+        copies = {name: value.detach().clone() for name, value in weights.items()}
+        missing = [name for name, _ in backbone.net.named_buffers() if name not in copies]
+        if missing:  # what a network computes for itself is not there on the meta device
+            backbone = cls(arch, contract, image_size=image_size, seed=0, options=options)
+        backbone.net.load_state_dict(copies, strict=True, assign=not missing)
+        return backbone
+
     @property
     def num_features(self) -> int:
         """Length D of a feature."""
-        return int(self.net.num_features)  # pyright: ignore[reportArgumentType] - timm sets it on every network
+        width = int(self.net.num_features)  # pyright: ignore[reportArgumentType] - timm sets it on every network
+        return LAST_BLOCKS * width if self.options.pooling == "cls_last_4" else width
 
     def forward(self, images: Tensor) -> Tensor:
         """Give pooled features (B, D) of scaled images (B, C, H, W)."""
         if self.patch is None:
             return self.net(images)
+        if self.options.pooling == "cls_last_4":
+            return class_tokens(self.net, images, last=LAST_BLOCKS)
         tokens = encode(self.net, images)  # (B, 1 + L, D)
-        return tokens[:, 0] if self.options.pooling == "cls" else tokens[:, 1:].mean(dim=1)
+        if self.options.pooling == "cls":
+            return tokens[:, 0]
+        mean = tokens[:, 1:].mean(dim=1)
+        return cast("Any", self.net).fc_norm(mean) if self.options.pooling == "mean_norm" else mean
 
     @torch.no_grad()
     def embed(

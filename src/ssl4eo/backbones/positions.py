@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixed position embeddings of a square grid of patches."""
+"""Position embeddings of a square grid of patches: fixed ones, and tables of relative ones for another grid."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
 import torch
+from scipy.interpolate import RectBivariateSpline
+from scipy.optimize import brentq
 from torch import Tensor
 
 
@@ -27,3 +33,45 @@ def sincos_positions(dim: int, grid: int, *, columns_first: bool) -> Tensor:
     parts = [f(axis[:, None] * frequency) for axis in (first, second) for f in (torch.sin, torch.cos)]
     table = torch.cat(parts, dim=1)  # (L, D)
     return torch.cat([torch.zeros(1, dim, dtype=torch.float64, device="cpu"), table]).float()
+
+
+NUM_OF_CLASS_TOKEN = 3
+"""Last entries of a table of relative positions: class token to patch, patch to class token, class token to itself."""
+
+
+def resize_relative(table: Tensor, grid: int) -> Tensor:
+    """Interpolate a table of relative position biases for another grid.
+
+    Near offsets stay near: the old offsets are put at distances that grow as a geometric progression up to the largest
+    new one, and a cubic spline is read at whole numbers. Offset 0, the outermost offsets and the entries of the class
+    token keep their values.
+    Source: the published fine-tuning of BEiT (Bao et al. 2021), whose `interp2d` SciPy no longer has; its spline is
+    that of RectBivariateSpline.
+
+    Args:
+        table: ((2 g - 1)^2 + 3, heads), offsets row by row from -(g - 1), of a grid of g x g patches.
+        grid: patches along each side of the new grid, 2 or more.
+    """
+    old = round((table.shape[0] - NUM_OF_CLASS_TOKEN) ** 0.5)
+    assert old * old + NUM_OF_CLASS_TOKEN == table.shape[0], f"{table.shape[0]} entries are of a square grid"
+    places, wanted = _geometric(old // 2, grid - 1), np.arange(-(grid - 1), grid, dtype=np.float64)
+    offsets = table[:-NUM_OF_CLASS_TOKEN].T.reshape(-1, old, old).double().cpu().numpy()  # (heads, rows, columns)
+    order = min(3, old - 1)
+    read = [RectBivariateSpline(places, places, head, kx=order, ky=order, s=0)(wanted, wanted) for head in offsets]
+    new = torch.from_numpy(np.stack([rows.reshape(-1) for rows in read], axis=1))
+    return torch.cat([new.to(table), table[-NUM_OF_CLASS_TOKEN:]])
+
+
+def _geometric(count: int, furthest: int) -> np.ndarray:
+    """Place -count .. count at 0, +-1, +-(1 + q), +-(1 + q + q^2), ... so that the last is at `furthest`."""
+
+    def reach(q: float) -> float:
+        return float(sum(q**i for i in range(count)))
+
+    q = 1.0 if count in (furthest, 1) else _root(lambda q: reach(q) - furthest, furthest)
+    far = np.cumsum(q ** np.arange(count)) if count > 1 else np.array([float(furthest)])
+    return np.concatenate([-far[::-1], [0.0], far])
+
+
+def _root(function: Callable[[float], float], most: float) -> float:
+    return cast("float", brentq(function, 0.0, most))

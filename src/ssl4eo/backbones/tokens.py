@@ -71,3 +71,11 @@ def encode(net: nn.Module, images: Tensor) -> Tensor:
     patches = with_positions(net, embed_patches(net, images))
     tokens, _ = run_blocks(net, with_class_token(net, patches))
     return cast("Any", net).norm(tokens)
+
+
+def class_tokens(net: nn.Module, images: Tensor, *, last: int) -> Tensor:
+    """Give the normed class tokens (B, last * D) after each of the last blocks, the earliest first."""
+    patches = with_positions(net, embed_patches(net, images))
+    depth = len(cast("nn.Sequential", net.blocks))
+    _, kept = run_blocks(net, with_class_token(net, patches), keep=frozenset(range(depth - last, depth)))
+    return torch.cat([cast("Any", net).norm(tokens)[:, 0] for tokens in kept], dim=1)

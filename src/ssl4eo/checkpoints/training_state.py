@@ -18,9 +18,8 @@ from typing import Any
 
 import torch
 
-from ssl4eo.checkpoints.load import file_sha256
 from ssl4eo.errors import CheckpointInvalid
-from ssl4eo.files import whole_or_told, write_json
+from ssl4eo.files import file_sha256, whole_or_told, write_json
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ssl4eo.backbones.backbone import Backbone
-from ssl4eo.checkpoints.load import checkpoint_file, file_sha256, load_backbone, read_header
+from ssl4eo.checkpoints.backbone_file import is_own, read_header
+from ssl4eo.checkpoints.load import checkpoint_file, load_backbone
 from ssl4eo.environment import commit, now, versions
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, SampleInvalid, WriteFailed, unknown_name
 from ssl4eo.evaluation.features import Precision, extract
@@ -28,7 +29,7 @@ from ssl4eo.evaluation.protocols.knn import knn
 from ssl4eo.evaluation.protocols.linear import linear
 from ssl4eo.evaluation.protocols.protocol import Prediction, Protocol, Supervision
 from ssl4eo.evaluation.tasks.task import PARTS, LabelledPixels, Part, Task
-from ssl4eo.files import append_jsonl, atomic_path
+from ssl4eo.files import append_jsonl, atomic_path, file_sha256
 
 SCORES = "scores.jsonl"
 BOOTSTRAP_SEED = 0
@@ -103,21 +104,15 @@ def load_network(checkpoint: str, *, seed: int = 0, image_size: int | None = Non
     Args:
         checkpoint: `random.<backbone>.<input>`, a file, or a run folder.
         seed: of the weights of an untrained network; recorded for a file that does not tell its own.
-        image_size: of an untrained network [px], 224 if None; of a file it must be the one it was trained with.
+        image_size: that the network is to see [px]; None: 224 for an untrained one, else what it was trained with.
         untrained: take the network of a file as it was before its first step: the fair baseline of its run.
 
     Raises:
         DataMissing, CheckpointInvalid, UnknownName: no such network.
-        ConfigInvalid: another image size than the file's.
+        ConfigInvalid: an image size that the network cannot see.
     """
     path = checkpoint_file(checkpoint)
     backbone = load_backbone(checkpoint, seed=seed, image_size=image_size, untrained_weights=untrained)
-    if image_size not in (None, backbone.image_size):
-        raise ConfigInvalid(
-            f"image_size {image_size} for {checkpoint}",
-            expected=f"{backbone.image_size}, which it was trained with",
-            remedy="leave image_size out",
-        )
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
     if path is None:
         return Network(checkpoint, backbone, None, seed)
@@ -127,6 +122,8 @@ def load_network(checkpoint: str, *, seed: int = 0, image_size: int | None = Non
 
 
 def _seed_of(path: Path, *, otherwise: int) -> int:
+    if not is_own(path):
+        return otherwise
     training = read_header(path).get("training") or {}
     seed = training.get("seed", otherwise) if isinstance(training, dict) else None
     if not isinstance(seed, int) or isinstance(seed, bool):

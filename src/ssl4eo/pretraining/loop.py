@@ -20,7 +20,7 @@ from typing import Any
 
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import Backbone
-from ssl4eo.checkpoints.load import BACKBONE_FILE, save_backbone
+from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, save_backbone
 from ssl4eo.checkpoints.training_state import load_step, save_state
 from ssl4eo.environment import environment
 from ssl4eo.errors import RunStopped

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ssl4eo.checkpoints.load import BACKBONE_FILE
+from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE
 from ssl4eo.checkpoints.training_state import FOLDER, load_latest
 from ssl4eo.environment import environment
 from ssl4eo.errors import CheckpointInvalid, TargetExists

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights that others wrote, as a backbone of ours: strict, key by key.
+
+Architecture, bands and size are read off the shapes; what the numbers mean is not in any file, so the contract comes
+from the catalog, from the caller, or is assumed by the number of bands and said aloud.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+import torch
+from timm.layers.pos_embed_rel import gen_relative_position_index
+from torch import Tensor, nn
+
+from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, Pooling, ViTShape, on_meta
+from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.checkpoints.backbone_file import check_state
+from ssl4eo.checkpoints.families import KeyReport, State, encoder_of, find_state
+from ssl4eo.checkpoints.reading import read_container
+from ssl4eo.contract import InputContract, network_input, stored
+from ssl4eo.errors import CheckpointInvalid, ContractMismatch
+
+log = logging.getLogger(__name__)
+
+RESNET_SIZE = 224
+"""Image size of residual networks, whose weights do not tell it [px]: all published ones saw this."""
+_INDEX = "rel_pos_bias.relative_position_index"
+_TABLE = "rel_pos_bias.relative_position_bias_table"
+
+_ZSCORE = dataclasses.replace(stored("S1GRD"), scaling="zscore:published_rounded")
+ASSUMED: Mapping[int, InputContract] = MappingProxyType(
+    {
+        13: network_input("S2L1C"),
+        2: _ZSCORE,
+    }
+)
+"""By the number of bands: the input of the published networks of SSL4EO-S12. Three bands may be any picture's."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the shapes of an encoder tell."""
+
+    arch: str
+    num_bands: int
+    image_size: int
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An encoder read from a file, ready to be built."""
+
+    path: Path
+    state: State
+    weights: Mapping[str, Tensor]
+    """Under the names of the network."""
+    found: Found
+    options: BackboneOptions
+    report: KeyReport
+
+
+def read_foreign(path: Path, *, pooling: Pooling | None = None) -> Foreign:
+    """Read an encoder and account for every key, without judging yet.
+
+    Args:
+        path: of the file.
+        pooling: another way to a feature than the family's own.
+
+    Raises:
+        DataMissing, CheckpointInvalid: see `read_container` and `find_state`, or no architecture of ours.
+    """
+    state = find_state(read_container(path), path)
+    weights, report = encoder_of(state)
+    found = recognize(weights, path)
+    options = state.family.options(found.arch)
+    if pooling is not None:
+        options = dataclasses.replace(options, pooling=pooling)
+    net = on_meta(found.arch, num_bands=found.num_bands, image_size=found.image_size, options=options)
+    weights, report = _account(net, weights, report, state)
+    return Foreign(path, state, weights, found, options, report)
+
+
+def load_foreign(path: Path, *, contract: InputContract | None = None, pooling: Pooling | None = None) -> Backbone:
+    """Load an encoder that others wrote, with the contract of its input.
+
+    Args:
+        path: of the file.
+        contract: of the values that the network wants; None: assumed by the number of bands, and logged.
+        pooling: another way to a feature than the family's own.
+
+    Raises:
+        DataMissing, CheckpointInvalid: see `read_foreign`; or keys that nothing explains, missing ones, other shapes,
+            values that are not finite.
+        ContractMismatch: another number of bands than the contract's, or one that nothing can be assumed of.
+    """
+    foreign = read_foreign(path, pooling=pooling)
+    require_explained(foreign)
+    contract = contract or _assumed(foreign)
+    if contract.num_bands != foreign.found.num_bands:
+        raise ContractMismatch(
+            f"{path} wants {foreign.found.num_bands} bands",
+            expected=f"the {contract.num_bands} of {contract}",
+            remedy="give the contract that it was trained with; backbones.adapt changes the bands of a loaded network",
+        )
+    backbone = Backbone.from_weights(
+        foreign.found.arch,
+        contract,
+        image_size=foreign.found.image_size,
+        options=foreign.options,
+        weights=foreign.weights,
+    )
+    log.info("%s: %s, %s", path.name, foreign.state.family.title, foreign.report.summary())
+    return backbone.eval()
+
+
+def recognize(weights: Mapping[str, Tensor], path: object) -> Found:
+    """Tell architecture, bands and image size by shapes.
+
+    Raises:
+        CheckpointInvalid: no architecture of ours.
+    """
+    if "conv1.weight" in weights:
+        kind = _residual(weights)
+        if kind is not None:
+            return Found(kind, weights["conv1.weight"].shape[1], RESNET_SIZE)
+    elif "patch_embed.proj.weight" in weights:
+        dim, bands, patch, _ = weights["patch_embed.proj.weight"].shape
+        depth = len({key.split(".")[1] for key in weights if key.startswith("blocks.")})
+        for arch, shape in ARCHITECTURES.items():
+            if isinstance(shape, ViTShape) and (shape.patch, shape.dim, shape.depth) == (patch, dim, depth):
+                return Found(arch, bands, patch * _grid(weights, path))
+    first = next((f"{key} {tuple(value.shape)}" for key, value in weights.items() if value.ndim == 4), "no convolution")
+    raise CheckpointInvalid(
+        f"{path} has {len(weights)} tensors of an unknown network (first layer {first})",
+        expected=f"one of {', '.join(ARCHITECTURES)}",
+        remedy="`ssl4eo checkpoints inspect` shows its shapes",
+        path=str(path),
+    )
+
+
+def _residual(weights: Mapping[str, Tensor]) -> str | None:
+    """Tell ResNet-18 and ResNet-50 apart, None for any other."""
+    blocks = tuple(len({k.split(".")[1] for k in weights if k.startswith(f"layer{n}.")}) for n in range(1, 5))
+    known: dict[tuple[bool, tuple[int, ...]], str] = {
+        (False, (2, 2, 2, 2)): "resnet18",
+        (True, (3, 4, 6, 3)): "resnet50",
+    }
+    return known.get(("layer1.0.conv3.weight" in weights, blocks))
+
+
+def _grid(weights: Mapping[str, Tensor], path: object) -> int:
+    """Give the number of patches along a side, from the positions or the table of relative ones."""
+    if "pos_embed" in weights:
+        side = math.isqrt(weights["pos_embed"].shape[1] - 1)
+        fits = side * side + 1 == weights["pos_embed"].shape[1]
+    elif _TABLE in weights:  # (2 w - 1) squared, and three of the class token
+        wide = math.isqrt(weights[_TABLE].shape[0] - 3)
+        side, fits = (wide + 1) // 2, wide * wide + 3 == weights[_TABLE].shape[0] and wide % 2 == 1
+    else:
+        raise CheckpointInvalid(f"{path} has no positions", expected=f"pos_embed or {_TABLE}", path=str(path))
+    if not fits:
+        raise CheckpointInvalid(f"{path}: its positions are of no square grid", expected="one", path=str(path))
+    return side
+
+
+def _account(
+    net: nn.Module, weights: dict[str, Tensor], report: KeyReport, state: State
+) -> tuple[dict[str, Tensor], KeyReport]:
+    """Compare with what the network has: derived, fresh, missing and unexpected keys."""
+    expected = net.state_dict()
+    used, unexpected, derived = dict(report.used), list(report.unexpected), list[str]()
+    for key, name in report.used.items():
+        if name in expected:
+            continue
+        del used[key]
+        if name == _INDEX and name not in expected:
+            derived.append(key)
+        else:
+            unexpected.append(key)
+    weights = {name: value for name, value in weights.items() if name in expected}
+    missing, fresh = list[str](), dict[str, str]()
+    for name, blank in expected.items():
+        if name in weights:
+            continue
+        why = next((why for pattern, why in state.family.fresh if fnmatch.fnmatchcase(name, pattern)), None)
+        if why is None:
+            missing.append(name)
+        else:
+            fresh[name] = why
+            weights[name] = torch.full(blank.shape, 1.0 if name.endswith("weight") else 0.0)
+    report = dataclasses.replace(
+        report,
+        used=used,
+        derived=tuple(derived),
+        fresh=fresh,
+        unexpected=tuple(unexpected),
+        missing=tuple(missing),
+    )
+    return weights, report
+
+
+def require_explained(foreign: Foreign) -> None:
+    """Raise unless every key is explained, every shape is the network's, and every value is finite.
+
+    Raises:
+        CheckpointInvalid: with the first of what is not.
+    """
+    report, found, path = foreign.report, foreign.found, foreign.path
+    if report.unexpected or report.missing:
+        parts = [
+            f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+            for what, keys in (("unexplained", report.unexpected), ("missing", report.missing))
+            if keys
+        ]
+        raise CheckpointInvalid(
+            f"{path}, a file of {foreign.state.family.title} with {found.arch}: keys {'; '.join(parts)}",
+            expected="only keys that the family explains, and all of the network",
+            remedy="`ssl4eo checkpoints inspect` lists what becomes of each key",
+            path=str(path),
+        )
+    net = on_meta(found.arch, num_bands=found.num_bands, image_size=found.image_size, options=foreign.options)
+    check_state(net.state_dict(), foreign.weights, path)
+    _compare_index(foreign)
+
+
+def _compare_index(foreign: Foreign) -> None:
+    """Raise unless the index of relative positions in the file is the one that the network computes."""
+    if _INDEX not in foreign.state.tensors:
+        return
+    found = foreign.found
+    side = found.image_size // cast("ViTShape", ARCHITECTURES[found.arch]).patch
+    if not torch.equal(foreign.state.tensors[_INDEX], gen_relative_position_index((side, side), class_token=True)):
+        raise CheckpointInvalid(
+            f"{foreign.path}: {_INDEX} is another than BEiT's",
+            expected="rows before columns, the class token first",
+            path=str(foreign.path),
+        )
+
+
+def _assumed(foreign: Foreign) -> InputContract:
+    count = foreign.found.num_bands
+    if count not in ASSUMED:
+        raise ContractMismatch(
+            f"{foreign.path} wants {count} bands and does not say which",
+            expected="a contract: what the bands are, their order and scaling",
+            remedy="load_backbone(path, contract=...), see ssl4eo.contract",
+        )
+    log.warning(
+        "%s does not say what its %d bands are: assumed %s, as published networks have it; give a contract to be sure",
+        foreign.path.name,
+        count,
+        ASSUMED[count],
+    )
+    return ASSUMED[count]
