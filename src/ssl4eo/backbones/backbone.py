@@ -23,6 +23,7 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.architectures import BackboneOptions, build_network, on_meta, patch_size
 from ssl4eo.backbones.tokens import class_tokens, encode
 from ssl4eo.contract import FUSED_INPUTS, Contract, InputContract, catalog_name, network_input
+from ssl4eo.contract.doubts import tell_doubts
 from ssl4eo.errors import ContractMismatch, SampleInvalid, UnknownName, unknown_name
 from ssl4eo.sample import Image
 from ssl4eo.sensors import MODALITIES
@@ -156,6 +157,7 @@ class Backbone(nn.Module):
         if values.ndim != 4:
             raise ContractMismatch(f"an array of shape {tuple(values.shape)}", expected="(batch, band, y, x)")
         _require_real_numbers(values)
+        _doubt(values, contract)
         scaled = Adapter(contract, self.contract).to(device)(values.to(device))
         if scaled.shape[-2:] != (self.image_size, self.image_size):
             scaled = F.interpolate(scaled, (self.image_size, self.image_size), mode="bilinear", antialias=True)
@@ -182,6 +184,7 @@ class Backbone(nn.Module):
             return torch.zeros(1, part.num_bands, self.image_size, self.image_size, device=device)
         values = torch.as_tensor(self._render(image)[None]).to(device)
         _require_real_numbers(values)
+        _doubt(values, image.contract)
         return Adapter(image.contract, part).to(device)(values)
 
     def _evaluate(self, scaled: Tensor) -> Tensor:
@@ -192,6 +195,21 @@ class Backbone(nn.Module):
             return self(scaled)
         finally:
             self.train(was_training)
+
+
+def _doubt(values: Tensor, contract: InputContract) -> None:
+    """Warn of values (B, C, H, W) that do not look like what their contract says."""
+    if values.shape[1] != contract.num_bands or not values.numel():
+        return  # refused elsewhere
+    bands = values.float().transpose(0, 1).flatten(1)  # (C, N)
+    least = torch.where(bands == 0, torch.inf, bands).amin(dim=1)
+    largest = bands.amax(dim=1)
+    rows = torch.stack([torch.where(least.isinf(), largest, least), largest]).tolist()
+    start = 0
+    for part in contract.parts:
+        stop = start + part.num_bands
+        tell_doubts(part, rows[0][start:stop], rows[1][start:stop])
+        start = stop
 
 
 def _require_real_numbers(values: Tensor) -> None:
