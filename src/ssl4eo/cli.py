@@ -45,6 +45,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "doctor": Verb("measure the stages of a run on this machine and say what to change"),
         "pretrain": Verb("pre-train a network by a recipe"),
         "recipes": Verb("list recipes, or show one in full"),
+        "checkpoints": Verb("published weights: list, show, fetch"),
         "evaluate": Verb("judge a network on a task by k-NN and a linear probe"),
         "report": Verb("make tables, figures and a page from recorded results"),
     }
@@ -79,7 +80,7 @@ def _kept(arguments: Sequence[str]) -> str:
     """Say how an interrupted command goes on, where it does."""
     if arguments[:1] == ["pretrain"]:
         return "; what was finished is kept: the same command with --resume goes on"
-    goes_on = ("collect", "demo", "download", "evaluate", "pack", "unpack")
+    goes_on = ("checkpoints", "collect", "demo", "download", "evaluate", "pack", "unpack")
     return "; what was finished is kept: the same command goes on" if arguments[:1] and arguments[0] in goes_on else ""
 
 

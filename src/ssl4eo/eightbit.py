@@ -9,14 +9,15 @@ Each rule is written down once here; contract.py carries their names, archives a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from ssl4eo.errors import UnknownName, unknown_name
 from ssl4eo.sensors import MODALITIES, statistics
 from ssl4eo.sensors import modality as known_modality
+
+if TYPE_CHECKING:  # contracts are read where no pixel is, and NumPy takes longer to load than to list them
+    import numpy as np
+    from numpy.typing import NDArray
 
 FULL_SCALE_DN = 10_000.0
 """Digital numbers that become 255."""
@@ -78,6 +79,8 @@ def quantize(values: NDArray[np.generic], scaling: str, modality: str, bands: Se
     Source: Wang et al. 2022 (SSL4EO-S12), the conversion of the released 8-bit files, in the same precision:
     float64 for integers, the values' own type for floating-point numbers.
     """
+    import numpy as np
+
     rule, _, source = scaling.partition(":")
     exact: Any = values.astype(np.float64) if values.dtype.kind in "ui" else values
     if rule == "uint8_sigma2":
@@ -126,9 +129,12 @@ def unstretch(values: NDArray[np.uint8], modality: str, bands: Sequence[str]) ->
     Raises:
         UnknownName: no stretch is published for the modality or for one of the bands.
 
+    >>> import numpy as np
     >>> float(unstretch(np.full((1, 1, 1), 255, np.uint8), "L8TOA", ["B4"])[0, 0, 0])
     0.4
     """
+    import numpy as np
+
     table = known_modality(modality).stretch
     unknown = [band for band in bands if band not in table]
     if unknown or not table:

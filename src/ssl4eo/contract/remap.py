@@ -14,14 +14,16 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from ssl4eo import eightbit
 from ssl4eo.contract.fused import InputContract
 from ssl4eo.contract.single import UNBOUNDED, Affine, Contract, scaling_affine
 from ssl4eo.errors import ContractMismatch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ class Remap:
         Raises:
             ContractMismatch: the array has another number of bands than the source contract.
         """
+        import numpy as np
+
         check_bands(values.shape, self.source)
         announce(self)
         picked = [

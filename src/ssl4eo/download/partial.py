@@ -235,14 +235,28 @@ def is_complete(target: Path, entry: FileEntry, *, read: bool = True) -> bool:
     found = hash_file(target, expected.algorithm)
     if found != expected:
         raise _other(target, f"its {found} is not {expected.value}")
-    with contextlib.suppress(WriteFailed), told(target):  # a record saves time only
-        write_json(record_path(target), make_record(entry, status.st_size, found) | {"mtime_ns": status.st_mtime_ns})
+    keep_record(target, entry, found)
     return True
 
 
 def make_record(entry: FileEntry, size: int, checksum: Checksum) -> dict[str, Any]:
     """Describe a finished file."""
     return {"url": entry.identity, "size": size, checksum.algorithm: checksum.value}
+
+
+def recorded_checksum(target: Path) -> Checksum | None:
+    """Give the checksum in the record of a finished file; None without one, or if the file was touched since."""
+    record = _read_json(record_path(target))
+    status = target.stat()
+    untouched = (record.get("size"), record.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
+    return _recorded(record) if untouched else None
+
+
+def keep_record(target: Path, entry: FileEntry, checksum: Checksum) -> None:
+    """Note what a file is, so that it need not be read again; where that cannot be written, it will be."""
+    status = target.stat()
+    with contextlib.suppress(WriteFailed), told(target):
+        write_json(record_path(target), make_record(entry, status.st_size, checksum) | {"mtime_ns": status.st_mtime_ns})
 
 
 def _recorded(record: dict[str, Any]) -> Checksum | None:
