@@ -486,3 +486,9 @@ def card(name: str) -> Card:
     if name not in CARDS:
         raise unknown_name("published checkpoint", name, CARDS, lister="ssl4eo checkpoints list")
     return CARDS[name]
+
+
+def card_of_file(name: str) -> Card | None:
+    """Find the card that lists a file of this name, None if no card does or several do."""
+    found = [c for c in CARDS.values() if any(file.name == name for file in c.files)]
+    return found[0] if len(found) == 1 else None

@@ -22,7 +22,7 @@ PARALLEL = "module."
 """What torch's DataParallel and DistributedDataParallel put before every key."""
 
 FamilyName = Literal["moco_v2", "moco_v3", "dino", "mae", "data2vec", "flat"]
-_HEADS = (("fc.*", "classification head"), ("head.*", "classification head"))
+_HEADS = (("fc.*", "head on top"), ("head.*", "head on top"))
 
 
 @dataclass(frozen=True)

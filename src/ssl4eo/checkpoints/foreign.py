@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, Pooling, ViTShape, on_meta
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import check_state
-from ssl4eo.checkpoints.families import KeyReport, State, encoder_of, find_state
+from ssl4eo.checkpoints.families import FAMILIES, KeyReport, State, encoder_of, find_state
 from ssl4eo.checkpoints.reading import read_container
 from ssl4eo.contract import InputContract, network_input, stored
 from ssl4eo.errors import CheckpointInvalid, ContractMismatch
@@ -68,11 +68,12 @@ class Foreign:
     report: KeyReport
 
 
-def read_foreign(path: Path, *, pooling: Pooling | None = None) -> Foreign:
+def read_foreign(path: Path, *, method: str | None = None, pooling: Pooling | None = None) -> Foreign:
     """Read an encoder and account for every key, without judging yet.
 
     Args:
         path: of the file.
+        method: that trained it, where that is known; an encoder alone does not tell.
         pooling: another way to a feature than the family's own.
 
     Raises:
@@ -81,7 +82,8 @@ def read_foreign(path: Path, *, pooling: Pooling | None = None) -> Foreign:
     state = find_state(read_container(path), path)
     weights, report = encoder_of(state)
     found = recognize(weights, path)
-    options = state.family.options(found.arch)
+    family = next((f for f in FAMILIES if f.name == method), state.family)
+    options = family.options(found.arch)
     if pooling is not None:
         options = dataclasses.replace(options, pooling=pooling)
     net = on_meta(found.arch, num_bands=found.num_bands, image_size=found.image_size, options=options)
@@ -89,12 +91,15 @@ def read_foreign(path: Path, *, pooling: Pooling | None = None) -> Foreign:
     return Foreign(path, state, weights, found, options, report)
 
 
-def load_foreign(path: Path, *, contract: InputContract | None = None, pooling: Pooling | None = None) -> Backbone:
+def load_foreign(
+    path: Path, *, contract: InputContract | None = None, method: str | None = None, pooling: Pooling | None = None
+) -> Backbone:
     """Load an encoder that others wrote, with the contract of its input.
 
     Args:
         path: of the file.
         contract: of the values that the network wants; None: assumed by the number of bands, and logged.
+        method: that trained it, where that is known.
         pooling: another way to a feature than the family's own.
 
     Raises:
@@ -102,7 +107,7 @@ def load_foreign(path: Path, *, contract: InputContract | None = None, pooling: 
             values that are not finite.
         ContractMismatch: another number of bands than the contract's, or one that nothing can be assumed of.
     """
-    foreign = read_foreign(path, pooling=pooling)
+    foreign = read_foreign(path, method=method, pooling=pooling)
     require_explained(foreign)
     contract = contract or _assumed(foreign)
     if contract.num_bands != foreign.found.num_bands:

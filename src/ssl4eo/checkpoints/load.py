@@ -13,6 +13,8 @@ from ssl4eo.backbones.adapt import with_image_size
 from ssl4eo.backbones.architectures import Pooling
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, is_own, load_own
+from ssl4eo.checkpoints.cache import fetch_url, fetch_weights
+from ssl4eo.checkpoints.catalog import CARDS, card_of_file
 from ssl4eo.checkpoints.foreign import load_foreign
 from ssl4eo.contract import InputContract
 from ssl4eo.errors import ConfigInvalid, DataMissing
@@ -29,27 +31,32 @@ def load_backbone(
     untrained_weights: bool = False,
     contract: InputContract | None = None,
     pooling: Pooling | None = None,
+    offline: bool | None = None,
 ) -> Backbone:
     """Load a network by catalog name, address, file, or the folder of a run; in evaluation mode.
 
     Args:
-        name: `random.<backbone>.<input>` for an untrained network, a file of ours or of another family (MoCo v2,
-            MoCo v3, DINO, MAE, data2vec, an encoder alone), or a run's folder.
+        name: of the catalog (`ssl4eo checkpoints list`; fetched into the cache if it is not there),
+            `random.<backbone>.<input>` for an untrained network, an address (https://...), a file of ours or of another
+            family (MoCo v2, MoCo v3, DINO, MAE, data2vec, an encoder alone), or a run's folder.
         seed: of an untrained network; a file has its own weights.
         image_size: that the network is to see [px]; another than a file's own interpolates its positions.
         untrained_weights: give the network of a file of ours as it was before the first step.
-        contract: of a file that others wrote, the values that it wants; None: assumed by the number of bands, and said.
+        contract: of a file that others wrote, the values that it wants; None: of its card in the catalog, else assumed
+            by the number of bands, and said.
         pooling: of a transformer that others wrote, another way to a feature than its family's.
+        offline: fetch nothing; None: as SSL4EO_OFFLINE says.
 
     Raises:
-        DataMissing: no such file.
+        DataMissing: no such file, or nothing may be fetched.
+        DownloadFailed, ChecksumMismatch, SourceInvalid: see `fetch_weights`.
         CheckpointInvalid: no file of weights, cut short, one that would run code, or with keys, shapes or values that
             are not those of a network of ours.
         ContractMismatch: another number of bands than the contract's.
         ConfigInvalid: a size that the network cannot see, or an option that is not for this file.
         UnknownName: no such untrained network.
     """
-    path = checkpoint_file(name)
+    path = checkpoint_file(name, offline=offline)
     if path is None:
         return untrained(str(name), seed=seed, image_size=224 if image_size is None else image_size).eval()
     if is_own(path):
@@ -67,27 +74,38 @@ def load_backbone(
             remedy="name one, such as random.resnet50.s2l1c",
         )
     else:
-        backbone = load_foreign(path, contract=contract, pooling=pooling)
+        card = CARDS.get(str(name)) or card_of_file(path.name)
+        if card is None:
+            backbone = load_foreign(path, contract=contract, pooling=pooling)
+        else:
+            backbone = load_foreign(path, contract=contract or card.contract, method=card.method, pooling=pooling)
     return (backbone if image_size is None else with_image_size(backbone, image_size)).eval()
 
 
-def checkpoint_file(name: str | Path) -> Path | None:
-    """Find the file that a checkpoint's name stands for; None for an untrained network.
+def checkpoint_file(name: str | Path, *, offline: bool | None = None) -> Path | None:
+    """Find the file that a checkpoint's name stands for, fetched if need be; None for an untrained network.
 
     Raises:
-        DataMissing: no such file.
+        DataMissing: no such file, or nothing may be fetched.
+        DownloadFailed, ChecksumMismatch, SourceInvalid: see `fetch_weights`.
     """
     text = str(name)
     if text.startswith(RANDOM):
         return None
+    if text in CARDS and not Path(name).exists():
+        return fetch_weights(CARDS[text], offline=offline)
+    if text.startswith(("https://", "http://")):
+        return fetch_url(text, offline=offline)
     path = Path(name)
     path = path / BACKBONE_FILE if path.is_dir() else path
     if not path.is_file():
         unfinished = (path.parent / "config.json").is_file()
         raise DataMissing(
             f"no checkpoint {text!r}",
-            expected=f"random.<backbone>.<input>, a file, or a run folder with {BACKBONE_FILE}",
-            remedy="a run writes its backbone when it ends: continue it with --resume" if unfinished else "",
+            expected=f"a name of the catalog, random.<backbone>.<input>, a file, or a run folder with {BACKBONE_FILE}",
+            remedy="a run writes its backbone when it ends: continue it with --resume"
+            if unfinished
+            else "`ssl4eo checkpoints list` has the names",
             path=text,
         )
     return path
