@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ssl4eo checkpoints list|show|fetch`: published weights, what they need, and their files on this disk.
+"""`ssl4eo checkpoints list|show|fetch|inspect`: published weights, what they need, and their files on this disk.
 
 Plain text without rich, and no NumPy: a list answers at once.
 """
@@ -23,12 +23,13 @@ _OPTIONS = {
     "list": ("method", "backbone", "modality"),
     "show": (),
     "fetch": ("holds", "offline"),
+    "inspect": ("filters", "keys", "offline"),
 }
 """What each action understands, beside --json."""
 
 
-def run(
-    action: Literal["list", "show", "fetch"],
+def run(  # noqa: PLR0913 - each is an option of the command line
+    action: Literal["list", "show", "fetch", "inspect"],
     name: str | None = None,
     *,
     method: str | None = None,
@@ -36,21 +37,27 @@ def run(
     modality: str | None = None,
     holds: Holds | None = None,
     offline: bool = False,
+    filters: Path | None = None,
+    keys: bool = False,
     json: bool = False,
 ) -> int:
-    """List published weights, show the card of one, or fetch its files.
+    """List published weights, show the card of one, fetch its files, or look into any file of weights.
 
     Args:
-        action: list all, show one, or fetch one into the cache and print where it is.
-        name: of the checkpoint to show or fetch, such as dino.vit_small_16.s2l1c.
+        action: list all, show one, fetch one into the cache and print where it is, or inspect a file.
+        name: of the checkpoint to show or fetch, such as dino.vit_small_16.s2l1c; to inspect also a file, a run's
+            folder or an address.
         method: list those of one method.
         backbone: list those of one network.
         modality: list those of one input, a modality (S1GRD) or as in their names (s2rgb).
         holds: what to fetch, backbone (the default), full, or log.
         offline: fetch nothing, find what is in the cache; SSL4EO_OFFLINE=1 does the same.
+        filters: where inspect draws the first layer, a PNG file.
+        keys: let inspect list what becomes of each key.
         json: print JSON for programs.
     """
     options = {"method": method, "backbone": backbone, "modality": modality, "holds": holds, "offline": offline}
+    options |= {"filters": filters, "keys": keys}
     foreign = [key for key, value in options.items() if value and key not in _OPTIONS[action]]
     if foreign:
         raise ConfigInvalid(
@@ -65,8 +72,15 @@ def run(
         _list(_chosen(method=method, backbone=backbone, modality=modality), json=json)
         return 0
     if name is None:
-        raise ConfigInvalid(f"checkpoints {action} without a name", expected="one of `ssl4eo checkpoints list`")
-    if action == "show":
+        raise ConfigInvalid(
+            f"checkpoints {action} without a name",
+            expected="one of `ssl4eo checkpoints list`" + (", or a file" if action == "inspect" else ""),
+        )
+    if action == "inspect":
+        from ssl4eo.commands.checkpoints_inspect import run_inspect
+
+        run_inspect(name, filters=filters, keys=keys, offline=offline or None, json=json)
+    elif action == "show":
         _show(card(name), json=json)
     else:
         _fetch(card(name), holds or "backbone", offline=offline or None, json=json)
