@@ -20,7 +20,6 @@ from torch import Tensor
 from ssl4eo.backbones.positions import sincos_positions
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, unknown_name
 
-Network = Literal["resnet", "transformer"]
 Shaping = Literal["same", "transposed", "one_number", "one_row"]
 """same; transposed: (K, D) of ours is (D, K) of theirs; one_number: () is (1,); one_row: (K,) is (1, K)."""
 
@@ -128,7 +127,7 @@ def _moco_v3(head: str) -> Layout:
 
 _INDEX = "rel_pos_bias.relative_position_index"
 
-LAYOUTS: Mapping[tuple[str, Network], Layout] = MappingProxyType(
+LAYOUTS: Mapping[tuple[str, str], Layout] = MappingProxyType(
     {
         ("moco_v2", "resnet"): Layout(
             rules=(
@@ -174,6 +173,7 @@ LAYOUTS: Mapping[tuple[str, Network], Layout] = MappingProxyType(
         ),
     }
 )
+"""(method, kind of network) -> published form."""
 
 METHODS = tuple(dict.fromkeys(method for method, _ in LAYOUTS))
 
@@ -188,9 +188,8 @@ _ONLY_OF: Mapping[str, str] = MappingProxyType(
 )
 """Method -> a key of our state that no other method has."""
 
-_FIRST_LAYER: Mapping[Network, str] = MappingProxyType(
-    {"resnet": "conv1.weight", "transformer": "patch_embed.proj.weight"}
-)
+_FIRST_LAYER: Mapping[str, str] = MappingProxyType({"resnet": "conv1.weight", "transformer": "patch_embed.proj.weight"})
+"""Kind of network -> a key that no other kind has."""
 
 
 def method_of(state: Mapping[str, Tensor]) -> str:
