@@ -89,6 +89,7 @@ def _graph(model: FromStored, record: Mapping[str, Any]) -> bytes:
             verbose=False,
         )
     graph = program.model_proto
+    assert graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param, "tracing left the batch free"
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in record.items()}
     import_module("onnx.helper").set_model_props(graph, {f"ssl4eo.{name}": text for name, text in texts.items()})
     return graph.SerializeToString()
