@@ -14,7 +14,7 @@ from export_networks import TRAINING, features, kept, looks_trained, scaled, sma
 
 from ssl4eo.checkpoints.export import export
 from ssl4eo.contract import contract_from_json, network_input
-from ssl4eo.errors import ConfigInvalid, DataMissing, TargetExists, UnknownName
+from ssl4eo.errors import ConfigInvalid, DataMissing, TargetExists, UnknownName, WriteFailed
 
 
 def build(record: dict) -> torch.nn.Module:
@@ -167,4 +167,16 @@ def test_unknown_form_source_and_licence_are_refused(tmp_path: Path) -> None:
         export(tmp_path / "absent", "timm", tmp_path / "a.pth")
     with pytest.raises(ConfigInvalid, match=r"licence 'CC BY\\n'"):
         export("random.resnet18.s2rgb", "huggingface", tmp_path / "a", licence="CC BY\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_record_takes_its_file_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights without a record would have no contract."""
+
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ssl4eo.checkpoints.export.flat.write_json", full)
+    with pytest.raises(WriteFailed, match="No space left"):
+        export("random.resnet18.s2rgb", "timm", tmp_path / "a.pth")
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.load import file_sha256
-from ssl4eo.files import require_absent, whole_or_told, write_json
+from ssl4eo.files import require_absent, whole_or_told, write_json, writing
 
 
 def flat_weights(backbone: Backbone) -> dict[str, Tensor]:
@@ -40,9 +40,10 @@ def write_torch(content: Any, out: Path, record: Mapping[str, Any]) -> tuple[Pat
     require_absent(sidecar, "file")
     with whole_or_told(out, (RuntimeError,)) as partial:
         torch.save(content, partial)
-    try:
-        write_json(sidecar, {**record, "sha256": file_sha256(out)})
-    except BaseException:
-        out.unlink()
-        raise
+    with writing(sidecar):
+        try:
+            write_json(sidecar, {**record, "sha256": file_sha256(out)})
+        except BaseException:
+            out.unlink()
+            raise
     return out, sidecar

@@ -21,8 +21,8 @@ from ssl4eo.checkpoints.published_keys import method_of, to_published
 from ssl4eo.checkpoints.training_state import FOLDER, TrainingState, load_latest
 from ssl4eo.errors import CheckpointInvalid, DataMissing
 
-_MOCO_ARCH: Mapping[str, str] = MappingProxyType({"vit_small_16": "vit_small", "vit_base_16": "vit_base"})
-_DINO_ARCH = _MOCO_ARCH
+_ARCH: Mapping[str, str] = MappingProxyType({"vit_small_16": "vit_small", "vit_base_16": "vit_base"})
+"""Names that MoCo v3 and DINO have for transformers; those of residual networks are ours."""
 _MAE_MODEL: Mapping[str, str] = MappingProxyType(
     {
         "vit_small_16": "mae_vit_small_patch16",
@@ -53,12 +53,14 @@ class Run:
 
 def _dino_args(run: Run) -> argparse.Namespace:
     return argparse.Namespace(
-        arch=_DINO_ARCH.get(run.arch, run.arch),
+        arch=_ARCH.get(run.arch, run.arch),
         patch_size=ARCHITECTURES[run.arch].patch,
         out_dim=run.method["out_dim"],
         momentum_teacher=run.method["momentum"],
         warmup_teacher_temp=run.method["warmup_temperature"],
         teacher_temp=run.method["teacher_temperature"],
+        warmup_teacher_temp_epochs=run.method["warmup_temperature_epochs"],
+        freeze_last_layer=run.method["freeze_last_layer"],
         drop_path_rate=run.method["drop_path"],
         epochs=run.config["engine"]["epochs"],
         seed=run.config["engine"]["seed"],
@@ -86,7 +88,7 @@ def _data2vec_args(run: Run) -> argparse.Namespace:
 
 def _counted(run: Run) -> dict[str, Any]:
     """Number the epoch as MoCo does: how many are done."""
-    return {"epoch": run.epochs_done, "arch": _MOCO_ARCH.get(run.arch, run.arch)}
+    return {"epoch": run.epochs_done, "arch": _ARCH.get(run.arch, run.arch)}
 
 
 BESIDE: Mapping[str, Callable[[Run], dict[str, Any]]] = MappingProxyType(
