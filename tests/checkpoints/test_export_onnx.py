@@ -13,7 +13,7 @@ import torch
 from export_networks import TRAINING, kept, looks_trained, small
 
 from ssl4eo.checkpoints.export import export
-from ssl4eo.checkpoints.export.onnx import LARGEST, require_onnx
+from ssl4eo.checkpoints.export.onnx import LARGEST, FromStored, require_onnx
 from ssl4eo.checkpoints.export.source import raw_contract
 from ssl4eo.contract import Contract, contract_from_json
 from ssl4eo.errors import ConfigInvalid, TargetExists
@@ -31,15 +31,25 @@ def values(contract, batch: int, size: int) -> np.ndarray:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    ("kind", "modality"),
-    [("resnet", "S2L1C"), ("cls", "S2RGB"), ("mean", "S2L1C+S1GRD"), ("relative", "S2L1C"), ("relative", "S1GRD")],
-)
-def test_onnxruntime_agrees_with_embed(kind: str, modality: str, tmp_path: Path) -> None:
+CASES = [("resnet", "S2L1C"), ("cls", "S2RGB"), ("mean", "S2L1C+S1GRD"), ("relative", "S1GRD")]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def exported(request, tmp_path_factory):
+    """A network and its file: tracing takes seconds, so each is exported once."""
+    backbone = small(*request.param)
+    folder = tmp_path_factory.mktemp("onnx")
+    run, generator = kept(backbone, folder / "run"), torch.get_rng_state()
+    export(run, "onnx", folder / "a.onnx")
+    assert torch.is_grad_enabled()
+    assert torch.equal(torch.get_rng_state(), generator)
+    return backbone, folder / "a.onnx"
+
+
+def test_onnxruntime_agrees_with_embed(exported) -> None:
     """Within 1e-4 of the largest feature, from stored values, for batches of 1 and 3."""
-    backbone = small(kind, modality)
-    export(kept(backbone, tmp_path / "run"), "onnx", tmp_path / "a.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    backbone, path = exported
+    session = onnxruntime.InferenceSession(path)
 
     for batch in (1, 3):
         stored = values(backbone.contract, batch, backbone.image_size)
@@ -49,12 +59,11 @@ def test_onnxruntime_agrees_with_embed(kind: str, modality: str, tmp_path: Path)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * max(1.0, float(np.abs(expected).max())))
 
 
-def test_graph_tells_its_input(tmp_path: Path) -> None:
+def test_graph_tells_its_input(exported) -> None:
     """Contract, size and training are in the file; shapes are fixed but for the batch."""
-    backbone = small("cls", "S1GRD")
-    export(kept(backbone, tmp_path / "run"), "onnx", tmp_path / "a.onnx")
+    backbone, path = exported
 
-    graph = onnx.load(tmp_path / "a.onnx")
+    graph = onnx.load(path)
 
     onnx.checker.check_model(graph)
     facts = {prop.key: prop.value for prop in graph.metadata_props}
@@ -63,32 +72,22 @@ def test_graph_tells_its_input(tmp_path: Path) -> None:
     assert json.loads(facts["ssl4eo.training"]) == TRAINING
     (entry,) = graph.graph.input
     axes = entry.type.tensor_type.shape.dim
-    assert [axis.dim_param or axis.dim_value for axis in axes][1:] == [2, 32, 32]
+    sizes = [backbone.contract.num_bands, backbone.image_size, backbone.image_size]
+    assert [axis.dim_param or axis.dim_value for axis in axes][1:] == sizes
     assert axes[0].dim_param
 
 
-def test_networks_of_8_bit_forms_are_fed_their_form(tmp_path: Path) -> None:
+def test_networks_of_8_bit_forms_are_fed_their_form() -> None:
     """Such values are stored as the network takes them: nothing is to be scaled."""
     contract = Contract("S2L1C", ("B04", "B03"), "DN", scaling="uint8_10k")
     backbone = looks_trained("vit_nano_8", contract, image_size=32)
-    export(kept(backbone, tmp_path / "run"), "onnx", tmp_path / "a.onnx")
+    stored = torch.randint(0, 256, (2, 2, 32, 32)).float()
 
-    stored = np.random.default_rng(0).uniform(0, 255, (2, 2, 32, 32)).astype(np.float32)
-    (found,) = onnxruntime.InferenceSession(tmp_path / "a.onnx").run(None, {"values": stored})
+    with torch.no_grad():
+        found = FromStored(backbone).eval()(stored)
 
     assert raw_contract(contract) == contract
-    expected = backbone.embed(stored, contract).numpy()
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * max(1.0, float(np.abs(expected).max())))
-
-
-def test_global_state_is_left_alone(tmp_path: Path) -> None:
-    """Gradients stay on, torch's generator where it was."""
-    before = torch.get_rng_state()
-
-    export(kept(small("cls"), tmp_path / "run"), "onnx", tmp_path / "a.onnx")
-
-    assert torch.is_grad_enabled()
-    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(found, backbone.embed(stored, contract))
 
 
 def test_missing_package_is_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
