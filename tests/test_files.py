@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from ssl4eo.errors import Busy, DataMissing, SourceInvalid, TargetExists
-from ssl4eo.files import append_jsonl, atomic_path, exclusive, read_jsonl, require_absent, write_json
+from ssl4eo.errors import Busy, DataMissing, SourceInvalid, TargetExists, WriteFailed
+from ssl4eo.files import append_jsonl, atomic_path, exclusive, read_jsonl, require_absent, whole_folder, write_json
 
 
 def test_failed_write_leaves_the_old_file_and_no_partial(tmp_path):
@@ -27,6 +27,40 @@ def test_failed_write_leaves_the_old_file_and_no_partial(tmp_path):
 
     assert path.read_text() == '{\n  "old": 1\n}\n'
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_folder_appears_when_it_is_whole(tmp_path):
+    """Its name is not there before the block ends; parents are made."""
+    path = tmp_path / "a" / "b"
+
+    with whole_folder(path) as partial:
+        (partial / "file").write_text("text")
+        assert not path.exists()
+
+    assert (path / "file").read_text() == "text"
+    assert [p.name for p in path.parent.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize(("error", "told"), [(RuntimeError(), RuntimeError), (OSError(28, "full"), WriteFailed)])
+def test_failed_folder_leaves_nothing(tmp_path, error, told):
+    """Whatever went wrong in the middle; what the system refused is told with a remedy."""
+
+    def write_half() -> None:
+        with whole_folder(tmp_path / "a") as partial:
+            (partial / "file").write_text("half")
+            raise error
+
+    with pytest.raises(told):
+        write_half()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_is_there_stays(tmp_path):
+    """An empty one too."""
+    (tmp_path / "a").mkdir()
+
+    with pytest.raises(TargetExists), whole_folder(tmp_path / "a"):
+        pass
 
 
 def test_jsonl_round_trip_and_cut_last_line(tmp_path):

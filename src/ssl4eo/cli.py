@@ -45,7 +45,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "doctor": Verb("measure the stages of a run on this machine and say what to change"),
         "pretrain": Verb("pre-train a network by a recipe"),
         "recipes": Verb("list recipes, or show one in full"),
-        "checkpoints": Verb("published weights: list, show, fetch"),
+        "checkpoints": Verb("published weights: list, show, fetch; any weights: inspect, export"),
         "evaluate": Verb("judge a network on a task by k-NN and a linear probe"),
         "report": Verb("make tables, figures and a page from recorded results"),
     }

@@ -63,6 +63,26 @@ def whole_or_told(path: Path, kinds: tuple[type[Exception], ...] = ()) -> Genera
         ) from error
 
 
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Generator[Path]:
+    """Give a new folder beside `path`; rename it to `path` when the block ends well, remove it when it does not.
+
+    Raises:
+        TargetExists: something stands under `path`.
+        WriteFailed: the disk is full or refuses.
+    """
+    require_absent(path, "folder")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with writing(path):
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            partial.rename(path)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
 def _not_all_taken(path: Path) -> str:
     """Say why a library that hides the system's reason gave up; the half of the file is gone again by then."""
     return f"not all of it was taken; without it {shutil.disk_usage(path.parent).free / 1e6:,.0f} MB are free there"

@@ -45,7 +45,8 @@ def with_class_token(net: nn.Module, patches: Tensor) -> Tensor:
     table = cast("Tensor | None", net.pos_embed)
     if table is not None:
         token = token + table[:, :1]
-    return torch.cat([token.expand(len(patches), -1, -1).to(patches.dtype), patches], dim=1)
+    # shape[0], not len: a traced graph (checkpoints/export/onnx.py) would keep the batch of its example
+    return torch.cat([token.expand(patches.shape[0], -1, -1).to(patches.dtype), patches], dim=1)
 
 
 def run_blocks(net: nn.Module, tokens: Tensor, *, keep: frozenset[int] = frozenset()) -> tuple[Tensor, list[Tensor]]:

@@ -46,7 +46,7 @@ def save_backbone(backbone: Backbone, path: Path, *, training: Mapping[str, Any]
     with whole_or_told(path, (safetensors.SafetensorError,)) as partial:
         partial.touch()  # safetensors would make a file that only its owner may read
         mode = partial.stat().st_mode
-        save_file(weights, partial, metadata={_HEADER: json.dumps(header)})
+        save_file(weights, partial, metadata={"format": "pt", _HEADER: json.dumps(header)})  # format: HuggingFace asks
         partial.chmod(mode)
 
 

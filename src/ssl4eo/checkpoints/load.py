@@ -14,11 +14,14 @@ from ssl4eo.backbones.architectures import Pooling
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, is_own, load_own
 from ssl4eo.checkpoints.cache import fetch_url, fetch_weights
+from ssl4eo.checkpoints.card import Card
 from ssl4eo.checkpoints.catalog import CARDS, card_of_file
 from ssl4eo.checkpoints.foreign import load_foreign
 from ssl4eo.contract import InputContract
 from ssl4eo.errors import ConfigInvalid, DataMissing
 
+IN_FOLDERS = (BACKBONE_FILE, "model.safetensors")
+"""Files that a folder is looked through for: of a run, of an export for HuggingFace."""
 RANDOM = "random."
 """Begin of the names of untrained networks."""
 
@@ -74,12 +77,17 @@ def load_backbone(
             remedy="name one, such as random.resnet50.s2l1c",
         )
     else:
-        card = CARDS.get(str(name)) or card_of_file(path.name)
+        card = card_for(name, path)
         if card is None:
             backbone = load_foreign(path, contract=contract, pooling=pooling)
         else:
             backbone = load_foreign(path, contract=contract or card.contract, method=card.method, pooling=pooling)
     return (backbone if image_size is None else with_image_size(backbone, image_size)).eval()
+
+
+def card_for(name: str | Path, path: Path) -> Card | None:
+    """Give the card of a published file, by the name that it was asked for or by its own; None of any other."""
+    return CARDS.get(str(name)) or card_of_file(path.name)
 
 
 def checkpoint_file(name: str | Path, *, offline: bool | None = None) -> Path | None:
@@ -97,7 +105,8 @@ def checkpoint_file(name: str | Path, *, offline: bool | None = None) -> Path | 
     if text.startswith(("https://", "http://")):
         return fetch_url(text, offline=offline)
     path = Path(name)
-    path = path / BACKBONE_FILE if path.is_dir() else path
+    if path.is_dir():
+        path = next((path / file for file in IN_FOLDERS if (path / file).is_file()), path / BACKBONE_FILE)
     if not path.is_file():
         unfinished = (path.parent / "config.json").is_file()
         raise DataMissing(

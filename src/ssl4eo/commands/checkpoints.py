@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ssl4eo checkpoints list|show|fetch|inspect`: published weights, what they need, and their files on this disk.
+"""`ssl4eo checkpoints list|show|fetch|inspect|export`: published weights, what they need, and their files on this disk.
 
 Plain text without rich, and no NumPy: a list answers at once.
 """
@@ -24,12 +24,13 @@ _OPTIONS = {
     "show": (),
     "fetch": ("holds", "offline"),
     "inspect": ("filters", "keys", "offline"),
+    "export": ("form", "out", "licence"),
 }
 """What each action understands, beside --json."""
 
 
 def run(  # noqa: PLR0913 - each is an option of the command line
-    action: Literal["list", "show", "fetch", "inspect"],
+    action: Literal["list", "show", "fetch", "inspect", "export"],
     name: str | None = None,
     *,
     method: str | None = None,
@@ -39,14 +40,18 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     offline: bool = False,
     filters: Path | None = None,
     keys: bool = False,
+    form: str | None = None,
+    out: Path | None = None,
+    licence: str | None = None,
     json: bool = False,
 ) -> int:
-    """List published weights, show the card of one, fetch its files, or look into any file of weights.
+    """List published weights, show the card of one, fetch its files, look into any file, or export a network.
 
     Args:
-        action: list all, show one, fetch one into the cache and print where it is, or inspect a file.
-        name: of the checkpoint to show or fetch, such as dino.vit_small_16.s2l1c; to inspect also a file, a run's
-            folder or an address.
+        action: list all, show one, fetch one into the cache and print where it is, inspect a file, or export
+            one for another library.
+        name: of the checkpoint to show or fetch, such as dino.vit_small_16.s2l1c; to inspect or export also a
+            file, a run's folder or an address.
         method: list those of one method.
         backbone: list those of one network.
         modality: list those of one input, a modality (S1GRD) or as in their names (s2rgb).
@@ -54,10 +59,13 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         offline: fetch nothing, find what is in the cache; SSL4EO_OFFLINE=1 does the same.
         filters: where inspect draws the first layer, a PNG file.
         keys: let inspect list what becomes of each key.
+        form: of an export: timm, torchvision, torchgeo, huggingface (a folder), onnx, or published (of a run).
+        out: file or folder that an export makes.
+        licence: of the weights, for the card of an export, such as cc-by-4.0.
         json: print JSON for programs.
     """
     options = {"method": method, "backbone": backbone, "modality": modality, "holds": holds, "offline": offline}
-    options |= {"filters": filters, "keys": keys}
+    options |= {"filters": filters, "keys": keys, "form": form, "out": out, "licence": licence}
     foreign = [key for key, value in options.items() if value and key not in _OPTIONS[action]]
     if foreign:
         raise ConfigInvalid(
@@ -80,6 +88,12 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         from ssl4eo.commands.checkpoints_inspect import run_inspect
 
         run_inspect(name, filters=filters, keys=keys, offline=offline or None, json=json)
+    elif action == "export":
+        from ssl4eo.commands.checkpoints_export import run_export
+
+        if form is None or out is None:
+            raise ConfigInvalid("checkpoints export", expected="--form and --out, as in docs/export.md")
+        return run_export(name, form, out, licence=licence, json=json)
     elif action == "show":
         _show(card(name), json=json)
     else:
