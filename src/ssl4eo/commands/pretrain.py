@@ -41,6 +41,13 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
         help="whose training part is used for data with labels (reference), or none for everything",
     )
     parser.add_argument("--scaling", choices=["default", "zscore"], help="what the network is fed, see the recipe")
+    parser.add_argument(
+        "--init-from",
+        "--init_from",
+        default="",
+        help="weights to begin with: a name from `ssl4eo checkpoints list`, a file, or a run's folder; a full "
+        "checkpoint of the method gives heads, averages and queue too",
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress; alarms are printed all the same")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     name, backbone = _named(arguments)
@@ -123,5 +130,10 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
     built = parser.instantiate(values)
     parts = {f.name: built[f.name] for f in fields(base) if is_dataclass(getattr(base, f.name))}
     return PretrainConfig(
-        recipe=base.recipe, modality=base.modality, backbone=base.backbone, scaling=values.scaling, **parts
+        recipe=base.recipe,
+        modality=base.modality,
+        backbone=base.backbone,
+        scaling=values.scaling,
+        init_from=values.init_from,
+        **parts,
     )

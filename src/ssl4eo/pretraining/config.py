@@ -149,6 +149,8 @@ class PretrainConfig:
     scaling: Literal["default", "zscore"] = "default"
     """What the network is fed: default, values from 0 to 1 as published; zscore, mean 0 and deviation 1 per band by
     published statistics, for views without photometric changes."""
+    init_from: str = ""
+    """Weights that the run begins with: a name of the catalog, a file, a run's folder; empty: drawn from the seed."""
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""

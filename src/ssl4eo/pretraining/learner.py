@@ -18,6 +18,7 @@ from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.training_state import TrainingState
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.pretraining.config import PretrainConfig
+from ssl4eo.pretraining.initial import Initial, initialize
 from ssl4eo.pretraining.step import Stepper, build_backbone, build_method
 from ssl4eo.training.batch_norm import with_global_batch_norm
 from ssl4eo.training.optimizer import make_optimizer
@@ -27,14 +28,19 @@ from ssl4eo.training.sharding import is_sharded, load_optimizer, whole, whole_co
 class Learner:
     """A method with its optimizer, ready for steps."""
 
-    def __init__(self, fabric: Fabric, config: PretrainConfig, state: TrainingState | None) -> None:
-        """Build from the run's seed, or go on from `state`.
+    def __init__(
+        self, fabric: Fabric, config: PretrainConfig, state: TrainingState | None, initial: Initial | None = None
+    ) -> None:
+        """Build from the run's seed, begin with `initial`, or go on from `state`.
 
         Raises:
-            ConfigInvalid: engine.compile is on and there is no working compiler.
+            ConfigInvalid: engine.compile is on and there is no working compiler; `initial` is of another network.
+            CheckpointInvalid: `initial` cannot be read.
         """
         self._fabric, self._config = fabric, config
         self.method = build_method(config)
+        self.beginning = [] if initial is None or state is not None else initialize(self.method, config, initial)
+        """What came from where, in words."""
         if state is not None:
             self.method.load_state_dict(state.method, strict=True)
         self._shape()

@@ -25,11 +25,13 @@ from ssl4eo.checkpoints.training_state import load_step, save_state
 from ssl4eo.environment import environment
 from ssl4eo.errors import RunStopped
 from ssl4eo.evaluation.online import NO_READING, Reading
+from ssl4eo.files import append_jsonl
 from ssl4eo.loading.batches import Batch, ViewDataset, make_loader, telling_lost_workers
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Moment
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
+from ssl4eo.pretraining.initial import Initial, find_initial, record
 from ssl4eo.pretraining.launch import make_fabric, settle, speak_once
 from ssl4eo.pretraining.learner import Learner
 from ssl4eo.pretraining.run_folder import RunFolder
@@ -37,7 +39,7 @@ from ssl4eo.pretraining.stop import StopSignals, requeue
 from ssl4eo.pretraining.together import Together
 from ssl4eo.pretraining.watch import Probe, Watch
 from ssl4eo.training.events import require_tensorboard
-from ssl4eo.training.journal import Journal
+from ssl4eo.training.journal import LOG, Journal
 from ssl4eo.views.masking import Masking
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ def pretrain(
         Busy: another process is training there.
         CheckpointInvalid: the run in `out` is of another config or other data.
         ConfigInvalid, ContractMismatch: options or data that cannot work, before the first step.
+        DataMissing, DownloadFailed: the weights that `init_from` names cannot be had.
         SampleInvalid: a patch that shows nothing but zeros, or hardly anything else.
         WorkerLost: a loading process died.
         TrainingDiverged: the loss is not finite; the last checkpoint stays.
@@ -94,7 +97,10 @@ def pretrain(
         run = RunFolder(out, plan.config, source, resume=resume)
         first_step = together.first_alone(lambda: _open(run, held))
         state = None if first_step is None else load_step(out, first_step)
-        learner, watching = Learner(fabric, plan.config, state), {} if state is None else state.watching
+        initial = _initial(plan, together) if state is None else None
+        learner, watching = Learner(fabric, plan.config, state, initial), {} if state is None else state.watching
+        if initial is not None:
+            together.first_alone(functools.partial(_tell_beginning, out, initial, learner.beginning))
         del state  # as large as the learner
         step = first_step or 0
         batches = _batches(plan, step, together, held, pin=fabric.device.type == "cuda")
@@ -143,6 +149,18 @@ def _plan(config: PretrainConfig, source: PixelSource, out: Path) -> _Plan:
     if engine.tensorboard:
         require_tensorboard()
     return _Plan(config, source, out, order, engine.epochs * order.steps_per_epoch, adapter, masking)
+
+
+def _initial(plan: _Plan, together: Together) -> Initial | None:
+    """Find the weights that a new run begins with; the first process fetches them."""
+    name = plan.config.init_from
+    return together.first_alone(lambda: find_initial(name)) if name else None
+
+
+def _tell_beginning(out: Path, initial: Initial, notes: list[str]) -> None:
+    append_jsonl(out / LOG, record(initial, notes))
+    for note in notes:
+        log.info("begins with %s", note)
 
 
 def _batches(plan: _Plan, step: int, together: Together, held: contextlib.ExitStack, *, pin: bool) -> Generator[Batch]:
