@@ -18,6 +18,7 @@ import torch
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ssl4eo.backbones.initialization import init_beit, init_xavier
 from ssl4eo.backbones.positions import sincos_positions
@@ -181,6 +182,20 @@ def _transformer(shape: ViTShape, num_bands: int, image_size: int, options: Back
 
 
 def on_meta(arch: str, *, num_bands: int, image_size: int = 224, options: BackboneOptions | None = None) -> nn.Module:
-    """Build a network without memory for its weights, to count or list them."""
-    with torch.device("meta"):
+    """Build a network without memory for its weights, to count, list or replace them."""
+    with torch.device("meta"), _WithoutDrawing():
         return build_network(arch, num_bands=num_bands, image_size=image_size, options=options or BackboneOptions())
+
+
+class _WithoutDrawing(TorchFunctionMode):
+    """Leaves out the drawing of weights: on the meta device it gives nothing and takes most of the time."""
+
+    DRAWS = frozenset({"normal_", "uniform_", "erfinv_", "zero_", "fill_"})
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call everything but what draws or fills in place."""
+        if getattr(func, "__name__", "") in self.DRAWS:
+            return args[0]
+        return func(*args, **(kwargs or {}))

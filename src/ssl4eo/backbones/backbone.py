@@ -46,6 +46,7 @@ class Backbone(nn.Module):
         image_size: int,
         seed: int | None,
         options: BackboneOptions | None = None,
+        net: nn.Module | None = None,
     ) -> None:
         """Build a network with weights drawn from `seed`.
 
@@ -55,6 +56,7 @@ class Backbone(nn.Module):
             image_size: height and width it is trained on [px]; `embed` resizes to it.
             seed: of the initial weights; None for weights without memory, on the meta device.
             options: of a transformer, None for the defaults.
+            net: what `seed` None would build, where it is there already.
 
         Raises:
             UnknownName: no such architecture.
@@ -66,7 +68,9 @@ class Backbone(nn.Module):
         self.patch = patch_size(arch)
         """Side of a patch [px], None for a residual network."""
         if seed is None:
-            self.net = on_meta(arch, num_bands=contract.num_bands, image_size=image_size, options=self.options)
+            if net is None:
+                net = on_meta(arch, num_bands=contract.num_bands, image_size=image_size, options=self.options)
+            self.net = net
             return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -81,6 +85,7 @@ class Backbone(nn.Module):
         image_size: int,
         options: BackboneOptions,
         weights: Mapping[str, Tensor],
+        net: nn.Module | None = None,
     ) -> Self:
         """Build a network around weights, without drawing any first.
 
@@ -90,11 +95,12 @@ class Backbone(nn.Module):
             image_size: height and width it is trained on [px].
             options: of a transformer.
             weights: all of them, under the names of the network; they are copied.
+            net: of `on_meta` with the same arguments, where it is there already; it is used up.
 
         Raises:
             RuntimeError: other keys or shapes than the network's; see `checkpoints.backbone_file.check_state`.
         """
-        backbone = cls(arch, contract, image_size=image_size, seed=None, options=options)
+        backbone = cls(arch, contract, image_size=image_size, seed=None, options=options, net=net)
         copies = {name: value.detach().clone() for name, value in weights.items()}
         missing = [name for name, _ in backbone.net.named_buffers() if name not in copies]
         if missing:  # what a network computes for itself is not there on the meta device

@@ -65,6 +65,8 @@ class Foreign:
     """Under the names of the network."""
     found: Found
     options: BackboneOptions
+    net: nn.Module
+    """The network on the meta device."""
     report: KeyReport
 
 
@@ -88,7 +90,7 @@ def read_foreign(path: Path, *, method: str | None = None, pooling: Pooling | No
         options = dataclasses.replace(options, pooling=pooling)
     net = on_meta(found.arch, num_bands=found.num_bands, image_size=found.image_size, options=options)
     weights, report = _account(net, weights, report, state)
-    return Foreign(path, state, weights, found, options, report)
+    return Foreign(path, state, weights, found, options, net, report)
 
 
 def load_foreign(
@@ -122,6 +124,7 @@ def load_foreign(
         image_size=foreign.found.image_size,
         options=foreign.options,
         weights=foreign.weights,
+        net=foreign.net,
     )
     log.info("%s: %s, %s", path.name, foreign.state.family.title, foreign.report.summary())
     return backbone.eval()
@@ -232,8 +235,7 @@ def require_explained(foreign: Foreign) -> None:
             remedy="`ssl4eo checkpoints inspect` lists what becomes of each key",
             path=str(path),
         )
-    net = on_meta(found.arch, num_bands=found.num_bands, image_size=found.image_size, options=foreign.options)
-    check_state(net.state_dict(), foreign.weights, path)
+    check_state(foreign.net.state_dict(), foreign.weights, path)
     _compare_index(foreign)
 
 

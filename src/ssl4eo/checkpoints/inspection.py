@@ -129,7 +129,6 @@ def _foreign(path: Path, container: Mapping[str, Any], foreign: Foreign) -> Insp
     except CheckpointInvalid as error:
         obstacles = (str(error),)
     assumed = ASSUMED.get(found.num_bands)
-    net = on_meta(found.arch, num_bands=found.num_bands, image_size=found.image_size, options=foreign.options)
     return Inspection(
         path=str(path),
         size=path.stat().st_size,
@@ -140,7 +139,7 @@ def _foreign(path: Path, container: Mapping[str, Any], foreign: Foreign) -> Insp
         epoch=_epoch(container),
         num_tensors=len(state.tensors),
         num_values=sum(v.numel() for v in state.tensors.values()),
-        num_encoder_parameters=sum(p.numel() for p in net.parameters()),
+        num_encoder_parameters=sum(p.numel() for p in foreign.net.parameters()),
         has_optimizer=_has_optimizer(container),
         contract="" if assumed is None else f"not in the file; by its {found.num_bands} bands probably {assumed}",
         options=_options(container),
