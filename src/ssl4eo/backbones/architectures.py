@@ -197,5 +197,5 @@ class _WithoutDrawing(TorchFunctionMode):
     ) -> Any:
         """Call everything but what draws or fills in place."""
         if getattr(func, "__name__", "") in self.DRAWS:
-            return args[0]
+            return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))

@@ -14,6 +14,7 @@ from typing import Any
 
 from ssl4eo.backbones.architectures import ARCHITECTURES, ResNetShape
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.errors import ConfigInvalid
 
 TIMM_NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -42,18 +43,28 @@ class TimmNetwork:
 
 
 def timm_network(backbone: Backbone) -> TimmNetwork:
-    """Say how timm builds this network, so that its state loads strictly and its features are equal."""
+    """Say how timm builds this network, so that its state loads strictly and its features are equal.
+
+    Raises:
+        ConfigInvalid: timm has no such way to a feature.
+    """
     shape, options = ARCHITECTURES[backbone.arch], backbone.options
     common: dict[str, Any] = {"in_chans": backbone.contract.num_bands, "num_classes": 0}
     if isinstance(shape, ResNetShape):
         return TimmNetwork(shape.timm_name, common)
+    if options.pooling == "cls_last_4":
+        raise ConfigInvalid(
+            "class tokens of the last four blocks in the form of timm",
+            expected="a feature that timm's networks give: the class token or the mean of the patches",
+            remedy="load the network without pooling='cls_last_4'; timm's forward_intermediates gives those tokens",
+        )
     common["img_size"] = backbone.image_size
     size = {"patch_size": shape.patch, "embed_dim": shape.dim, "depth": shape.depth, "num_heads": shape.heads}
-    # The mean is of normed tokens: timm's own choice is to norm after pooling, with other keys.
+    # `mean` is of normed tokens; timm's own choice is to norm after pooling, with other keys: that is `mean_norm`.
     if options.position == "relative":
         pooling = {"global_pool": "token"}
-        if options.pooling == "mean":
-            pooling = {"global_pool": "avg", "use_fc_norm": False}
+        if options.pooling != "cls":
+            pooling = {"global_pool": "avg", "use_fc_norm": options.pooling == "mean_norm"}
         return TimmNetwork(
             _ANY_BEIT,
             common
@@ -62,7 +73,7 @@ def timm_network(backbone: Backbone) -> TimmNetwork:
             | {"use_rel_pos_bias": False, "use_shared_rel_pos_bias": True}
             | pooling,
         )
-    pooling = {} if options.pooling == "cls" else {"global_pool": "avg", "fc_norm": False}
+    pooling = {} if options.pooling == "cls" else {"global_pool": "avg", "fc_norm": options.pooling == "mean_norm"}
     scale = {} if options.layer_scale is None else {"init_values": options.layer_scale}
     known = TIMM_NAMES.get(backbone.arch)
     return TimmNetwork(known or _ANY_TRANSFORMER, common | ({} if known else size) | pooling | scale)
