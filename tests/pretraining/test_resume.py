@@ -245,6 +245,22 @@ def test_run_goes_on_with_the_device_that_auto_stood_for(tmp_path, caplog):
     assert "goes on with another" not in caplog.text
 
 
+def test_run_that_is_older_than_an_option_goes_on(tmp_path):
+    """Before there was init_from every run began at random weights."""
+    run(tmp_path / "run", epochs=1)
+    folder = tmp_path / "run" / "checkpoints"
+    rows = json.loads((folder / "index.json").read_text())
+    state = torch.load(folder / rows[-1]["file"], weights_only=True)
+    del state["config"]["init_from"], state["watching"]
+    torch.save(state, folder / rows[-1]["file"])
+    (folder / "index.json").unlink()
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    del stored["config"]["init_from"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(stored))
+
+    assert run(tmp_path / "run", epochs=1, resume=True).steps == 4
+
+
 def test_command_line_ends_with_status_75(tmp_path):
     """A run that was asked to stop ends with a status of its own."""
     code = (

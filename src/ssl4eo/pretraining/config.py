@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ssl4eo.backbones.architectures import check_image_size, patch_size
@@ -111,6 +112,9 @@ FREE_ON_RESUME = (
     "engine.requeue",
 )
 """Options that a resumed run may change: they do not touch the weights."""
+
+BEFORE = MappingProxyType({"init_from": ""})
+"""Options that are younger than runs that may still be resumed, and what these did."""
 
 ROUNDED_ON_RESUME = (
     "engine.accelerator",

@@ -23,7 +23,7 @@ from ssl4eo.environment import environment
 from ssl4eo.errors import CheckpointInvalid, TargetExists
 from ssl4eo.files import append_jsonl, exclusive, read_jsonl, write_json
 from ssl4eo.loading.pixels import PixelSource
-from ssl4eo.pretraining.config import FREE_ON_RESUME, ROUNDED_ON_RESUME, PretrainConfig, flatten
+from ssl4eo.pretraining.config import BEFORE, FREE_ON_RESUME, ROUNDED_ON_RESUME, PretrainConfig, flatten
 from ssl4eo.training.events import FOLDER as EVENTS
 from ssl4eo.training.journal import DIVERGED, LOG
 
@@ -154,7 +154,7 @@ def _require_equal(
     config: dict[str, Any], wanted: dict[str, Any], data: dict[str, Any], wanted_data: dict[str, Any], path: Path
 ) -> list[str]:
     """Raise CheckpointInvalid unless a stored run is the one that is asked for; list what differs in rounding only."""
-    old, new = flatten({**config, "data": data}), flatten({**wanted, "data": wanted_data})
+    old, new = flatten({**BEFORE, **config, "data": data}), flatten({**wanted, "data": wanted_data})
     names = sorted(n for n in old.keys() | new.keys() if n not in FREE_ON_RESUME and old.get(n) != new.get(n))
     rows = {n: f"{n} {old.get(n)!r}, now {new.get(n)!r}" for n in names}
     other = [row for name, row in rows.items() if name not in ROUNDED_ON_RESUME]
