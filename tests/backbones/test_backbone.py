@@ -6,13 +6,11 @@ import pytest
 import torch
 
 from ssl4eo.backbones.adapter import Adapter
-from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, on_meta
+from ssl4eo.backbones.architectures import ARCHITECTURES, on_meta
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.contract import Contract, announce, network_input, plan_remap, stored
 from ssl4eo.errors import ConfigInvalid, ContractMismatch, SampleInvalid, UnknownName
 from ssl4eo.sample import Image
-
-RELATIVE = BackboneOptions(pooling="mean_norm", position="relative", init="beit", layer_scale=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -257,19 +255,3 @@ def test_adapter_refuses_other_band_counts_and_instruments() -> None:
 def test_adapter_has_nothing_to_save() -> None:
     """Gains belong to the contract, not to a checkpoint."""
     assert not Adapter(stored("S2L1C"), network_input("S2L1C")).state_dict()
-
-
-@pytest.mark.parametrize("arch", ["resnet18", "vit_nano_8"])
-@pytest.mark.parametrize("options", [BackboneOptions(), RELATIVE])
-def test_network_around_weights_is_the_one_that_was_drawn(arch: str, options: BackboneOptions) -> None:
-    """Weights, buffers of a file, and buffers that the network computes for itself, bit by bit."""
-    if arch == "resnet18" and options != BackboneOptions():
-        pytest.skip("options are of transformers")
-    drawn = Backbone(arch, network_input("S2L1C"), image_size=64, seed=3, options=options)
-
-    built = Backbone.from_weights(arch, drawn.contract, image_size=64, options=options, weights=drawn.net.state_dict())
-
-    for kind in ("named_parameters", "named_buffers"):
-        one, two = dict(getattr(drawn, kind)()), dict(getattr(built, kind)())
-        assert one.keys() == two.keys()
-        assert all(torch.equal(value, two[name]) and value.device == two[name].device for name, value in one.items())

@@ -31,12 +31,7 @@ def values(contract, batch: int, size: int) -> np.ndarray:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-CASES = [
-    ("resnet", "S2L1C+S1GRD"),
-    ("relative", "S1GRD"),
-    *[pytest.param(case, marks=pytest.mark.slow) for case in (("cls", "S2RGB"), ("mean", "S2L1C+S1GRD"))],
-]
-"""Tracing a network takes up to ten seconds: two kinds of both libraries in every run, the others when asked for."""
+CASES = [("resnet", "S2L1C"), ("cls", "S2RGB"), ("mean", "S2L1C+S1GRD"), ("relative", "S1GRD")]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)

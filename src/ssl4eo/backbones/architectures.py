@@ -183,32 +183,19 @@ def _transformer(shape: ViTShape, num_bands: int, image_size: int, options: Back
 
 def on_meta(arch: str, *, num_bands: int, image_size: int = 224, options: BackboneOptions | None = None) -> nn.Module:
     """Build a network without memory for its weights, to count, list or replace them."""
-    with torch.device("meta"), _Without(_DRAWS | _FILLS):
+    with torch.device("meta"), _WithoutDrawing():
         return build_network(arch, num_bands=num_bands, image_size=image_size, options=options or BackboneOptions())
 
 
-def undrawn(arch: str, *, num_bands: int, image_size: int, options: BackboneOptions) -> nn.Module:
-    """Build a network whose drawn weights are whatever was in memory, to be replaced; all else is right."""
-    with _Without(_DRAWS):
-        return build_network(arch, num_bands=num_bands, image_size=image_size, options=options)
+class _WithoutDrawing(TorchFunctionMode):
+    """Leaves out the drawing of weights: on the meta device it gives nothing and takes most of the time."""
 
-
-_DRAWS = frozenset({"normal_", "uniform_", "erfinv_"})
-_FILLS = frozenset({"zero_", "fill_"})
-"""Without effect on the meta device; elsewhere buffers need them."""
-
-
-class _Without(TorchFunctionMode):
-    """Leaves some in-place functions out, which take most of the time of building a network."""
-
-    def __init__(self, names: frozenset[str]) -> None:
-        super().__init__()
-        self._names = names
+    DRAWS = frozenset({"normal_", "uniform_", "erfinv_", "zero_", "fill_"})
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call every other function."""
-        if getattr(func, "__name__", "") in self._names:
+        """Call everything but what draws or fills in place."""
+        if getattr(func, "__name__", "") in self.DRAWS:
             return args[0] if args else (kwargs or {})["tensor"]
         return func(*args, **(kwargs or {}))
