@@ -13,7 +13,7 @@ from published_files import beit, data2vec, encoder, moco_v2
 from ssl4eo.checkpoints.cache import cached_path
 from ssl4eo.checkpoints.catalog import CARDS, card_of_file
 from ssl4eo.checkpoints.load import load_backbone
-from ssl4eo.errors import ConfigInvalid, DataMissing
+from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing
 
 
 @pytest.fixture
@@ -117,3 +117,11 @@ def test_wrong_name_is_told_where_names_are(cache):
     """Neither a file nor a card."""
     with pytest.raises(DataMissing, match="`ssl4eo checkpoints list` has the names"):
         load_backbone("moco_v2.resnet34.s2l1c")
+
+
+def test_other_network_under_a_published_name_is_refused(cache):
+    """Files at Google Drive have no hash: the shapes are what there is to tell."""
+    place("moco_v2.resnet18.s2rgb", moco_v2(encoder("resnet50", 3), 2048), holds="full")
+
+    with pytest.raises(CheckpointInvalid, match=r"holds a resnet50; expected resnet18, as the card"):
+        load_backbone("moco_v2.resnet18.s2rgb")

@@ -18,7 +18,7 @@ from ssl4eo.checkpoints.card import Card
 from ssl4eo.checkpoints.catalog import CARDS, card_of_file
 from ssl4eo.checkpoints.foreign import load_foreign
 from ssl4eo.contract import InputContract
-from ssl4eo.errors import ConfigInvalid, DataMissing
+from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing
 
 IN_FOLDERS = (BACKBONE_FILE, "model.safetensors")
 """Files that a folder is looked through for: of a run, of an export for HuggingFace."""
@@ -82,7 +82,19 @@ def load_backbone(
             backbone = load_foreign(path, contract=contract, pooling=pooling)
         else:
             backbone = load_foreign(path, contract=contract or card.contract, method=card.method, pooling=pooling)
+            _require_network_of(card, backbone, path)
     return (backbone if image_size is None else with_image_size(backbone, image_size)).eval()
+
+
+def _require_network_of(card: Card, backbone: Backbone, path: Path) -> None:
+    """Refuse a file under a card's name that holds another network: half of the published files have no hash."""
+    if backbone.arch != card.backbone:
+        raise CheckpointInvalid(
+            f"{path} holds a {backbone.arch}",
+            expected=f"{card.backbone}, as the card {card.name} says",
+            remedy="it is another file under this name: remove or rename it, and give a contract to load it as it is",
+            path=str(path),
+        )
 
 
 def card_for(name: str | Path, path: Path) -> Card | None:
