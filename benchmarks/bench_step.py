@@ -34,6 +34,7 @@ from ssl4eo.pretraining.launch import computes_in_bf16
 from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.recipes.table import recipe
 from ssl4eo.training.optimizer import make_optimizer
+from ssl4eo.training.processor import fit_to_processor
 
 RECIPES = ("moco_v2.resnet50.s2l1c", "moco_v3.vit_small_16.s2l1c", "mae.vit_small_16.s2l1c")
 NOW = Moment(step=100, num_steps=1000, steps_per_epoch=100)
@@ -54,8 +55,7 @@ class Step:
         self.config = dataclasses.replace(config, engine=engine)
         fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
         method = build_method(self.config)
-        if channels_last:
-            method.to(memory_format=torch.channels_last)
+        fit_to_processor(method, channels_last=channels_last, precision=precision, device=fabric.device)
         module, optimizer = fabric.setup(method, make_optimizer(config.optimizer, method.named_parameters()))
         module.train()
         adapter = Adapter(stored(config.modality), config.contract)

@@ -27,6 +27,7 @@ from ssl4eo.pretraining.launch import computes_in_bf16, make_fabric, on_gpu, set
 from ssl4eo.pretraining.memory import Meter
 from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.training.optimizer import make_optimizer
+from ssl4eo.training.processor import fit_to_processor
 from ssl4eo.training.stopwatch import clock_of
 
 LOADER_BATCH = 16
@@ -142,8 +143,10 @@ class Trial:
         self._clock = clock_of(self.fabric.device)
         self._dataset, self._num_items = make_dataset(config, source), len(source)
         method = build_method(self.config)
-        if self.config.engine.channels_last:
-            method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing in torch's overloads
+        engine = self.config.engine
+        fit_to_processor(
+            method, channels_last=engine.channels_last, precision=engine.precision, device=self.fabric.device
+        )
         fused = self.config.engine.precision != "16-mixed"
         optimizer = make_optimizer(self.config.optimizer, method.named_parameters(), fused=fused)
         module, optimizer = self.fabric.setup(method, optimizer)

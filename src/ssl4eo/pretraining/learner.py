@@ -22,6 +22,7 @@ from ssl4eo.pretraining.initial import Initial, initialize
 from ssl4eo.pretraining.step import Stepper, build_backbone, build_method
 from ssl4eo.training.batch_norm import with_global_batch_norm
 from ssl4eo.training.optimizer import make_optimizer
+from ssl4eo.training.processor import fit_to_processor
 from ssl4eo.training.sharding import is_sharded, load_optimizer, whole, whole_copy
 
 
@@ -58,8 +59,12 @@ class Learner:
     def _shape(self) -> None:
         """Change how the network computes, not what."""
         engine = self._config.engine
-        if engine.channels_last:
-            self.method.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing in torch's overloads
+        fit_to_processor(
+            self.method,
+            channels_last=engine.channels_last,
+            precision=engine.precision,
+            device=self._fabric.device,
+        )
         if self._fabric.world_size > 1:
             with_global_batch_norm(self.method, on_gpu=self._fabric.device.type == "cuda")
         nets = [part.net for part in self.method.modules() if isinstance(part, Backbone)]
