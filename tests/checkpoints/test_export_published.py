@@ -14,6 +14,7 @@ import torch
 from export_networks import features
 
 from ssl4eo.checkpoints.export import export
+from ssl4eo.checkpoints.load import load_backbone
 from ssl4eo.checkpoints.published_keys import from_published, to_published
 from ssl4eo.checkpoints.training_state import TrainingState, save_state
 from ssl4eo.commands.checkpoints_export import run_export
@@ -117,6 +118,19 @@ def test_everything_comes_back_into_our_method(run, tmp_path: Path) -> None:
     state = method.state_dict()
     assert mapped.values.keys() == state.keys()
     assert all(torch.equal(mapped.values[key], value) for key, value in state.items())
+
+
+def test_our_loader_knows_what_it_was_fed(run, tmp_path: Path) -> None:
+    """Three bands may be any and weights tell no size of a residual network: the record beside the file does."""
+    kind, method, folder = run
+    export(folder, "published", tmp_path / "a.pth")
+
+    again = load_backbone(tmp_path / "a.pth")
+
+    config = config_of(kind)
+    assert (again.contract, again.image_size) == (config.contract, config.image_size)
+    trained = method.backbone.state_dict()
+    assert all(torch.equal(value, trained[k]) for k, value in again.state_dict().items() if "fc_norm" not in k)
 
 
 TOP_LEVEL = {

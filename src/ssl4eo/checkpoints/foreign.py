@@ -21,11 +21,12 @@ import torch
 from timm.layers.pos_embed_rel import gen_relative_position_index
 from torch import Tensor, nn
 
-from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, Pooling, ViTShape, on_meta
+from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, Pooling, ViTShape, on_meta, patch_size
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import check_state
 from ssl4eo.checkpoints.families import FAMILIES, KeyReport, State, encoder_of, find_state
 from ssl4eo.checkpoints.reading import read_container
+from ssl4eo.checkpoints.sidecar import beside
 from ssl4eo.contract import InputContract, network_input, stored
 from ssl4eo.errors import CheckpointInvalid, ContractMismatch
 
@@ -70,20 +71,31 @@ class Foreign:
     report: KeyReport
 
 
-def read_foreign(path: Path, *, method: str | None = None, pooling: Pooling | None = None) -> Foreign:
+def read_foreign(
+    path: Path,
+    *,
+    method: str | None = None,
+    pooling: Pooling | None = None,
+    residual_size: int | None = None,
+) -> Foreign:
     """Read an encoder and account for every key, without judging yet.
 
     Args:
         path: of the file.
         method: that trained it, where that is known; an encoder alone does not tell.
         pooling: another way to a feature than the family's own.
+        residual_size: image size of a residual network, where it is known [px].
 
     Raises:
-        DataMissing, CheckpointInvalid: see `read_container` and `find_state`, or no architecture of ours.
+        DataMissing, CheckpointInvalid: see `read_container` and `find_state`, no architecture of ours, or a file of
+            another method than `method`.
     """
     state = find_state(read_container(path), path)
     weights, report = encoder_of(state)
     found = recognize(weights, path)
+    if residual_size is not None and patch_size(found.arch) is None:
+        found = dataclasses.replace(found, image_size=residual_size)
+    _require_method(state, method, path)
     family = next((f for f in FAMILIES if f.name == method), state.family)
     options = family.options(found.arch)
     if pooling is not None:
@@ -93,8 +105,25 @@ def read_foreign(path: Path, *, method: str | None = None, pooling: Pooling | No
     return Foreign(path, state, weights, found, options, net, report)
 
 
+def _require_method(state: State, method: str | None, path: Path) -> None:
+    """Refuse a file of another method than it is told to be of; an encoder alone may be of any."""
+    if method is None or state.family.name in (method, "flat"):
+        return
+    raise CheckpointInvalid(
+        f"{path} is a file of {state.family.title}",
+        expected=f"one of {next(f.title for f in FAMILIES if f.name == method)}, as its name says",
+        remedy="it is another file under this name: rename it to load it as it is",
+        path=str(path),
+    )
+
+
 def load_foreign(
-    path: Path, *, contract: InputContract | None = None, method: str | None = None, pooling: Pooling | None = None
+    path: Path,
+    *,
+    contract: InputContract | None = None,
+    method: str | None = None,
+    pooling: Pooling | None = None,
+    residual_size: int | None = None,
 ) -> Backbone:
     """Load an encoder that others wrote, with the contract of its input.
 
@@ -103,13 +132,14 @@ def load_foreign(
         contract: of the values that the network wants; None: assumed by the number of bands, and logged.
         method: that trained it, where that is known.
         pooling: another way to a feature than the family's own.
+        residual_size: image size of a residual network, where it is known [px].
 
     Raises:
         DataMissing, CheckpointInvalid: see `read_foreign`; or keys that nothing explains, missing ones, other shapes,
             values that are not finite.
         ContractMismatch: another number of bands than the contract's, or one that nothing can be assumed of.
     """
-    foreign = read_foreign(path, method=method, pooling=pooling)
+    foreign = read_foreign(path, method=method, pooling=pooling, residual_size=residual_size)
     require_explained(foreign)
     contract = contract or _assumed(foreign)
     if contract.num_bands != foreign.found.num_bands:
@@ -259,7 +289,7 @@ def _assumed(foreign: Foreign) -> InputContract:
         raise ContractMismatch(
             f"{foreign.path} wants {count} bands and does not say which",
             expected="a contract: what the bands are, their order and scaling",
-            remedy="load_backbone(path, contract=...), see ssl4eo.contract",
+            remedy=f"load_backbone(path, contract=...), or {beside(foreign.path).name} as checkpoints.sidecar shows it",
         )
     log.warning(
         "%s does not say what its %d bands are: assumed %s, as published networks have it; give a contract to be sure",

@@ -7,6 +7,7 @@ Loading is strict whoever wrote the file: every key is used or explained, every 
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from ssl4eo.backbones.adapt import with_image_size
@@ -14,11 +15,14 @@ from ssl4eo.backbones.architectures import Pooling
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, is_own, load_own
 from ssl4eo.checkpoints.cache import fetch_url, fetch_weights
-from ssl4eo.checkpoints.card import Card
-from ssl4eo.checkpoints.catalog import CARDS, card_of_file
+from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.checkpoints.foreign import load_foreign
+from ssl4eo.checkpoints.sidecar import load_recorded
+from ssl4eo.checkpoints.told import Told, told_of
 from ssl4eo.contract import InputContract
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing
+
+log = logging.getLogger(__name__)
 
 IN_FOLDERS = (BACKBONE_FILE, "model.safetensors")
 """Files that a folder is looked through for: of a run, of an export for HuggingFace."""
@@ -45,16 +49,16 @@ def load_backbone(
         seed: of an untrained network; a file has its own weights.
         image_size: that the network is to see [px]; another than a file's own interpolates its positions.
         untrained_weights: give the network of a file of ours as it was before the first step.
-        contract: of a file that others wrote, the values that it wants; None: of its card in the catalog, else assumed
-            by the number of bands, and said.
+        contract: of a file that others wrote, the values that it wants; None: of its card in the catalog or of the
+            record beside it (FILE.json, see `checkpoints.sidecar`), else assumed by the number of bands, and said.
         pooling: of a transformer that others wrote, another way to a feature than its family's.
         offline: fetch nothing; None: as SSL4EO_OFFLINE says.
 
     Raises:
         DataMissing: no such file, or nothing may be fetched.
         DownloadFailed, ChecksumMismatch, SourceInvalid: see `fetch_weights`.
-        CheckpointInvalid: no file of weights, cut short, one that would run code, or with keys, shapes or values that
-            are not those of a network of ours.
+        CheckpointInvalid: no file of weights, cut short, one that would run code, with keys, shapes or values that are
+            not those of a network of ours, or another than its name or its record says.
         ContractMismatch: another number of bands than the contract's.
         ConfigInvalid: a size that the network cannot see, or an option that is not for this file.
         UnknownName: no such untrained network.
@@ -77,29 +81,35 @@ def load_backbone(
             remedy="name one, such as random.resnet50.s2l1c",
         )
     else:
-        card = card_for(name, path)
-        if card is None:
-            backbone = load_foreign(path, contract=contract, pooling=pooling)
-        else:
-            backbone = load_foreign(path, contract=contract or card.contract, method=card.method, pooling=pooling)
-            _require_network_of(card, backbone, path)
+        backbone = _load_told(path, told_of(name, path), contract=contract, pooling=pooling)
     return (backbone if image_size is None else with_image_size(backbone, image_size)).eval()
 
 
-def _require_network_of(card: Card, backbone: Backbone, path: Path) -> None:
-    """Refuse a file under a card's name that holds another network: half of the published files have no hash."""
-    if backbone.arch != card.backbone:
+def _load_told(path: Path, told: Told | None, *, contract: InputContract | None, pooling: Pooling | None) -> Backbone:
+    """Load a file of others as it is told to be; a contract that the caller gives stands above all."""
+    if told is None:
+        return load_foreign(path, contract=contract, pooling=pooling)
+    if contract is not None and contract != told.contract:
+        log.info("%s: fed %s as asked; %s says %s", path.name, contract, told.by, told.contract)
+    if told.certainty and contract is None:
+        log.info("%s: how sure its input is: %s", path.name, told.certainty)
+    if told.record is not None and told.record.is_whole and contract is None and pooling is None:
+        return load_recorded(path, told.record)
+    backbone = load_foreign(
+        path,
+        contract=contract or told.contract,
+        method=told.method,
+        pooling=pooling,
+        residual_size=told.image_size,
+    )
+    if told.arch not in (None, backbone.arch):
         raise CheckpointInvalid(
             f"{path} holds a {backbone.arch}",
-            expected=f"{card.backbone}, as the card {card.name} says",
-            remedy="it is another file under this name: remove or rename it, and give a contract to load it as it is",
+            expected=f"{told.arch}, as {told.by} says",
+            remedy="it is another file under this name: rename it to load it as it is",
             path=str(path),
         )
-
-
-def card_for(name: str | Path, path: Path) -> Card | None:
-    """Give the card of a published file, by the name that it was asked for or by its own; None of any other."""
-    return CARDS.get(str(name)) or card_of_file(path.name)
+    return backbone
 
 
 def checkpoint_file(name: str | Path, *, offline: bool | None = None) -> Path | None:

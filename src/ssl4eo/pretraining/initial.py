@@ -22,9 +22,10 @@ from ssl4eo.checkpoints.backbone_file import is_own
 from ssl4eo.checkpoints.cache import fetch_weights
 from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.checkpoints.families import find_state
-from ssl4eo.checkpoints.load import card_for, checkpoint_file, load_backbone
+from ssl4eo.checkpoints.load import checkpoint_file, load_backbone
 from ssl4eo.checkpoints.published_keys import from_published, method_of
 from ssl4eo.checkpoints.reading import read_container
+from ssl4eo.checkpoints.told import told_of
 from ssl4eo.checkpoints.training_state import FOLDER, load_latest
 from ssl4eo.contract import InputContract
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing
@@ -91,9 +92,11 @@ def initialize(method: Method, config: PretrainConfig, initial: Initial) -> list
     family = find_state(container, path).family.name
     if family == own:
         return _of_published(method, config, container, own, path)
-    card = card_for(config.init_from, path)
-    contract = None if card is None else card.contract
-    network = load_backbone(path, contract=contract or _only_if_counted(config, path))
+    told = told_of(config.init_from, path)
+    if told is None:
+        network = load_backbone(path, contract=_only_if_counted(config, path))
+    else:
+        network = load_backbone(path, contract=told.contract if told.record is None else None)
     what = "a network alone" if family == "flat" else f"its encoder alone, for {family} has other heads than {own}"
     return _of_network(method, config, network, path, what)
 
@@ -107,9 +110,9 @@ def _only_if_counted(config: PretrainConfig, path: Path) -> InputContract:
 def _of_published(
     method: Method, config: PretrainConfig, container: Mapping[str, Any], own: str, path: Path
 ) -> list[str]:
-    card = card_for(config.init_from, path)
-    if card is not None:
-        _compare_inputs(config, card.contract, path)
+    told = told_of(config.init_from, path)
+    if told is not None:
+        _compare_inputs(config, told.contract, path)
     mapped = from_published(own, container)
     _load(method, mapped.values, config, path)
     left = [key for key in mapped.dropped if key in ("optimizer", "scaler", "fp16_scaler")]

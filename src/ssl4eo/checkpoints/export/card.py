@@ -15,6 +15,7 @@ from typing import Any
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.export.source import raw_contract
 from ssl4eo.contract import SCALING_RULES, Contract
+from ssl4eo.sensors import statistics
 
 _TAG_OF_SENSOR: Mapping[str, str] = MappingProxyType({"S1": "sentinel-1", "S2": "sentinel-2"})
 
@@ -60,14 +61,27 @@ class Card:
 
     def _what(self) -> str:
         backbone = self.backbone
-        made = (
-            "Its weights are random: it is a baseline and was not trained."
-            if self.training.get("untrained")
-            else f"It was pre-trained without labels by the recipe `{self.training.get('recipe', 'unknown')}`."
-        )
         return (
             f"A network that turns images of {backbone.contract.num_bands} channels into {backbone.num_features} "
-            f"features.\n{made}\nWritten by ssl4eo."
+            f"features.\n{self._made()}\nWritten by ssl4eo."
+        )
+
+    def _made(self) -> str:
+        """Say where the weights are from."""
+        told = self.training
+        if told.get("untrained"):
+            return "Its weights are random: it is a baseline and was not trained."
+        if "recipe" in told:
+            return f"It was pre-trained without labels by the recipe `{told['recipe']}`."
+        if "card" in told:
+            return (
+                f"Its weights are the published `{told['card']}`, pre-trained without labels for {told['epochs']} "
+                f"epochs by {told['method']} on: {told['data']}."
+            )
+        epoch = f", epoch {told['epoch']}" if "epoch" in told else ""
+        return (
+            f"Its weights were made by others: a file of {told.get('family') or 'an unknown family'}{epoch}. How they "
+            "were trained is not recorded."
         )
 
     def _input(self) -> str:
@@ -78,8 +92,30 @@ class Card:
             f"Float32 of shape (batch, {self.backbone.contract.num_bands}, {size}, {size}), channels in this order:\n\n"
             f"{rows}\n\n"
             "`contract.json` says the same for programs.\n"
-            f"The values before scaling are `{raw}`."
+            f"The values before scaling are `{raw}`.{self._doubts()}{self._statistics()}"
         )
+
+    def _doubts(self) -> str:
+        """Say how sure the input is, where anybody doubts it."""
+        lines = []
+        if self.training.get("certainty"):
+            lines.append(f"How sure this is: {self.training['certainty']}.")
+        if self.training.get("alternatives"):
+            others = "".join(f"\n- `{other}`" for other in self.training["alternatives"])
+            lines.append(f"Published for the same weights, too:\n{others}")
+        return "".join(f"\n\n{line}" for line in lines)
+
+    def _statistics(self) -> str:
+        """List the numbers of a scaling by statistics, a table for each part that has one."""
+        tables = []
+        for part in self.backbone.contract.parts:
+            _, _, source = part.scaling.partition(":")
+            if not source:
+                continue
+            table = statistics(part.modality, source)
+            rows = "\n".join(f"| {band} | {table.mean[band]:g} | {table.std[band]:g} |" for band in part.bands)
+            tables.append(f"Statistics `{source}` of {part.modality}:\n\n| band | mean | std |\n|---|---|---|\n{rows}")
+        return "".join(f"\n\n{table}" for table in tables)
 
     def _use(self) -> str:
         num_bands, size = self.backbone.contract.num_bands, self.backbone.image_size
@@ -121,9 +157,15 @@ class Card:
             "- Not meant for other sensors, other bands or another order of bands: values of another scale give "
             "features without meaning, and no error outside of ssl4eo.\n"
             "- Not judged here: this card holds no scores. Judge it on your task beside an untrained network.\n"
+            f"{self._published_use()}"
             "- Not to be used alone for decisions about people.\n"
             f"- Terms of use of the weights: {terms}."
         )
+
+    def _published_use(self) -> str:
+        """Say what the catalog recommends of published weights."""
+        rows = (("Recommended", "recommended"), ("Not recommended", "not_recommended"))
+        return "".join(f"- {title}: {self.training[key]}.\n" for title, key in rows if self.training.get(key))
 
 
 def _part_in_words(part: Contract) -> str:

@@ -14,17 +14,13 @@ import torch
 from torch import Tensor
 
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.checkpoints.sidecar import beside
 from ssl4eo.files import file_sha256, require_absent, whole_or_told, write_json, writing
 
 
 def flat_weights(backbone: Backbone) -> dict[str, Tensor]:
     """Give the weights under timm's keys, contiguous, on the CPU."""
     return {name: value.detach().cpu().contiguous() for name, value in backbone.net.state_dict().items()}
-
-
-def beside(out: Path) -> Path:
-    """Name the JSON file beside an exported file."""
-    return out.with_name(f"{out.name}.json")
 
 
 def write_torch(content: Any, out: Path, record: Mapping[str, Any]) -> tuple[Path, Path]:

@@ -22,17 +22,19 @@ WEIGHTS, CONFIG, CONTRACT, CARD = "model.safetensors", "config.json", "contract.
 
 def write(source: Source, out: Path) -> Written:
     """Write the folder."""
-    backbone, training = source.backbone(), source.training()
+    backbone, training, licence = source.backbone(), source.training(), source.known_licence()
     network = timm_network(backbone)
     with whole_folder(out) as folder:
         save_backbone(backbone, folder / WEIGHTS, training=training)
         write_json(folder / CONFIG, timm_config(backbone, network))
         write_json(folder / CONTRACT, backbone_record(backbone) | {"training": training})
-        write_text(folder / CARD, Card(backbone, training, source.licence, network.call).to_markdown())
+        write_text(folder / CARD, Card(backbone, training, licence, network.call).to_markdown())
     notes = ["timm does not scale: feed it as contract.json says"]
     if is_clipped(backbone):
         notes.append("mean and std in config.json leave out that the contract clips")
-    if source.licence is None:
+    if training.get("certainty"):
+        notes.append(f"what it is to be fed: {training['certainty']}")
+    if licence is None:
         notes.append("the card says licence unknown: give one before you publish it")
     files = tuple(out / name for name in (WEIGHTS, CONFIG, CONTRACT, CARD))
     return Written(files, f"model = timm.create_model({'local-dir:' + str(out)!r}, pretrained=True)", tuple(notes))

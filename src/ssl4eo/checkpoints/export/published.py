@@ -19,6 +19,7 @@ from ssl4eo.checkpoints.export.flat import write_torch
 from ssl4eo.checkpoints.export.source import Source, Written
 from ssl4eo.checkpoints.published_keys import method_of, to_published
 from ssl4eo.checkpoints.training_state import FOLDER, TrainingState, load_latest
+from ssl4eo.contract import InputContract, network_input
 from ssl4eo.errors import CheckpointInvalid, DataMissing
 
 _ARCH: Mapping[str, str] = MappingProxyType({"vit_small_16": "vit_small", "vit_base_16": "vit_base"})
@@ -49,6 +50,11 @@ class Run:
     def method(self) -> Mapping[str, Any]:
         """Options of the method."""
         return self.config["method"]
+
+    @property
+    def contract(self) -> InputContract:
+        """What entered the network."""
+        return network_input(str(self.config["modality"]), standardized=self.config.get("scaling") == "zscore")
 
 
 def _dino_args(run: Run) -> argparse.Namespace:
@@ -121,6 +127,9 @@ def write(source: Source, out: Path) -> Written:
     record = {
         "form": "published",
         "method": method,
+        "arch": run.arch,
+        "image_size": _first_size(state.config["views"]),
+        "contract": run.contract.to_json(),
         "step": state.step,
         "epochs_done": run.epochs_done,
         "dropped": list(mapped.dropped),
@@ -161,6 +170,14 @@ def _epochs_done(state: TrainingState) -> int:
             f"the state after {state.step} steps does not tell its epochs ({error!r})",
             expected="data.num_items and engine.batch_size",
         ) from error
+
+
+def _first_size(views: Mapping[str, Any]) -> int | None:
+    """Find the size of the first view [px], which the network is trained for, whatever the views are."""
+    if "size" in views:
+        return int(views["size"])
+    parts = (part for part in views.values() if isinstance(part, Mapping))
+    return next((size for part in parts if (size := _first_size(part)) is not None), None)
 
 
 def _notes(method: str, run: Run) -> tuple[str, ...]:

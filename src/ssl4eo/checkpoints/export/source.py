@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import is_own, read_header
-from ssl4eo.checkpoints.load import card_for, checkpoint_file, load_backbone
+from ssl4eo.checkpoints.inspection import inspect
+from ssl4eo.checkpoints.load import checkpoint_file, load_backbone
+from ssl4eo.checkpoints.told import Told, told_of
 from ssl4eo.contract import InputContract, fuse
 
 
@@ -33,11 +36,37 @@ class Source:
             return {"recipe": str(self.name), "untrained": True}
         if is_own(path):
             return dict(read_header(path)["training"])
-        card = card_for(self.name, path)
-        known = (
-            {} if card is None else {"card": card.name, "method": card.method, "epochs": card.epochs, "data": card.data}
-        )
-        return {"file": path.name, **known}
+        return {"file": path.name} | _seen(path) | _said(told_of(self.name, path))
+
+    def known_licence(self) -> str | None:
+        """Give the licence: as stated, else as the card of published weights tells it, None if nobody told."""
+        path = checkpoint_file(self.name)
+        if self.licence is not None or path is None or is_own(path):
+            return self.licence
+        told = told_of(self.name, path)
+        found = None if told is None or told.licence is None else _LICENCE.match(told.licence)
+        return None if found is None else found[0].lower()
+
+
+_LICENCE = re.compile(r"CC-BY-[\d.]+(?= )")
+"""Begin of the words in which a card tells a licence; some tell that none is known."""
+ASSUMED_BY_BANDS = "assumed by the number of bands, as published networks have it: the file does not say"
+
+
+def _seen(path: Path) -> dict[str, Any]:
+    """Say what a file of others itself tells."""
+    facts = inspect(path)
+    return {"family": facts.family} | ({} if facts.epoch is None else {"epoch": facts.epoch})
+
+
+def _said(told: Told | None) -> dict[str, Any]:
+    """Say what is told of the weights, and how sure their input is."""
+    if told is None:
+        return {"certainty": ASSUMED_BY_BANDS}
+    doubts: dict[str, Any] = {"certainty": told.certainty} if told.certainty else {}
+    if told.alternatives:
+        doubts["alternatives"] = [str(contract) for contract in told.alternatives]
+    return dict(told.training) | doubts
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is told of a file of others: the record beside it, the card of its name, and whether the file fits."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+from export_networks import features, kept, looks_trained, scaled, small
+from published_files import beit, data2vec, encoder, mae, moco_v2
+
+from ssl4eo.checkpoints.catalog import CARDS
+from ssl4eo.checkpoints.export import export
+from ssl4eo.checkpoints.load import load_backbone
+from ssl4eo.contract import network_input
+from ssl4eo.errors import CheckpointInvalid, ContractMismatch, SourceInvalid
+
+RGB_RECORD = {"contract": network_input("S2L1C", ("B04", "B03", "B02")).to_json()}
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        *(("timm", kind) for kind in ("resnet", "cls", "mean", "relative")),
+        ("torchgeo", "resnet"),
+        ("torchvision", "resnet"),
+    ],
+)
+def test_flat_exports_come_back_as_they_left(form, kind, tmp_path, caplog):
+    """Contract, size, options and features, though the file has none but tensors."""
+    network = small(kind, "S2RGB")
+    export(kept(network, tmp_path / "run"), form, tmp_path / "a.pt")
+
+    with caplog.at_level(logging.WARNING):
+        again = load_backbone(tmp_path / "a.pt")
+
+    assert (again.contract, again.image_size, again.options) == (network.contract, network.image_size, network.options)
+    torch.testing.assert_close(features(again, scaled(network)), features(network, scaled(network)), rtol=0, atol=0)
+    assert not caplog.text
+
+
+def test_record_of_another_file_is_refused(tmp_path):
+    """Copied over by a later export."""
+    export(kept(small("resnet"), tmp_path / "run"), "timm", tmp_path / "a.pt")
+    other = looks_trained("resnet18", network_input("S2L1C"), image_size=32)
+    torch.save(other.net.state_dict(), tmp_path / "a.pt")
+
+    with pytest.raises(CheckpointInvalid, match=r"a\.pt\.json is of another file than a\.pt: its sha256 differs"):
+        load_backbone(tmp_path / "a.pt")
+
+
+def test_record_by_hand_needs_a_contract_only(tmp_path):
+    """Three bands may be any."""
+    torch.save(encoder("resnet18", 3).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(ContractMismatch, match=r"a\.pth\.json"):
+        load_backbone(tmp_path / "a.pth")
+
+    (tmp_path / "a.pth.json").write_text(json.dumps(RGB_RECORD))
+
+    assert load_backbone(tmp_path / "a.pth").contract.bands == ("B04", "B03", "B02")
+
+
+def test_contract_of_the_caller_stands_above_the_record(tmp_path, caplog):
+    """And the difference is said."""
+    torch.save(encoder("resnet18", 3).state_dict(), tmp_path / "a.pth")
+    (tmp_path / "a.pth.json").write_text(json.dumps(RGB_RECORD))
+
+    with caplog.at_level(logging.INFO):
+        network = load_backbone(tmp_path / "a.pth", contract=network_input("S2RGB"))
+
+    assert network.contract.modality == "S2RGB"
+    assert "the record a.pth.json says S2L1C (L1C) B04 B03 B02" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("{", "cannot be read"),
+        ('{"contract": {"modality": "S2L1C"}}', "cannot be read"),
+        ('{"contract": {}, "sha256": "00"}', "of another file"),
+        (json.dumps(RGB_RECORD | {"image_size": "wide"}), "cannot be read"),
+    ],
+)
+def test_unreadable_records_are_refused(text, match, tmp_path):
+    """Never passed over: who wrote one meant it."""
+    torch.save(encoder("resnet18", 3).state_dict(), tmp_path / "a.pth")
+    (tmp_path / "a.pth.json").write_text(text)
+
+    with pytest.raises(CheckpointInvalid, match=match):
+        load_backbone(tmp_path / "a.pth")
+
+
+def test_other_json_beside_a_file_says_nothing(tmp_path):
+    """Of some other program."""
+    torch.save(encoder("resnet18", 13).state_dict(), tmp_path / "a.pth")
+    (tmp_path / "a.pth.json").write_text('["notes"]')
+
+    assert load_backbone(tmp_path / "a.pth").contract == network_input("S2L1C")
+
+
+def test_file_of_another_method_under_a_card_is_refused(tmp_path):
+    """The same transformer, the same shapes."""
+    name = next(f.name for f in CARDS["data2vec.vit_small_16.s2l1c"].files if f.holds == "full")
+    torch.save(mae(encoder("vit_small_16", 13), 384, 13, 16, 196), tmp_path / name)
+
+    with pytest.raises(CheckpointInvalid, match="is a file of MAE; expected one of data2vec, as its name says"):
+        load_backbone(tmp_path / name)
+
+
+def test_file_of_another_size_than_published_is_refused(tmp_path):
+    """Its name is one of a card that has the size."""
+    file = next(f for c in CARDS.values() for f in c.files if f.size is not None and f.holds == "backbone")
+    torch.save(encoder("resnet18", 3).state_dict(), tmp_path / file.name)
+
+    with pytest.raises(SourceInvalid, match=f"expected {file.size}"):
+        load_backbone(tmp_path / file.name)
+
+
+def test_file_that_its_name_is_believed_of_is_said(tmp_path, caplog):
+    """No hash is published for it."""
+    name = next(f.name for f in CARDS["moco_v2.resnet18.s2rgb"].files if f.holds == "full")
+    torch.save(moco_v2(encoder("resnet18", 3), 512), tmp_path / name)
+
+    with caplog.at_level(logging.INFO):
+        load_backbone(tmp_path / name)
+
+    assert "taken for moco_v2.resnet18.s2rgb by its name" in caplog.text
+    assert "how sure its input is: medium: script not released" in caplog.text
+
+
+def test_export_of_a_guess_says_so(tmp_path):
+    """The folder for HuggingFace must not state as a fact what was assumed."""
+    torch.save(data2vec(beit(13)), tmp_path / "a.pth")
+
+    exported = export(tmp_path / "a.pth", "huggingface", tmp_path / "hf")
+
+    text = (tmp_path / "hf" / "README.md").read_text()
+    assert "How sure this is: assumed by the number of bands" in text
+    assert "a file of data2vec" in text
+    assert "the recipe" not in text
+    assert any("assumed by the number of bands" in note for note in exported.written.notes)
+    training = json.loads((tmp_path / "hf" / "contract.json").read_text())["training"]
+    assert training["family"] == "data2vec"
+
+
+def test_export_of_published_weights_says_what_their_card_says(tmp_path):
+    """Licence, making, doubts, use, and the numbers of the scaling."""
+    card = CARDS["mae.vit_small_16.s1grd"]
+    torch.save(mae(encoder("vit_small_16", 2), 384, 2, 16, 196), tmp_path / card.files[0].name)
+
+    export(tmp_path / card.files[0].name, "huggingface", tmp_path / "hf")
+
+    text = (tmp_path / "hf" / "README.md").read_text()
+    assert "license: cc-by-4.0" in text
+    assert f"Its weights are the published `{card.name}`" in text
+    assert f"How sure this is: {card.certainty}." in text
+    assert all(f"- `{other}`" in text for other in card.alternatives)
+    assert f"- Recommended: {card.recommended}." in text
+    assert "| VV | -12.59 | 5.26 |" in text
+    assert "| VH | -20.26 | 5.91 |" in text
+
+
+def test_export_of_an_export_keeps_the_doubt(tmp_path):
+    """Through a record and a folder."""
+    torch.save(encoder("resnet18", 13).state_dict(), tmp_path / "a.pth")
+    export(tmp_path / "a.pth", "timm", tmp_path / "b.pt")
+    export(tmp_path / "b.pt", "huggingface", tmp_path / "hf")
+    export(tmp_path / "hf", "torchvision", tmp_path / "c.pt")
+
+    training = json.loads((tmp_path / "c.pt.json").read_text())["training"]
+    assert training["certainty"].startswith("assumed by the number of bands")
+    assert training["file"] == "a.pth"
