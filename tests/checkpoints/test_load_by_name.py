@@ -10,6 +10,7 @@ import pytest
 import torch
 from published_files import beit, data2vec, encoder, moco_v2
 
+from ssl4eo.backbones import backbone
 from ssl4eo.checkpoints.cache import cached_path
 from ssl4eo.checkpoints.catalog import CARDS, card_of_file
 from ssl4eo.checkpoints.load import load_backbone
@@ -125,3 +126,22 @@ def test_other_network_under_a_published_name_is_refused(cache):
 
     with pytest.raises(CheckpointInvalid, match=r"holds a resnet50; expected resnet18, as the card"):
         load_backbone("moco_v2.resnet18.s2rgb")
+
+
+@pytest.mark.parametrize("computes", [True, False], ids=["computed", "built anew"])
+def test_relative_positions_are_computed_not_drawn(computes, cache, monkeypatch):
+    """A file has the table, not what indexes it; drawing a network to get it takes seconds and is for old timm only."""
+    net = beit(13).eval()
+    path = place("data2vec.vit_small_16.s2l1c", data2vec(net), holds="full")
+    if computes:
+        monkeypatch.setattr(backbone, "build_network", pytest.fail)
+    else:
+        monkeypatch.setattr(backbone, "compute_buffers", lambda net: False)
+    state = torch.get_rng_state()
+
+    network = load_backbone(path)
+
+    images = torch.rand(1, 13, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), net(images), rtol=1e-5, atol=1e-5)
+    assert torch.equal(torch.get_rng_state(), state)

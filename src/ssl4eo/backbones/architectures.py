@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import timm
 import torch
@@ -185,6 +185,26 @@ def on_meta(arch: str, *, num_bands: int, image_size: int = 224, options: Backbo
     """Build a network without memory for its weights, to count, list or replace them."""
     with torch.device("meta"), _WithoutDrawing():
         return build_network(arch, num_bands=num_bands, image_size=image_size, options=options or BackboneOptions())
+
+
+def compute_buffers(net: nn.Module) -> bool:
+    """Compute what a network of `on_meta` has beside its weights, such as the index of relative positions.
+
+    False if there is some that the network's library cannot compute by itself (old releases of timm): then it is to be
+    built anew.
+    """
+    weights = net.state_dict().keys()
+    lacking = [name for name, value in net.named_buffers() if value.is_meta and name not in weights]
+    owners = {name.rpartition(".")[0] for name in lacking}
+    for owner in owners:
+        module = net.get_submodule(owner)
+        if not hasattr(module, "init_non_persistent_buffers"):
+            return False
+        for name, value in list(module.named_buffers(recurse=False)):
+            if f"{owner}.{name}" in lacking:
+                module.register_buffer(name, torch.empty_like(value, device="cpu"), persistent=False)
+        cast("Any", module).init_non_persistent_buffers()
+    return True
 
 
 class _WithoutDrawing(TorchFunctionMode):

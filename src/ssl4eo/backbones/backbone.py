@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl4eo.backbones.adapter import Adapter
-from ssl4eo.backbones.architectures import BackboneOptions, build_network, on_meta, patch_size
+from ssl4eo.backbones.architectures import BackboneOptions, build_network, compute_buffers, on_meta, patch_size
 from ssl4eo.backbones.tokens import class_tokens, encode
 from ssl4eo.contract import FUSED_INPUTS, Contract, InputContract, catalog_name, network_input
 from ssl4eo.contract.doubts import tell_doubts
@@ -102,10 +102,10 @@ class Backbone(nn.Module):
         """
         backbone = cls(arch, contract, image_size=image_size, seed=None, options=options, net=net)
         copies = {name: value.detach().clone() for name, value in weights.items()}
-        missing = [name for name, _ in backbone.net.named_buffers() if name not in copies]
-        if missing:  # what a network computes for itself is not there on the meta device
+        computed = compute_buffers(backbone.net)
+        if not computed:
             backbone = cls(arch, contract, image_size=image_size, seed=0, options=options)
-        backbone.net.load_state_dict(copies, strict=True, assign=not missing)
+        backbone.net.load_state_dict(copies, strict=True, assign=computed)
         return backbone
 
     @property
