@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl4eo.errors import SourceInvalid, UnknownName
-from ssl4eo.evaluation.tasks.task import PARTS, Task, hash_order, hold_out
+from ssl4eo.evaluation.tasks.task import PARTS, Task, hash_order, hold_out, make_task
 
 
 def test_parts_are_disjoint_and_make_up_everything(pattern_task: Callable[..., Task]) -> None:
@@ -105,3 +106,58 @@ def test_hold_out_differs_between_salts() -> None:
     first, second = (hold_out(ids, labels, share=0.5, salt=salt) for salt in ("a", "b"))
 
     assert 60 < (first == second).sum() < 140
+
+
+def striped(item):
+    """Give a map (4, 4) full of the number of its item."""
+    return np.full((4, 4), item, np.uint8)
+
+
+def pixels(task, labels, maps=None):
+    """Give the items of a task other labels."""
+    return replace(task.everything, labels=labels, maps=maps)
+
+
+def test_labels_of_any_number_are_split_without_classes(pattern_task):
+    """A tenth of what is not test becomes validation, whatever its labels."""
+    task = pattern_task(60)
+    labels = np.eye(3, dtype=np.int64)[task.everything.labels]
+    test = np.arange(60) < 20
+
+    made = make_task("a", split="b", classes="xyz", everything=pixels(task, labels), test=test, kind="labels")
+
+    assert [len(made.part(part)) for part in PARTS] == [36, 4, 20]
+    np.testing.assert_array_equal(made.part("test").labels, labels[:20])
+
+
+def test_maps_go_with_their_items(pattern_task):
+    """And a validation part of the split's own is taken as it is."""
+    task = pattern_task(60)
+    test, validation = np.arange(60) < 20, np.arange(60) >= 50
+    dense = pixels(task, np.zeros((60, 0), np.int64), striped)
+
+    made = make_task(
+        "a", split="b", classes="xy", everything=dense, test=test, validation=validation, kind="segmentation"
+    )
+
+    part = made.part("validation")
+    assert part.items.tolist() == list(range(50, 60))
+    assert part.maps(int(part.items[3])).tolist() == [[53] * 4] * 4
+
+
+def test_a_dense_task_with_an_empty_part_is_refused(pattern_task):
+    """Nothing to choose on."""
+    task = pattern_task(60)
+    dense = pixels(task, np.zeros((60, 0), np.int64), striped)
+
+    with pytest.raises(SourceInvalid, match="no items in the train part"):
+        make_task("a", split="b", classes="xy", everything=dense, test=np.ones(60, np.bool_), kind="change")
+
+
+def test_what_a_protocol_sees_of_the_test_part_has_no_answers(pattern_task):
+    """Neither labels nor maps."""
+    part = replace(pattern_task(60).everything, maps=striped)
+
+    seen = part.without_answers()
+
+    assert (seen.labels.shape, seen.maps, seen.ids) == ((60, 0), None, part.ids)

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a network is judged on: labelled pixels in three parts that share no item.
 
-A task gives `train` and `test` as its split says; the part `validation` is carved out of train here,
-by hash of the ids, the same for every network and whatever the order of the items. Choices
+A task gives `train` and `test` as its split says, and `validation` where the split has one; else that is carved out of
+train here, by hash of the ids, the same for every network and whatever the order of the items. Choices
 (regularization, monitoring) are made on validation; test is read once, for the score.
-Knows nothing of networks, features or metrics. Items have one class each; labels of another shape
-(several classes an item, a mask) come as further arrays beside `labels`.
+Knows nothing of networks, features or metrics. Four kinds: an item has one class, any number of labels, a map of
+classes, or two dates and a map of what changed between them.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,26 @@ from ssl4eo.loading.pixels import PixelSource
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
+Kind = Literal["class", "labels", "segmentation", "change"]
+"""What is to be found of an item: its class; which labels it has; the class of each pixel; whether it changed."""
+DENSE: tuple[Kind, ...] = ("segmentation", "change")
+UNJUDGED = 255
+"""Value of a pixel of a map that counts nowhere."""
 VALIDATION_SHARE = 0.1
 """Share of each class of the training part that becomes the validation part."""
 
 
+class Maps(Protocol):
+    """Gives the map of an item, safe to hand to worker processes."""
+
+    def __call__(self, item: int) -> NDArray[np.uint8]:
+        """Read the map of the item at a position in the source: (y, x) of class indices and UNJUDGED."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class LabelledPixels:
-    """Some items of a source, each at one date, with the class that is to be found."""
+    """Some items of a source, each at one date (of a change: from date 0 to date 1), with what is to be found."""
 
     source: PixelSource
     items: NDArray[np.int64]
@@ -37,13 +50,15 @@ class LabelledPixels:
     seasons: NDArray[np.int64]
     """(N,) date of each item."""
     labels: NDArray[np.int64]
-    """(N,) index into the classes of the task."""
+    """(N,) index into the classes of the task; (N, K) 0 and 1 for labels; (N, 0) for maps."""
     ids: tuple[str, ...]
     """Names of the items that do not depend on their order."""
+    maps: Maps | None = None
+    """Reads the map of an item of the source, for dense tasks."""
 
     def __post_init__(self) -> None:
         """Check that there is one of everything for each item."""
-        assert self.items.shape == self.seasons.shape == self.labels.shape == (len(self.ids),)
+        assert self.items.shape == self.seasons.shape == self.labels.shape[:1] == (len(self.ids),)
 
     def __len__(self) -> int:
         """Count the items."""
@@ -51,13 +66,17 @@ class LabelledPixels:
 
     def take(self, positions: NDArray[np.int64]) -> LabelledPixels:
         """Give the items at `positions`, in that order."""
-        return LabelledPixels(
-            self.source,
-            self.items[positions],
-            self.seasons[positions],
-            self.labels[positions],
-            tuple(self.ids[i] for i in positions),
+        return replace(
+            self,
+            items=self.items[positions],
+            seasons=self.seasons[positions],
+            labels=self.labels[positions],
+            ids=tuple(self.ids[i] for i in positions),
         )
+
+    def without_answers(self) -> LabelledPixels:
+        """Give the same pixels without labels: what a protocol may see of the test part."""
+        return replace(self, labels=np.zeros((len(self), 0), np.int64), maps=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +88,36 @@ class Task:
     classes: tuple[str, ...]
     everything: LabelledPixels
     positions: Mapping[Part, NDArray[np.int64]]
-    """By part the positions in `everything`."""
+    """By part the positions in `everything`; `train` may have some more than once (drawn with replacement)."""
+    kind: Kind = "class"
+    version: str = ""
+    """Of the data, where there are several."""
+    notes: tuple[str, ...] = ()
+    """What whoever reads its scores must know."""
 
     def __post_init__(self) -> None:
         """Refuse parts that overlap and classes that a part does not have.
 
         Raises:
-            SourceInvalid: fewer than two classes, or a class without an item in some part.
+            SourceInvalid: fewer than two classes, an empty part, or a class without an item in some part.
         """
-        used = np.concatenate([self.positions[part] for part in PARTS])
-        assert len(np.unique(used)) == len(used), "parts overlap"
+        sets = [np.unique(self.positions[part]) for part in PARTS]
+        assert len(np.unique(np.concatenate(sets))) == sum(map(len, sets)), "parts overlap"
+        assert (self.everything.maps is not None) == (self.kind in DENSE), "dense tasks have maps"
         if len(self.classes) < 2:
             raise SourceInvalid(f"task {self.name} has {len(self.classes)} classes", expected="2 or more")
+        if self.kind == "class":
+            self._require_classes()
+            return
+        for part in PARTS:
+            if not len(self.positions[part]):
+                raise SourceInvalid(
+                    f"no items in the {part} part of {self.name}, split {self.split}",
+                    expected="items for train, validation and test",
+                    remedy="take more of the data set",
+                )
+
+    def _require_classes(self) -> None:
         for part in PARTS:
             counts = np.bincount(self.everything.labels[self.positions[part]], minlength=len(self.classes))
             if not counts.all():
@@ -120,9 +157,16 @@ class Task:
 
 
 def make_task(
-    name: str, *, split: str, classes: Sequence[str], everything: LabelledPixels, test: NDArray[np.bool_]
+    name: str,
+    *,
+    split: str,
+    classes: Sequence[str],
+    everything: LabelledPixels,
+    test: NDArray[np.bool_],
+    validation: NDArray[np.bool_] | None = None,
+    kind: Kind = "class",
 ) -> Task:
-    """Make a task from its test items; the rest is divided into train and validation.
+    """Make a task from its test items; the rest is divided into train and validation unless the split does it.
 
     Args:
         name: of the task.
@@ -130,19 +174,24 @@ def make_task(
         classes: names in order of their index.
         everything: all items (N,).
         test: (N,) True for the items of the test part.
+        validation: (N,) True for those of the validation part, none of them in test; None: a tenth of the rest.
+        kind: what is to be found.
 
     Raises:
-        SourceInvalid: fewer than two classes, or a class with too few items.
+        SourceInvalid: fewer than two classes, an empty part, or a class with too few items.
     """
-    others = np.flatnonzero(~test)
-    rest = everything.take(others)
-    validation = hold_out(rest.ids, rest.labels, share=VALIDATION_SHARE, salt="validation")
+    if validation is None:
+        others = np.flatnonzero(~test)
+        rest = everything.take(others)
+        groups = rest.labels if kind == "class" else np.zeros(len(rest), np.int64)
+        validation = np.zeros(len(everything), np.bool_)
+        validation[others] = hold_out(rest.ids, groups, share=VALIDATION_SHARE, salt="validation")
     positions: dict[Part, NDArray[np.int64]] = {
-        "train": others[~validation],
-        "validation": others[validation],
+        "train": np.flatnonzero(~test & ~validation),
+        "validation": np.flatnonzero(validation),
         "test": np.flatnonzero(test),
     }
-    return Task(name, split, tuple(classes), everything, positions)
+    return Task(name, split, tuple(classes), everything, positions, kind)
 
 
 def hash_order(ids: Sequence[str], *, salt: str) -> NDArray[np.uint64]:
