@@ -19,7 +19,8 @@ from ssl4eo.report.projection import read_features
 from ssl4eo.report.records import read_scores
 
 REQUIRED = {
-    "task", "split", "part", "protocol", "metric", "value", "interval", "average_accuracy", "checkpoint",
+    "task", "split", "part", "protocol", "metric", "value", "interval", "measures", "by_class", "kind", "method",
+    "curve", "notes", "checkpoint",
     "checkpoint_sha256", "pretrained", "backbone", "seed", "num_train", "num_test", "num_classes", "synthetic",
     "settings", "split_sha256", "commit", "versions", "time", "features",
 }  # fmt: skip

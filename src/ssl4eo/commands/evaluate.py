@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -25,12 +25,13 @@ def run(  # noqa: PLR0913 - the options of the command line
     task: str,
     root: Path,
     out: Path,
-    protocol: list[Literal["knn", "linear"]] | None = None,
+    protocol: list[str] | None = None,
     split: str = "reference",
     seeds: list[int] | None = None,
     image_size: int | None = None,
     untrained: bool = False,
     save_features: bool = False,
+    epochs: int | None = None,
     json: bool = False,
 ) -> int:
     """Judge a network on the test part of a task; scores are appended to OUT/scores.jsonl.
@@ -45,12 +46,14 @@ def run(  # noqa: PLR0913 - the options of the command line
         seeds: list of seeds, an untrained network for each; without it [0]; only for random.* names
         image_size: height and width that an untrained network is fed [px]; without it 224
         untrained: judge the network of a file or run as it was before its first step
+        epochs: of protocols that train, in place of their own: for a quick look
         save_features: keep the features of the test part beside the scores
         json: print the scores as JSON
 
     Returns:
         Exit status 0.
     """
+    from ssl4eo.evaluation.protocols.table import DEFAULTS
     from ssl4eo.evaluation.run import evaluate, load_network
     from ssl4eo.evaluation.tasks.table import open_task
 
@@ -70,7 +73,13 @@ def run(  # noqa: PLR0913 - the options of the command line
         opened = opened or open_task(task, root, split=split, contract=network.backbone.contract)
         with progress_bar(f"{checkpoint}, seed {network.seed}: features of {task}") as progress:
             scores += evaluate(
-                network, opened, protocol or ["knn", "linear"], out=out, save_features=save_features, progress=progress
+                network,
+                opened,
+                protocol or DEFAULTS[opened.kind],
+                out=out,
+                save_features=save_features,
+                epochs=epochs,
+                progress=progress,
             )
     if json:
         sys.stdout.write(dumps([score.to_json() for score in scores], indent=2) + "\n")
@@ -87,15 +96,25 @@ def _show(scores: Sequence[Score]) -> None:
         f"{' (synthetic data)' if first.synthetic else ''}, split {first.split}",
         caption=f"{first.num_train} training and {first.num_test} test items of {first.num_classes} classes",
     )
-    for name in ("protocol", "seed", "accuracy [%]", "95 % interval", "mean over classes [%]"):
+    second = next(name for name in first.measures if name != first.metric)
+    for name in ("protocol", "seed", f"{_words(first.metric)} [%]", "95 % interval", f"{_words(second)} [%]"):
         table.add_column(name, justify="left" if name == "protocol" else "right")
     for s in scores:
-        low, high = (100 * v for v in s.interval)
+        interval = "" if s.interval is None else "{:.1f} to {:.1f}".format(*(100 * v for v in s.interval))
         table.add_row(
             s.protocol,
             str(s.seed),
             f"{100 * s.value:.1f}",
-            f"{low:.1f} to {high:.1f}",
-            f"{100 * s.average_accuracy:.1f}",
+            interval,
+            f"{100 * s.measures[second]['value']:.1f}",
         )
     Console(soft_wrap=True).print(table)
+
+
+def _words(metric: str) -> str:
+    """Spell the name of a measure.
+
+    >>> _words("micro_map")
+    'micro map'
+    """
+    return metric.replace("_", " ")

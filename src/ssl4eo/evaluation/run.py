@@ -7,11 +7,11 @@ call; a protocol never sees test labels; metrics are of the whole test part.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,20 +21,28 @@ from torch import Tensor
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import is_own, read_header
 from ssl4eo.checkpoints.load import checkpoint_file, load_backbone
+from ssl4eo.checkpoints.told import told_of
 from ssl4eo.environment import commit, now, versions
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, SampleInvalid, WriteFailed, unknown_name
 from ssl4eo.evaluation.features import Precision, extract
-from ssl4eo.evaluation.metrics import Accuracy, measure_accuracy
-from ssl4eo.evaluation.protocols.knn import knn
-from ssl4eo.evaluation.protocols.linear import linear
-from ssl4eo.evaluation.protocols.protocol import Prediction, Protocol, Supervision
-from ssl4eo.evaluation.tasks.task import PARTS, LabelledPixels, Part, Task
+from ssl4eo.evaluation.metrics import (
+    Measured,
+    map_confusion,
+    measure_change,
+    measure_classes,
+    measure_labels,
+    measure_maps,
+)
+from ssl4eo.evaluation.protocols.protocol import Prediction, Supervision, Trial
+from ssl4eo.evaluation.protocols.table import PROTOCOLS
+from ssl4eo.evaluation.tasks.task import PARTS, Kind, LabelledPixels, Part, Task
 from ssl4eo.files import append_jsonl, atomic_path, file_sha256
 
 SCORES = "scores.jsonl"
 BOOTSTRAP_SEED = 0
 
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({"knn": knn, "linear": linear})
+TRAINING = "training"
+"""Folder beside the scores in which protocols that train keep what an interrupted run goes on from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +56,8 @@ class Network:
     """Of its file, None for an untrained network."""
     seed: int
     """Of its training as the file says, of its weights if untrained, else as given."""
+    method: str = ""
+    """That trained it, such as moco_v2; empty where nobody says."""
 
     @property
     def pretrained(self) -> bool:
@@ -64,16 +74,18 @@ class Score:
     part: Part
     protocol: str
     metric: str
+    """Name of the main measure."""
     value: float
-    """0 to 1."""
-    interval: tuple[float, float]
+    """Of the main measure, 0 to 1."""
+    interval: tuple[float, float] | None
     """95 %, from resampling the test items."""
-    average_accuracy: float
-    """Mean over the classes, 0 to 1."""
-    recall: Mapping[str, float]
-    """By class, 0 to 1."""
-    confusion: Sequence[Sequence[int]]
-    """Counts, true class by predicted class."""
+    measures: Mapping[str, Mapping[str, Any]]
+    """All measures by name: `value` and `interval`."""
+    by_class: Mapping[str, Mapping[str, float | None]]
+    """By measure and class; None for a class that the test part does not have."""
+    confusion: Sequence[Sequence[int]] | None
+    """Counts, true class by predicted class; of pixels for maps."""
+    kind: Kind
     checkpoint: str
     checkpoint_sha256: str | None
     pretrained: bool
@@ -86,6 +98,14 @@ class Score:
     synthetic: bool
     settings: Mapping[str, Any]
     split_sha256: str
+    task_version: str
+    """Of the data, empty where there is one only."""
+    notes: Sequence[str]
+    """What whoever reads the value must know."""
+    method: str
+    """That trained the network; empty where nobody says."""
+    curve: Sequence[Mapping[str, float]]
+    """How training went, a row for each epoch; empty where nothing is trained."""
     commit: str | None
     versions: Mapping[str, str | None]
     time: str
@@ -118,7 +138,18 @@ def load_network(checkpoint: str, *, seed: int = 0, image_size: int | None = Non
         return Network(checkpoint, backbone, None, seed)
     if untrained:
         return Network(f"{checkpoint} untrained", backbone, None, _seed_of(path, otherwise=0))
-    return Network(checkpoint, backbone, file_sha256(path), _seed_of(path, otherwise=seed))
+    method = _method_of(checkpoint, path)
+    return Network(checkpoint, backbone, file_sha256(path), _seed_of(path, otherwise=seed), method)
+
+
+def _method_of(checkpoint: str, path: Path) -> str:
+    """Name the method that trained a file: as its header, its card or its record says; empty if none does."""
+    if is_own(path):
+        training = read_header(path).get("training") or {}
+    else:
+        told = told_of(checkpoint, path)
+        training = {} if told is None else told.training
+    return str(training.get("method") or str(training.get("recipe", "")).partition(".")[0])
 
 
 def _seed_of(path: Path, *, otherwise: int) -> int:
@@ -135,7 +166,7 @@ def _seed_of(path: Path, *, otherwise: int) -> int:
     return seed
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - options by keyword
     network: Network,
     task: Task,
     protocols: Sequence[str],
@@ -144,6 +175,7 @@ def evaluate(
     save_features: bool = False,
     batch_size: int = 64,
     precision: Precision = "32",
+    epochs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Score]:
     """Judge a network on the test part of a task and append the scores to OUT/scores.jsonl.
@@ -156,7 +188,8 @@ def evaluate(
         save_features: keep the features of the test part beside the scores.
         batch_size: items at a time.
         precision: of the forward pass.
-        progress: called with (items done, items in all) after each batch.
+        epochs: of protocols that train, in place of their own.
+        progress: called with (items or steps done, in all) after each batch.
 
     Returns:
         One score for each protocol, in that order.
@@ -167,19 +200,13 @@ def evaluate(
         ContractMismatch: the task's pixels cannot be fed to the network.
         SampleInvalid: features that are not finite.
     """
-    _check(protocols)
+    _check(protocols, task.kind)
     code = commit()  # before the work: a checkout may move on meanwhile
     parts: dict[Part, LabelledPixels] = {name: task.part(name) for name in PARTS}
-    features = _extract_all(network.backbone, parts, batch_size=batch_size, precision=precision, progress=progress)
-    seen = Supervision(
-        train=features["train"],
-        train_labels=torch.from_numpy(parts["train"].labels),
-        validation=features["validation"],
-        validation_labels=torch.from_numpy(parts["validation"].labels),
-        num_classes=task.num_classes,
-    )
-    predictions = {name: PROTOCOLS[name](seen, features["test"]) for name in protocols}
-    kept = _save_features(out, network, task, features["test"], parts["test"]) if save_features else None
+    features, kept = None, None
+    if save_features or any(PROTOCOLS[name].on_features for name in protocols):
+        features = _extract_all(network.backbone, parts, batch_size=batch_size, precision=precision, progress=progress)
+        kept = _save_features(out, network, task, features["test"], parts["test"]) if save_features else None
     common = {
         "image_size": network.backbone.image_size,
         "batch_size": batch_size,
@@ -188,24 +215,92 @@ def evaluate(
         "bootstrap_seed": BOOTSTRAP_SEED,
     }
     scores: list[Score] = []
-    for name, prediction in predictions.items():
-        measured = measure_accuracy(
-            parts["test"].labels, prediction.labels.numpy(), num_classes=task.num_classes, seed=BOOTSTRAP_SEED
-        )
-        score = _score(network, task, name, prediction, measured, common=common, features=kept, code=code)
+    for name in protocols:
+        act = PROTOCOLS[name].on_features
+        if act is not None and features is not None:
+            prediction = act(_supervision(features, parts, task), features["test"])
+        else:
+            prediction = _train(name, network, task, parts, precision=precision, epochs=epochs, out=out, show=progress)
+        measured = _measure(task, parts["test"], prediction)
+        settings = common if act is not None else {k: v for k, v in common.items() if k != "batch_size"}
+        score = _score(network, task, name, prediction, measured, common=settings, features=kept, code=code)
         append_jsonl(out / SCORES, score.to_json())
         scores.append(score)
     return scores
 
 
-def _check(protocols: Sequence[str]) -> None:
+def _check(protocols: Sequence[str], kind: Kind) -> None:
     for name in protocols:
         if name not in PROTOCOLS:
             raise unknown_name("protocol", name, PROTOCOLS)
-    if not protocols or len(set(protocols)) != len(protocols):
+    fitting = [name for name, protocol in PROTOCOLS.items() if kind in protocol.kinds]
+    if not protocols or len(set(protocols)) != len(protocols) or not set(protocols) <= set(fitting):
         raise ConfigInvalid(
-            f"protocols {', '.join(protocols) or '(none)'}", expected=f"some of {', '.join(PROTOCOLS)}, each once"
+            f"protocols {', '.join(protocols) or '(none)'} for a task of kind {kind}",
+            expected=f"some of {', '.join(fitting)}, each once",
         )
+
+
+def _supervision(features: Mapping[Part, Tensor], parts: Mapping[Part, LabelledPixels], task: Task) -> Supervision:
+    return Supervision(
+        train=features["train"],
+        train_labels=torch.from_numpy(parts["train"].labels),
+        validation=features["validation"],
+        validation_labels=torch.from_numpy(parts["validation"].labels),
+        num_classes=task.num_classes,
+    )
+
+
+def _train(
+    protocol: str,
+    network: Network,
+    task: Task,
+    parts: Mapping[Part, LabelledPixels],
+    *,
+    precision: Precision,
+    epochs: int | None,
+    out: Path,
+    show: Callable[[int, int], None] | None,
+) -> Prediction:
+    """Run a protocol that sees pixels."""
+    act = PROTOCOLS[protocol].on_pixels
+    assert act is not None, "it is one of the two"
+    what = network.checkpoint if network.sha256 is None else network.sha256[:12]
+    key = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{protocol}-{task.name}-{task.split}-{what}-seed{network.seed}")
+    return act(
+        Trial(
+            backbone=network.backbone,
+            method=network.method,
+            task=task.name,
+            kind=task.kind,
+            num_classes=task.num_classes,
+            train=parts["train"],
+            validation=parts["validation"],
+            test=parts["test"].without_answers(),
+            seed=network.seed,
+            precision=precision,
+            epochs=epochs,
+            folder=out / TRAINING / key,
+            progress=show,
+        )
+    )
+
+
+def _measure(task: Task, test: LabelledPixels, prediction: Prediction) -> Measured:
+    """Judge predictions by the kind of the task."""
+    if task.kind == "class":
+        predicted = prediction.labels.numpy()
+        return measure_classes(test.labels, predicted, num_classes=task.num_classes, seed=BOOTSTRAP_SEED)
+    if task.kind == "labels":
+        return measure_labels(test.labels, prediction.scores.numpy(), seed=BOOTSTRAP_SEED)
+    assert test.maps is not None, "dense tasks have maps"
+    truths = (test.maps(int(item)) for item in test.items)
+    rows = [
+        map_confusion(truth, predicted, num_classes=task.num_classes)
+        for truth, predicted in zip(truths, prediction.maps, strict=True)
+    ]
+    judge = measure_maps if task.kind == "segmentation" else measure_change
+    return judge(np.stack(rows), seed=BOOTSTRAP_SEED)
 
 
 def _extract_all(
@@ -235,7 +330,7 @@ def _score(
     task: Task,
     protocol: str,
     prediction: Prediction,
-    measured: Accuracy,
+    measured: Measured,
     *,
     common: Mapping[str, Any],
     features: str | None,
@@ -246,12 +341,16 @@ def _score(
         split=task.split,
         part="test",
         protocol=protocol,
-        metric="accuracy",
-        value=measured.overall,
-        interval=measured.interval,
-        average_accuracy=measured.average,
-        recall=dict(zip(task.classes, measured.recall, strict=True)),
-        confusion=measured.confusion.tolist(),
+        metric=measured.main,
+        value=measured.measures[measured.main].value,
+        interval=measured.measures[measured.main].interval,
+        measures={name: asdict(measure) for name, measure in measured.measures.items()},
+        by_class={
+            name: {c: None if math.isnan(v) else v for c, v in zip(task.classes, values, strict=True)}
+            for name, values in measured.by_class.items()
+        },
+        confusion=None if measured.confusion is None else measured.confusion.tolist(),
+        kind=task.kind,
         checkpoint=network.checkpoint,
         checkpoint_sha256=network.sha256,
         pretrained=network.pretrained,
@@ -263,6 +362,10 @@ def _score(
         synthetic=task.synthetic,
         settings={**prediction.settings, **common},
         split_sha256=task.split_sha256,
+        task_version=task.version,
+        notes=task.notes,
+        method=network.method,
+        curve=prediction.curve,
         commit=code,
         versions=versions(),
         time=now(),

@@ -7,7 +7,7 @@ import torch
 
 from ssl4eo.errors import ConfigInvalid, SampleInvalid
 from ssl4eo.evaluation.protocols import knn as module
-from ssl4eo.evaluation.protocols.knn import knn, predict_knn
+from ssl4eo.evaluation.protocols.knn import knn, predict_knn, score_knn
 from ssl4eo.evaluation.protocols.protocol import Supervision
 
 
@@ -192,3 +192,24 @@ def test_bank_is_train_and_validation_together() -> None:
     assert prediction.labels.tolist() == [1, 0]
     assert prediction.settings["k"] == 20
     assert prediction.settings["temperature"] == 0.07
+
+
+def test_labels_are_the_weighted_mean_of_those_of_the_neighbors():
+    """Hand-worked: of three, the two nearest at cosine 1 and 0, T 1: weights e and 1."""
+    bank = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    targets = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
+
+    scores = score_knn(bank, targets, torch.tensor([[2.0, 0.0]]), k=2, temperature=1.0)
+
+    torch.testing.assert_close(scores, torch.tensor([[math.e / (math.e + 1), 1.0]], dtype=torch.float64))
+
+
+def test_labels_of_items_without_any_stay_zero():
+    """No neighbor has one: no division by nothing."""
+    bank = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    seen = Supervision(bank, torch.zeros(30, 2, dtype=torch.long), bank[:5], torch.zeros(5, 2, dtype=torch.long), 2)
+
+    prediction = knn(seen, bank[:3])
+
+    assert prediction.scores.tolist() == [[0.0, 0.0]] * 3
+    assert prediction.labels.tolist() == [[0, 0]] * 3

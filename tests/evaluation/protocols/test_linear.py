@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
 
 from ssl4eo.errors import SampleInvalid
@@ -65,8 +66,8 @@ def test_strength_is_chosen_on_validation_not_on_train() -> None:
     honest = choose_strength(train, labels, validation, wanted)
     fooled = choose_strength(train, labels, train, labels)
 
-    assert max(fooled.accuracies) == 1.0  # almost as many dimensions as items: anything can be memorized
-    assert honest.accuracies[PATH.index(fooled.c)] < max(honest.accuracies)
+    assert max(fooled.values) == 1.0  # almost as many dimensions as items: anything can be memorized
+    assert honest.values[PATH.index(fooled.c)] < max(honest.values)
     assert honest.c < fooled.c
 
 
@@ -239,3 +240,45 @@ def test_values_that_are_not_finite_are_refused() -> None:
 
     with pytest.raises(SampleInvalid, match="NaN"):
         linear(replace(seen, train=seen.train.clone().fill_(float("nan"))), seen.validation)
+
+
+def _labelled(count, *, seed):
+    """Make features (N, 12) and three labels of them: frequent, rare, and one that nobody has."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(count, 12))
+    first = features[:, 0] + 0.7 * rng.normal(size=count) > 0
+    second = features[:, 1] + 0.7 * rng.normal(size=count) > 1.2
+    labels = np.stack([first, second, np.zeros(count)], axis=1).astype(np.int64)
+    return torch.from_numpy(features), torch.from_numpy(labels)
+
+
+@pytest.mark.parametrize("c", [0.01, 1.0])
+def test_labels_have_the_optimum_of_a_binary_regression_each(c):
+    """Coefficients are scikit-learn's, label by label."""
+    features, labels = _labelled(300, seed=0)
+    axes = Axes.fit(features)
+
+    weights = fit_weights(axes(features), labels[:, :2].double(), axes.variance, c=c)
+
+    standard = ((features - axes.mean) / axes.scale).numpy()
+    found = (axes.turn @ weights.matrix).numpy()
+    for column in range(2):
+        model = LogisticRegression(C=c, tol=1e-10, max_iter=10_000).fit(standard, labels[:, column].numpy())
+        np.testing.assert_allclose(found[:, column], model.coef_[0], atol=2e-3)
+        np.testing.assert_allclose(weights.bias[column], model.intercept_[0], atol=2e-3)
+
+
+def test_labels_are_predicted_each_for_itself():
+    """Scores need not sum to 1; a label that nobody has scores 0; the choice is by average precision."""
+    (train, known), (validation, wanted), (test, truth) = (
+        _labelled(n, seed=s) for n, s in ((300, 0), (100, 1), (400, 2))
+    )
+
+    prediction = linear(Supervision(train, known, validation, wanted, num_classes=3), test)
+
+    assert prediction.scores.shape == prediction.labels.shape == (400, 3)
+    assert not prediction.scores[:, 2].any()
+    assert len(prediction.settings["validation_micro_map"]) == len(PATH)
+    for column, least in ((0, 0.85), (1, 0.55)):
+        assert average_precision_score(truth[:, column], prediction.scores[:, column]) > least
+    np.testing.assert_array_equal(prediction.labels, prediction.scores >= 0.5)

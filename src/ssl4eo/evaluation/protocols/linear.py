@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linear probe: multinomial logistic regression on frozen features, its strength chosen on validation.
 
+For items with any number of labels it is one binary regression a label, all of one strength, chosen by the micro
+average precision on validation.
+
 L-BFGS on features standardized by the training part, over a path of ten inverse strengths C, each started from
 the one before. The C with the highest validation accuracy wins, of equals the strongest
 regularization; then the probe is fitted once more on train and validation together, as the k-NN bank is. A
@@ -23,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl4eo.errors import SampleInvalid
+from ssl4eo.evaluation.metrics import THRESHOLD, weighted_precision
 from ssl4eo.evaluation.protocols.protocol import Prediction, Supervision
 
 log = logging.getLogger(__name__)
@@ -70,9 +74,17 @@ class Weights:
     """(K,), not regularized."""
     converged: bool
 
+    is_binary: bool = False
+    """Whether each column is a regression of its own."""
+
     def logits(self, turned: Tensor) -> Tensor:
         """Give (N, K) of turned features (N, D)."""
         return turned @ self.matrix + self.bias
+
+    def probabilities(self, turned: Tensor) -> Tensor:
+        """Give (N, K) of turned features (N, D): rows sum to 1 unless each column stands alone."""
+        logits = self.logits(turned)
+        return logits.sigmoid() if self.is_binary else logits.softmax(dim=1)
 
 
 @dataclass(frozen=True)
@@ -80,8 +92,8 @@ class Choice:
     """The strength that was chosen and how every other did."""
 
     c: float
-    accuracies: tuple[float, ...]
-    """On validation, in order of PATH."""
+    values: tuple[float, ...]
+    """Accuracy, or micro average precision of labels, on validation, in order of PATH."""
     unconverged: tuple[float, ...]
     """Values of C whose fit was stopped before it was done."""
 
@@ -95,47 +107,68 @@ def linear(seen: Supervision, test: Tensor) -> Prediction:
     train, validation, wanted = (_double(f) for f in (seen.train, seen.validation, test))
     choice = choose_strength(train, seen.train_labels, validation, seen.validation_labels)
     everything, labels = torch.cat([train, validation]), torch.cat([seen.train_labels, seen.validation_labels])
-    axes, (known, targets) = Axes.fit(everything), labels.unique(return_inverse=True)
+    axes, (known, targets) = Axes.fit(everything), _targets(labels)
     weights = fit_weights(axes(everything), targets, axes.variance, c=choice.c)
     scores = torch.zeros(len(wanted), seen.num_classes, dtype=torch.float64)
-    scores[:, known] = weights.logits(axes(wanted)).softmax(dim=1)
+    scores[:, known] = weights.probabilities(axes(wanted))
     settings = {
         "C": choice.c,
         "path": list(PATH),
-        "validation_accuracy": list(choice.accuracies),
+        f"validation_{'accuracy' if labels.ndim == 1 else 'micro_map'}": list(choice.values),
         "unconverged": list(choice.unconverged),
         "converged": weights.converged,
         "fitted_on": "train and validation",
         "standardized": True,
     }
-    return Prediction(scores.argmax(dim=1), scores, settings)
+    predicted = scores.argmax(dim=1) if labels.ndim == 1 else (scores >= THRESHOLD).long()
+    return Prediction(predicted, scores, settings)
+
+
+def _targets(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the classes that are there and targets over them alone: (N,) indices, or (N, K) float64 of labels.
+
+    A label that all items have or none has is not to be learned: it is left out, and scores 0.
+    """
+    if labels.ndim == 1:
+        known, targets = labels.unique(return_inverse=True)
+        return known, targets
+    share = labels.double().mean(dim=0)
+    known = ((share > 0) & (share < 1)).nonzero()[:, 0]
+    return known, labels[:, known].double()
 
 
 def choose_strength(train: Tensor, labels: Tensor, validation: Tensor, validation_labels: Tensor) -> Choice:
-    """Fit the path on train and take the C with the best validation accuracy, of equals the smallest.
+    """Fit the path on train and take the C with the best value on validation, of equals the smallest.
 
     Args:
         train: (N, D) float64, not standardized.
-        labels: (N,).
+        labels: (N,), or (N, K) of 0 and 1.
         validation: (V, D) float64, not standardized.
-        validation_labels: (V,).
+        validation_labels: (V,) or (V, K).
 
     Raises:
-        SampleInvalid: fewer than two classes in `labels`.
+        SampleInvalid: fewer than two classes in `labels`, or no label that some items have and others do not.
     """
-    known, targets = labels.unique(return_inverse=True)
-    if len(known) < 2:
+    known, targets = _targets(labels)
+    if len(known) < 3 - labels.ndim:
         raise SampleInvalid(f"training labels of {len(known)} classes", expected="2 or more")
     axes = Axes.fit(train)
     train, validation = axes(train), axes(validation)
-    weights, accuracies, unconverged = None, [], []
+    weights, values, unconverged = None, [], []
     for c in PATH:
         weights = fit_weights(train, targets, axes.variance, c=c, start=weights)
         if not weights.converged:
             unconverged.append(c)
-        right = known[weights.logits(validation).argmax(dim=1)] == validation_labels
-        accuracies.append(float(right.double().mean()))
-    return Choice(PATH[int(np.argmax(accuracies))], tuple(accuracies), tuple(unconverged))
+        values.append(_value(weights, validation, validation_labels, known))
+    return Choice(PATH[int(np.argmax(values))], tuple(values), tuple(unconverged))
+
+
+def _value(weights: Weights, turned: Tensor, labels: Tensor, known: Tensor) -> float:
+    """Give the accuracy, or the micro average precision, of validation features."""
+    if labels.ndim == 1:
+        return float((known[weights.logits(turned).argmax(dim=1)] == labels).double().mean())
+    truth = labels[:, known].numpy()
+    return weighted_precision(truth.ravel(), weights.probabilities(turned).numpy().ravel()) if truth.any() else 0.0
 
 
 def fit_weights(
@@ -143,18 +176,21 @@ def fit_weights(
 ) -> Weights:
     """Minimize the mean cross-entropy + |w|^2 / (2 C N), which is the loss of PATH divided by C N.
 
-    An axis of variance v has the curvature v / K + 1 / (C N) at w = 0; in units of its root all are alike.
+    An axis of variance v has the curvature v / K + 1 / (C N) at w = 0, v / 4 + 1 / (C N) for labels; in units of its
+    root all are alike.
 
     Args:
         turned: (N, D) float64, in principal axes, of mean 0.
-        targets: (N,) int64, each of 0 to K - 1 at least once.
+        targets: (N,) int64, each of 0 to K - 1 at least once; or (N, K) float64 of 0 and 1, a regression each.
         variance: (D,) along each axis.
         c: inverse strength.
         start: weights to begin with, None for zeros.
     """
-    num_classes, penalty = int(targets.max()) + 1, 1 / (c * len(turned))
-    unit = (variance / num_classes + penalty).rsqrt()[:, None]  # (D, 1)
-    bias_unit = num_classes**0.5
+    is_binary, penalty = targets.ndim == 2, 1 / (c * len(turned))
+    num_classes = targets.shape[1] if is_binary else int(targets.max()) + 1
+    spread = 4 if is_binary else num_classes
+    unit = (variance / spread + penalty).rsqrt()[:, None]  # (D, 1)
+    bias_unit = spread**0.5
     if start is None:
         zero = torch.zeros(len(variance) + 1, num_classes, dtype=turned.dtype)
         matrix, bias = zero[:-1], zero[-1]
@@ -174,7 +210,11 @@ def fit_weights(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        entropy = F.cross_entropy(scaled @ matrix + bias_unit * bias, targets)
+        logits = scaled @ matrix + bias_unit * bias
+        if is_binary:
+            entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(targets)
+        else:
+            entropy = F.cross_entropy(logits, targets)
         value = entropy + penalty / 2 * (unit * matrix).square().sum()
         value.backward()
         return value.detach()
@@ -186,7 +226,7 @@ def fit_weights(
     converged = steepest <= TOLERANCE
     if not converged:
         log.warning("the linear probe with C = %.3g stopped at a gradient of %.1e (%.0e)", c, steepest, TOLERANCE)
-    return Weights(unit * matrix.detach(), bias_unit * bias.detach(), converged)
+    return Weights(unit * matrix.detach(), bias_unit * bias.detach(), converged, is_binary)
 
 
 def _double(features: Tensor) -> Tensor:
