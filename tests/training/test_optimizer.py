@@ -266,7 +266,7 @@ def test_numbers_that_are_none_are_refused(wrong):
         OptimizerConfig(**({"name": "adamw", "lr": 0.1, "weight_decay": 0.0} | wrong))
 
 
-@pytest.mark.parametrize("wrong", [{"name": "adam"}, {"clip": "norms"}, {"lr_rule": "per_512"}])
+@pytest.mark.parametrize("wrong", [{"name": "adamax"}, {"clip": "norms"}, {"lr_rule": "per_512"}])
 def test_names_are_not_taken_for_others(wrong):
     """A misspelled optimizer is not AdamW, nor is a misspelled clip none."""
     with pytest.raises(UnknownName, match="did you mean"):

@@ -20,7 +20,7 @@ from ssl4eo.errors import ConfigInvalid, unknown_name
 from ssl4eo.training.lars import LARS
 from ssl4eo.training.schedule import cosine
 
-OptimizerName = Literal["sgd", "adamw", "lars"]
+OptimizerName = Literal["sgd", "adam", "adamw", "lars"]
 RateRule = Literal["absolute", "per_256"]
 Clip = Literal["none", "norm", "parameter"]
 
@@ -30,11 +30,11 @@ class OptimizerConfig:
     """An optimizer and its peak learning rate."""
 
     name: OptimizerName
-    """sgd and lars (with momentum) or adamw."""
+    """sgd and lars (with momentum), adam or adamw."""
     lr: float
     """Peak learning rate, see lr_rule."""
     weight_decay: float
-    """L2 decay (sgd, lars) or decoupled decay (adamw)."""
+    """L2 decay (sgd, lars, adam) or decoupled decay (adamw)."""
     lr_rule: RateRule = "absolute"
     """absolute: lr as it is; per_256: lr times the batch over all processes / 256."""
     weight_decay_end: float | None = None
@@ -42,7 +42,9 @@ class OptimizerConfig:
     momentum: float = 0.9
     """Of sgd and lars."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of adamw."""
+    """Of adam and adamw."""
+    nesterov: bool = False
+    """Of sgd: look ahead along the momentum."""
     decay_all: bool = False
     """Decay biases, norm weights, tokens and positions too, as the reference's SGD recipes do."""
     layer_decay: float = 1.0
@@ -106,7 +108,9 @@ def make_optimizer(
         for (layer, decays), members in groups.items()
     ]
     if config.name == "sgd":
-        return torch.optim.SGD(rows, lr=config.lr, momentum=config.momentum)
+        return torch.optim.SGD(rows, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+    if config.name == "adam":
+        return torch.optim.Adam(rows, lr=config.lr, betas=config.betas, fused=fused)
     if config.name == "lars":
         return LARS(rows, lr=config.lr, momentum=config.momentum)
     return torch.optim.AdamW(rows, lr=config.lr, betas=config.betas, fused=fused)
