@@ -24,7 +24,7 @@ from ssl4eo.backbones.architectures import Pooling
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.evaluation.metrics import THRESHOLD, weighted_precision
 from ssl4eo.evaluation.protocols.protocol import Prediction, Trial
-from ssl4eo.evaluation.protocols.tuning import Examples, Lesson, TuneConfig, forget, order_of, tune
+from ssl4eo.evaluation.protocols.tuning import Examples, Lesson, TuneConfig, forget, judged_epoch, order_of, tune
 from ssl4eo.evaluation.tasks.task import LabelledPixels
 from ssl4eo.loading.prefetch import prefetched
 from ssl4eo.training.optimizer import OptimizerConfig
@@ -130,15 +130,8 @@ def run_recipe(trial: Trial, recipe: Recipe) -> Prediction:
     forget(trial)
     predicted = scores.argmax(dim=1) if trial.kind == "class" else (scores >= THRESHOLD).long()
     settings: dict[str, Any] = {**dataclasses.asdict(recipe), "tuning": dataclasses.asdict(config)}
-    settings["judged_epoch"] = _judged(curve, config)
+    settings["judged_epoch"] = judged_epoch(curve, config)
     return Prediction(predicted, scores, settings, curve=curve)
-
-
-def _judged(curve: list[dict[str, float]], config: TuneConfig) -> int:
-    """Give the epoch, from 1, whose weights are judged."""
-    if config.choose == "last":
-        return len(curve)
-    return 1 + int(np.argmax([row["validation"] for row in curve]))
 
 
 class Crops:

@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from ssl4eo.evaluation.protocols.change import change, change_as_published
 from ssl4eo.evaluation.protocols.finetune import finetune
 from ssl4eo.evaluation.protocols.knn import knn
 from ssl4eo.evaluation.protocols.linear import linear
 from ssl4eo.evaluation.protocols.protocol import Protocol
 from ssl4eo.evaluation.protocols.published import finetune_as_published, linear_as_published
+from ssl4eo.evaluation.protocols.segmentation import segmentation, segmentation_linear
 from ssl4eo.evaluation.tasks.task import Kind
 
 _WHOLE: tuple[Kind, ...] = ("class", "labels")
@@ -27,7 +29,22 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             _WHOLE,
             on_pixels=finetune_as_published,
         ),
+        "segmentation_linear": Protocol(
+            "a linear map of frozen features of four levels", ("segmentation",), on_pixels=segmentation_linear
+        ),
+        "segmentation": Protocol("a feature pyramid and the whole network", ("segmentation",), on_pixels=segmentation),
+        "change": Protocol("a U-Net on differences of frozen features", ("change",), on_pixels=change),
+        "change_as_published": Protocol(
+            "the same as the published script, with its defects", ("change",), on_pixels=change_as_published
+        ),
     }
 )
-DEFAULTS: Mapping[Kind, tuple[str, ...]] = MappingProxyType({"class": ("knn", "linear"), "labels": ("knn", "linear")})
-"""Protocols of a kind of task where none are named: those that need no training."""
+DEFAULTS: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
+    {
+        "class": ("knn", "linear"),
+        "labels": ("knn", "linear"),
+        "segmentation": ("segmentation_linear",),
+        "change": ("change",),
+    }
+)
+"""Protocols of a kind of task where none are named: those that leave the network as it is."""

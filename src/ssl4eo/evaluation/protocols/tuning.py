@@ -167,6 +167,13 @@ def forget(trial: Trial) -> None:
         trial.folder.rmdir()
 
 
+def judged_epoch(curve: list[dict[str, float]], config: TuneConfig) -> int:
+    """Give the epoch, from 1, whose weights are judged."""
+    if config.choose == "last":
+        return len(curve)
+    return 1 + int(np.argmax([row["validation"] for row in curve]))
+
+
 def backbone_of(model: nn.Module) -> nn.Module:
     """Give the network below a head."""
     backbone = model.backbone

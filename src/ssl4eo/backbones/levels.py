@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps of features at several resolutions, which decoders of dense tasks start from.
+
+A residual network has them: after its stem (stride 2) and after each of its four stages (4 to 32). A transformer has
+one resolution: the tokens after each quarter of its blocks are brought to strides of a quarter, a half, one and two
+patches (a simple feature pyramid, Li et al. 2022, without its convolutions).
+Letters: B batch, D channels, h and w the map.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.tokens import embed_patches, run_blocks, with_class_token, with_positions
+
+_SCALES = (4.0, 2.0, 1.0, 0.5)
+"""Of the maps of a transformer, to its grid of patches."""
+
+
+def level_widths(backbone: Backbone) -> tuple[int, ...]:
+    """Give the channels D of each level, finest first."""
+    net = cast("Any", backbone.net)
+    if backbone.patch is not None:
+        return (int(net.embed_dim),) * len(_SCALES)
+    stages = [net.layer1, net.layer2, net.layer3, net.layer4]
+    last = [list(stage.children())[-1] for stage in stages]
+    return (int(net.conv1.out_channels), *(int(getattr(block, "conv3", block.conv2).out_channels) for block in last))
+
+
+def level_maps(backbone: Backbone, images: Tensor) -> list[Tensor]:
+    """Give maps (B, D, h, w) of scaled images (B, C, S, S), finest first: five of a residual network, else four."""
+    return _of_stages(backbone.net, images) if backbone.patch is None else _of_blocks(backbone.net, images)
+
+
+def _of_stages(net: nn.Module, images: Tensor) -> list[Tensor]:
+    parts = cast("Any", net)
+    maps: list[Tensor] = [parts.act1(parts.bn1(parts.conv1(images)))]
+    values = parts.maxpool(maps[0])
+    for stage in (parts.layer1, parts.layer2, parts.layer3, parts.layer4):
+        values = stage(values)
+        maps.append(values)
+    return maps
+
+
+def _of_blocks(net: nn.Module, images: Tensor) -> list[Tensor]:
+    patches = with_positions(net, embed_patches(net, images))
+    depth = len(cast("nn.Sequential", cast("Any", net).blocks))
+    ends = [depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)]
+    _, kept = run_blocks(net, with_class_token(net, patches), keep=frozenset(ends))
+    side = round((kept[0].shape[1] - 1) ** 0.5)
+    grids = [tokens[:, 1:].transpose(1, 2).unflatten(2, (side, side)) for tokens in map(cast("Any", net).norm, kept)]
+    return [
+        grid if scale == 1 else F.interpolate(grid, scale_factor=scale, mode="bilinear", antialias=scale < 1)
+        for grid, scale in zip(grids, _SCALES, strict=True)
+    ]
