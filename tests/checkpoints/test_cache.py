@@ -292,6 +292,18 @@ def test_what_cannot_be_weights_is_refused(cache, data, content, message):
         fetch_weights(card_of(data))
 
 
+@pytest.mark.parametrize("file", [MIRROR, DRIVE])
+def test_a_page_is_put_down_to_its_own_host(cache, file):
+    """Only Google Drive asks for confirmation."""
+    cache.mkdir(parents=True)
+    (cache / file.name).write_bytes(QUOTA)
+
+    with pytest.raises(SourceInvalid, match=r"is a web page.*browser") as refused:
+        fetch_weights(replace(MOCO, files=(file,)))
+
+    assert ("Google Drive" in str(refused.value)) is (file is DRIVE)
+
+
 def test_a_hash_is_computed_once_and_again_when_the_file_was_touched(cache, data, monkeypatch):
     """A record beside it says what it is."""
     computed = []

@@ -40,6 +40,7 @@ SYNC_EVERY = 4 << 20
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PAGE = re.compile(rb"\s*(?:<!doctype\s+html|<html|<head)", re.IGNORECASE)
 _BEGINNING = 1024
+_DRIVE = "Google Drive serves a page where a file asks for confirmation or was fetched too often of late: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +124,8 @@ def _require_genuine(path: Path, file: WeightFile) -> None:
         raise SourceInvalid(
             f"{path} is a web page",
             expected=f"the file {file.name}",
-            remedy="Google Drive serves a page where a file asks for confirmation or was fetched too often of late: "
-            f"remove it, open {file.url} in a browser, confirm, and save what comes under this name",
+            remedy=_DRIVE * (file.host == "drive")
+            + f"remove it, open {file.url} in a browser, and save what comes under this name",
             path=str(path),
         )
     size = path.stat().st_size
