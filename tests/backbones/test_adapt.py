@@ -12,11 +12,11 @@ from scipy.interpolate import InterpolatedUnivariateSpline
 from torch.nn import functional as F
 
 from ssl4eo.backbones.adapt import with_contract, with_image_size
-from ssl4eo.backbones.architectures import BackboneOptions
+from ssl4eo.backbones.architectures import LARGEST_IMAGE, BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
-from ssl4eo.backbones.positions import resize_relative
+from ssl4eo.backbones.positions import most_patches, resize_relative
 from ssl4eo.contract import fuse, network_input, stored
-from ssl4eo.errors import ConfigInvalid, ContractMismatch
+from ssl4eo.errors import ConfigInvalid, ContractMismatch, UnknownName
 
 RELATIVE = BackboneOptions(pooling="mean", position="relative", layer_scale=1.0)
 
@@ -134,6 +134,71 @@ def test_size_that_patches_do_not_divide_is_refused():
         with_image_size(build("vit_nano_8", 64), 97)
 
 
+@pytest.mark.parametrize(("arch", "size"), [("resnet18", 100_000), ("vit_nano_8", 100_000), ("vit_nano_8", 8200)])
+def test_size_that_no_machine_holds_is_refused(arch, size):
+    """With the largest one, before any memory is asked for."""
+    with pytest.raises(ConfigInvalid, match=f"image_size is {size}; expected at most {LARGEST_IMAGE} px"):
+        with_image_size(build(arch, 64), size)
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "vit_nano_8"])
+@pytest.mark.parametrize("size", ["96", 96.0, 64.0, True, None])
+def test_size_that_is_no_whole_number_is_refused(arch, size):
+    """Also one that would compare equal to the network's own."""
+    with pytest.raises(ConfigInvalid, match=rf"image_size is {size!r}; expected a whole number of pixels"):
+        with_image_size(build(arch, 64), size)
+
+
+def test_whole_number_of_numpy_is_a_size():
+    """And becomes a plain one, which a checkpoint can hold."""
+    assert type(with_image_size(build(), np.int64(96)).image_size) is int
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted", "words"),
+    [
+        (64, 8, "learned at 64 px; expected 16 to 264 px"),  # one patch has no offsets
+        (64, 272, "expected 16 to 264 px"),  # 1 + 1.5 + ... + 1.5^6 = 32.2 patches from the centre
+        (8, 64, "learned at 8 px; expected 8 to 8 px"),
+        (64, 520, "which grow with its fourth power; expected at most 512 px"),
+    ],
+)
+def test_relative_positions_that_cannot_be_interpolated_are_refused(own, wanted, words):
+    """Too few, or so many that a spline would swing to many times the values that were learned."""
+    network = Backbone("vit_nano_8", network_input("S2L1C"), image_size=own, seed=0, options=RELATIVE).eval()
+
+    with pytest.raises(ConfigInvalid, match=words):
+        with_image_size(network, wanted)
+
+
+def test_network_with_too_many_relative_positions_is_not_built():
+    """Its index alone would not fit into memory."""
+    with pytest.raises(ConfigInvalid, match="at most 512 px with patches of 8 px"):
+        Backbone("vit_nano_8", network_input("S2L1C"), image_size=2048, seed=0, options=RELATIVE)
+
+
+@pytest.mark.parametrize("old", [2, 3, 5, 8, 14])
+def test_interpolated_biases_stay_near_the_learned_ones(old):
+    """From the smallest grid to the largest that is allowed; beyond it they swing to thousands."""
+    table = torch.randn((2 * old - 1) ** 2 + 3, 2, generator=torch.Generator().manual_seed(0))
+
+    for grid in (2, 3, old, most_patches(old)):
+        if grid <= most_patches(old):
+            found = resize_relative(table, grid)
+            assert found.shape == ((2 * grid - 1) ** 2 + 3, 2)
+            assert found.abs().max() < 4 * table.abs().max()
+
+
+def test_two_patches_keep_centre_and_outermost_offsets():
+    """There is nothing in between."""
+    table = torch.arange(15 * 15 + 3, dtype=torch.float32)[:, None]
+
+    found = resize_relative(table, 2)
+
+    rows = [0, 7, 14, 7 * 15, 7 * 15 + 7, 7 * 15 + 14, 14 * 15, 14 * 15 + 7, 14 * 15 + 14, 225, 226, 227]
+    assert found[:, 0].tolist() == rows
+
+
 @pytest.mark.parametrize("arch", ["resnet18", "vit_nano_8"])
 def test_fewer_bands_are_the_network_fed_with_zeros_for_the_others(arch):
     """Selected and reordered: the first layer is linear in its bands."""
@@ -172,6 +237,17 @@ def test_new_bands_may_start_from_the_mean_of_the_others():
 
     torch.testing.assert_close(found[:, 5], fewer.net.conv1.weight.mean(dim=1))
     assert torch.equal(found[:, :2], fewer.net.conv1.weight)
+
+
+@pytest.mark.parametrize("rule", ["bogus", "", "Zero", 0])
+@pytest.mark.parametrize("bands", [10, 13])
+def test_unknown_rule_for_new_bands_is_refused(rule, bands):
+    """It is not taken for zero; also where no band is new."""
+    network = build()
+    fewer = with_contract(network, dataclasses.replace(network.contract, bands=network.contract.bands[:bands]))
+
+    with pytest.raises(UnknownName, match=f"{rule!r}; expected one of zero, mean"):
+        with_contract(fewer, network.contract, new_bands=rule)
 
 
 def test_one_sensor_of_two_can_be_taken():

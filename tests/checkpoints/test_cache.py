@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -27,6 +29,7 @@ from ssl4eo.errors import (
     DownloadFailed,
     SourceInvalid,
     UnknownName,
+    WriteFailed,
 )
 from ssl4eo.files import exclusive
 
@@ -114,9 +117,12 @@ def test_an_interrupted_fetch_is_gone_on_with_by_the_next(cache, server, client,
     assert files_in(cache) == [MIRROR.name]
 
 
-def test_a_killed_fetch_is_gone_on_with_by_the_next(cache, server, client, data):
-    """Kill -9 in the middle leaves a part, its lock goes with the process, and the next call ends with the file."""
-    server.add(MIRROR_PATH, data, Fault(stall=50_000))
+@pytest.mark.parametrize("ended_by", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_fetch_is_gone_on_with_by_the_next(cache, server, client, ended_by):
+    """Of a file of a few MB, too: what had come by the last count is not asked for again."""
+    data = random.Random(11).randbytes(3 * fetching.SYNC_EVERY)
+    stall = 2 * fetching.SYNC_EVERY + 100_000
+    server.add(MIRROR_PATH, data, Fault(stall=stall))
     only = card_of(data, drive=False)
     code = textwrap.dedent(f"""
         from dataclasses import replace
@@ -131,16 +137,20 @@ def test_a_killed_fetch_is_gone_on_with_by_the_next(cache, server, client, data)
     """)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
-            if int(line) == 50_000:
+            if int(line) == stall:
                 break
-        child.kill()
+        child.send_signal(ended_by)
     server.release.set()
+    assert child.returncode == -ended_by
     assert files_in(cache) == [f"{MIRROR.name}.part", f"{MIRROR.name}.part.json"]
 
     path = fetch_weights(only, client=client, bases=bases_of(server))
 
     assert path.read_bytes() == data
     assert files_in(cache) == [MIRROR.name]
+    first, second = server.ranges(MIRROR_PATH)
+    assert first is None
+    assert stall - fetching.SYNC_EVERY < int(second.removeprefix("bytes=").removesuffix("-")) <= stall
 
 
 @pytest.mark.parametrize("fault", [Fault(status=404), Fault(status=403), Fault(headers=HTML)])
@@ -282,6 +292,18 @@ def test_what_cannot_be_weights_is_refused(cache, data, content, message):
         fetch_weights(card_of(data))
 
 
+@pytest.mark.parametrize("file", [MIRROR, DRIVE])
+def test_a_page_is_put_down_to_its_own_host(cache, file):
+    """Only Google Drive asks for confirmation."""
+    cache.mkdir(parents=True)
+    (cache / file.name).write_bytes(QUOTA)
+
+    with pytest.raises(SourceInvalid, match=r"is a web page.*browser") as refused:
+        fetch_weights(replace(MOCO, files=(file,)))
+
+    assert ("Google Drive" in str(refused.value)) is (file is DRIVE)
+
+
 def test_a_hash_is_computed_once_and_again_when_the_file_was_touched(cache, data, monkeypatch):
     """A record beside it says what it is."""
     computed = []
@@ -307,6 +329,86 @@ def test_a_cache_that_cannot_be_written_is_read(cache, data, monkeypatch):
     (cache / ".ssl4eo-download").write_text("no folder can be made here")
 
     assert fetch_weights(card_of(data)).read_bytes() == data
+
+
+# Where no cache can be
+
+UNUSABLE = {
+    "below a file": lambda folder: folder / "plain" / "x",
+    "a file": lambda folder: folder / "plain",
+    "a link to nowhere": lambda folder: folder / "link",
+    "a name too long": lambda folder: folder / ("x" * 300),
+    "no disk": lambda folder: Path("/proc/nope"),
+}
+
+
+@pytest.fixture(params=UNUSABLE)
+def unusable(request, tmp_path, monkeypatch):
+    """A cache that nobody can make."""
+    (tmp_path / "plain").write_text("here first")
+    (tmp_path / "link").symlink_to("/proc/nope/nor/there")
+    monkeypatch.setenv("SSL4EO_CACHE", str(UNUSABLE[request.param](tmp_path)))
+
+
+def test_a_cache_that_cannot_be_made_is_told_with_the_way_out(cache, unusable, server, client, data):
+    """By a card and by an address; nothing is asked for."""
+    url = server.add("/b.pth", data)
+    words = r"the cache .* cannot be made or written to \(.+\).*: set SSL4EO_CACHE to one of yours"
+
+    with pytest.raises(WriteFailed, match=words):
+        fetch_weights(card_of(data), client=client, bases=bases_of(server))
+    with pytest.raises(WriteFailed, match=words):
+        fetch_url(url, client=client)
+    assert server.asked == []
+
+
+def test_what_is_in_the_way_of_the_cache_is_named(cache, tmp_path, data, monkeypatch):
+    """Offline too: a file cannot be placed by hand there either."""
+    (tmp_path / "plain").write_text("here first")
+    monkeypatch.setenv("SSL4EO_CACHE", str(tmp_path / "plain" / "x"))
+
+    for offline in (False, True):
+        with pytest.raises(WriteFailed, match=f"{tmp_path / 'plain'} is no folder"):
+            fetch_weights(card_of(data), offline=offline)
+
+
+def test_a_folder_where_the_lock_should_be_is_told(cache, server, client, data):
+    """Whatever the system refuses on the way is an error of ours."""
+    server.add(MIRROR_PATH, data)
+    (cache / f"{MIRROR.name}.part.lock").mkdir(parents=True)
+
+    with pytest.raises(WriteFailed, match=r"part\.lock: Is a directory"):
+        fetch_weights(card_of(data), client=client, bases=bases_of(server))
+
+
+def test_the_home_of_nobody_is_no_place_for_a_cache(cache, monkeypatch):
+    """The variable is named."""
+    monkeypatch.setenv("SSL4EO_CACHE", "~nobody-of-this-name/x")
+
+    with pytest.raises(ConfigInvalid, match=r"'~nobody-of-this-name/x'.*set SSL4EO_CACHE to one"):
+        cache_folder()
+
+
+def test_a_placed_file_that_cannot_be_read_is_told(cache, data, monkeypatch):
+    """With its path."""
+    cache.mkdir(parents=True)
+    (cache / MIRROR.name).write_bytes(data)
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+    with pytest.raises(SourceInvalid, match=f"{MIRROR.name} cannot be read .Permission denied"):
+        fetch_weights(card_of(data))
+
+
+def test_a_hub_that_is_no_address_is_refused(cache, data, monkeypatch):
+    """The variable is named."""
+    monkeypatch.setenv("HF_ENDPOINT", "mirror.example.org")
+
+    with pytest.raises(ConfigInvalid, match=r"HF_ENDPOINT is 'mirror\.example\.org'; expected https://HOST"):
+        fetch_weights(card_of(data))
 
 
 # Nowhere

@@ -7,17 +7,17 @@ Weights of the same band and place stay bit by bit.
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
-from ssl4eo.backbones.architectures import check_image_size
+from ssl4eo.backbones.architectures import check_image_size, check_whole
 from ssl4eo.backbones.backbone import Backbone
-from ssl4eo.backbones.positions import resize_relative
+from ssl4eo.backbones.positions import most_patches, resize_relative
 from ssl4eo.contract import InputContract
-from ssl4eo.errors import ContractMismatch
+from ssl4eo.errors import ConfigInvalid, ContractMismatch, unknown_name
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +35,18 @@ def with_image_size(backbone: Backbone, image_size: int) -> Backbone:
     Raises:
         ConfigInvalid: a size that the network cannot see.
     """
+    check_whole(image_size)
     if image_size == backbone.image_size:
         return backbone
-    check_image_size(backbone.arch, image_size)
+    image_size = int(image_size)  # NumPy's whole numbers are no JSON
+    check_image_size(backbone.arch, image_size, backbone.options)
     weights = dict(backbone.net.state_dict())
     if backbone.patch is not None:
         grid = image_size // backbone.patch
         if POSITIONS in weights:
             weights[POSITIONS] = resample_abs_pos_embed(weights[POSITIONS], new_size=[grid, grid], num_prefix_tokens=1)
         if RELATIVE in weights:
+            _require_relative(backbone.image_size // backbone.patch, grid, backbone.patch)
             weights[RELATIVE] = resize_relative(weights[RELATIVE], grid)
     log.info("image size %d px -> %d px", backbone.image_size, image_size)
     return _rebuilt(backbone, backbone.contract, image_size, weights)
@@ -59,7 +62,10 @@ def with_contract(backbone: Backbone, contract: InputContract, *, new_bands: New
 
     Raises:
         ContractMismatch: other modalities, units or scalings than the network's, or new bands without a rule.
+        UnknownName: no such rule for new bands.
     """
+    if new_bands not in (None, *get_args(NewBands)):
+        raise unknown_name("rule for new bands", new_bands, get_args(NewBands))
     old, new = backbone.contract, contract
     known, wanted = _channels(old), _channels(new)
     added = [channel for channel in wanted if channel not in known]
@@ -85,6 +91,21 @@ def with_contract(backbone: Backbone, contract: InputContract, *, new_bands: New
         f", {' '.join(band for _, band in added)} added ({new_bands})" if added else "",
     )
     return _rebuilt(backbone, new, backbone.image_size, weights)
+
+
+def _require_relative(old: int, new: int, patch: int) -> None:
+    """Refuse grids [patches a side] between which a table of relative positions cannot be interpolated.
+
+    Raises:
+        ConfigInvalid: there is only one offset on a side, or the old table is too small for so many new ones.
+    """
+    least, most = min(old, 2), most_patches(old)
+    if not least <= new <= most:
+        raise ConfigInvalid(
+            f"image_size is {new * patch} for relative positions learned at {old * patch} px",
+            expected=f"{least * patch} to {most * patch} px, for which they can be interpolated",
+            remedy="resize the images, or train on images of that size",
+        )
 
 
 def _channels(contract: InputContract) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ they travel with the backbone, so that a checkpoint is rebuilt as it was trained
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,7 +22,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ssl4eo.backbones.initialization import init_beit, init_xavier
-from ssl4eo.backbones.positions import sincos_positions
+from ssl4eo.backbones.positions import MOST_RELATIVE_PATCHES, sincos_positions
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, unknown_name
 
 Position = Literal["learned", "sincos_rows", "sincos_columns", "relative"]
@@ -110,6 +111,10 @@ ARCHITECTURES: Mapping[str, ResNetShape | ViTShape] = MappingProxyType(
 )
 
 
+LARGEST_IMAGE = 8192
+"""Height and width [px] beyond which tables of positions and activations fit no machine: asked for by mistake."""
+
+
 def patch_size(arch: str) -> int | None:
     """Give the side of a patch [px], None for a residual network.
 
@@ -121,15 +126,43 @@ def patch_size(arch: str) -> int | None:
     return ARCHITECTURES[arch].patch
 
 
-def check_image_size(arch: str, image_size: int) -> None:
-    """Raise ConfigInvalid unless the network can see images of this height and width [px]."""
+def check_image_size(arch: str, image_size: int, options: BackboneOptions | None = None) -> None:
+    """Raise ConfigInvalid unless the network can see images of this height and width [px].
+
+    Args:
+        arch: of the network.
+        image_size: height and width [px].
+        options: of the network; relative positions cannot be many. None: not asked yet.
+    """
     patch = patch_size(arch)
+    check_whole(image_size)
+    if image_size > LARGEST_IMAGE:
+        raise ConfigInvalid(f"image_size is {image_size}", expected=f"at most {LARGEST_IMAGE} px", remedy="cut tiles")
     if patch is None and image_size < 32:
         raise ConfigInvalid(f"image_size is {image_size}", expected="32 px or more for a network that halves 5 times")
     if patch is not None and (image_size % patch or image_size < patch):
         near = max(patch, round(image_size / patch) * patch)
         raise ConfigInvalid(
             f"image_size is {image_size}", expected=f"a multiple of the patches of {patch} px", remedy=f"try {near}"
+        )
+    if patch is not None and options is not None and options.position == "relative":
+        check_relative(image_size, patch)
+
+
+def check_whole(image_size: object) -> None:
+    """Raise ConfigInvalid unless a size is a whole number: text and fractions would fail much later."""
+    if isinstance(image_size, bool) or not isinstance(image_size, numbers.Integral):
+        raise ConfigInvalid(f"image_size is {image_size!r}", expected="a whole number of pixels, such as 224")
+
+
+def check_relative(image_size: int, patch: int) -> None:
+    """Raise ConfigInvalid if a network with relative positions would have too many: one for each pair of patches."""
+    most = MOST_RELATIVE_PATCHES * patch
+    if image_size > most:
+        raise ConfigInvalid(
+            f"image_size is {image_size} for relative positions, which grow with its fourth power",
+            expected=f"at most {most} px with patches of {patch} px",
+            remedy="cut tiles",
         )
 
 
@@ -140,7 +173,7 @@ def build_network(arch: str, *, num_bands: int, image_size: int, options: Backbo
         UnknownName: no such architecture.
         ConfigInvalid: an image size that it cannot see, options of a transformer for a residual network.
     """
-    check_image_size(arch, image_size)
+    check_image_size(arch, image_size, options)
     shape = ARCHITECTURES[arch]
     if isinstance(shape, ViTShape):
         return _transformer(shape, num_bands, image_size, options)

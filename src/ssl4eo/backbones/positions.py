@@ -35,8 +35,24 @@ def sincos_positions(dim: int, grid: int, *, columns_first: bool) -> Tensor:
     return torch.cat([torch.zeros(1, dim, dtype=torch.float64, device="cpu"), table]).float()
 
 
+MOST_RELATIVE_PATCHES = 64
+"""Patches along each side with relative positions: the index of 64 x 64 patches has (64^2 + 1)^2 entries, 134 MB."""
+WIDEST_RATIO = 1.5
+"""Of the geometric grid of `resize_relative`: where BEiT's search for it ends. Beyond it the spline swings to many
+times the values that it goes through."""
 NUM_OF_CLASS_TOKEN = 3
 """Last entries of a table of relative positions: class token to patch, patch to class token, class token to itself."""
+
+
+def most_patches(grid: int) -> int:
+    """Give the largest side [patches] that the table of a grid x grid can be interpolated for.
+
+    >>> most_patches(14), most_patches(4), most_patches(1)
+    (64, 5, 1)
+    """
+    if grid == 2:  # one distance only: no progression, and nothing to swing
+        return MOST_RELATIVE_PATCHES
+    return min(MOST_RELATIVE_PATCHES, max(grid, 1 + int(_reach(WIDEST_RATIO, grid - 1))))
 
 
 def resize_relative(table: Tensor, grid: int) -> Tensor:
@@ -50,10 +66,13 @@ def resize_relative(table: Tensor, grid: int) -> Tensor:
 
     Args:
         table: ((2 g - 1)^2 + 3, heads), offsets row by row from -(g - 1), of a grid of g x g patches.
-        grid: patches along each side of the new grid, 2 or more.
+        grid: patches along each side of the new grid, from 2 to `most_patches` of the old one.
     """
     old = round((table.shape[0] - NUM_OF_CLASS_TOKEN) ** 0.5)
     assert old * old + NUM_OF_CLASS_TOKEN == table.shape[0], f"{table.shape[0]} entries are of a square grid"
+    if grid == 2:  # centre and outermost offsets: nothing lies in between
+        kept = table[:-NUM_OF_CLASS_TOKEN].reshape(old, old, -1)[:: old // 2, :: old // 2]
+        return torch.cat([kept.reshape(9, -1), table[-NUM_OF_CLASS_TOKEN:]])
     places, wanted = _geometric(old // 2, grid - 1), np.arange(-(grid - 1), grid, dtype=np.float64)
     offsets = table[:-NUM_OF_CLASS_TOKEN].T.reshape(-1, old, old).double().cpu().numpy()  # (heads, rows, columns)
     order = min(3, old - 1)
@@ -64,13 +83,14 @@ def resize_relative(table: Tensor, grid: int) -> Tensor:
 
 def _geometric(count: int, furthest: int) -> np.ndarray:
     """Place -count .. count at 0, +-1, +-(1 + q), +-(1 + q + q^2), ... so that the last is at `furthest`."""
-
-    def reach(q: float) -> float:
-        return float(sum(q**i for i in range(count)))
-
-    q = 1.0 if count in (furthest, 1) else _root(lambda q: reach(q) - furthest, furthest)
+    q = 1.0 if count in (furthest, 1) else _root(lambda q: _reach(q, count) - furthest, furthest)
     far = np.cumsum(q ** np.arange(count)) if count > 1 else np.array([float(furthest)])
     return np.concatenate([-far[::-1], [0.0], far])
+
+
+def _reach(q: float, count: int) -> float:
+    """Add up the first terms of the progression, 1 + q + q^2 + ..."""
+    return float(sum(q**i for i in range(count)))
 
 
 def _root(function: Callable[[float], float], most: float) -> float:

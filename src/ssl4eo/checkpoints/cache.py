@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl4eo.checkpoints.card import Card, Holds, WeightFile
-from ssl4eo.errors import unknown_name
+from ssl4eo.errors import ConfigInvalid, unknown_name
 
 if TYPE_CHECKING:
     from ssl4eo.checkpoints.fetching import Bases
@@ -31,17 +31,36 @@ Progress = Callable[[int, int], None]
 def cache_folder() -> Path:
     """Give the folder of fetched weights: $SSL4EO_CACHE/checkpoints, by default ~/.cache/ssl4eo/checkpoints.
 
-    In place of ~/.cache stands XDG_CACHE_HOME where that is set.
+    In place of ~/.cache stands XDG_CACHE_HOME where that is set. Whether it can be used shows when it is used.
+
+    Raises:
+        ConfigInvalid: it is said to be in the home of somebody who has none.
     """
     ours = os.environ.get(CACHE_VARIABLE)
-    if ours:
-        return Path(ours).expanduser() / "checkpoints"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssl4eo" / "checkpoints"
+    try:
+        if ours:
+            return Path(ours).expanduser() / "checkpoints"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ssl4eo" / "checkpoints"
+    except RuntimeError as error:  # pathlib's, where there is no such home
+        raise ConfigInvalid(
+            f"no home is known for the cache ({CACHE_VARIABLE} is {ours!r})" if ours else "no home is known",
+            expected="a folder for fetched weights",
+            remedy=f"set {CACHE_VARIABLE} to one",
+        ) from error
 
 
 def cached_path(file: WeightFile, folder: Path | None = None) -> Path:
     """Give the place of a file in the cache, whether it is there or not."""
     return (cache_folder() if folder is None else folder) / file.name
+
+
+def cached(file: WeightFile, folder: Path | None = None) -> Path | None:
+    """Give the place of a file that is in the cache; None if it is not, or nobody may look there."""
+    path = cached_path(file, folder)
+    try:
+        return path if path.is_file() else None
+    except OSError:
+        return None
 
 
 def is_offline(offline: bool | None = None) -> bool:
@@ -73,12 +92,13 @@ def fetch_weights(
 
     Raises:
         UnknownName: nothing of the kind is published.
+        ConfigInvalid: HF_ENDPOINT or SSL4EO_CACHE has a value without a meaning.
         DataMissing: it is not there, and nothing may be fetched; says where a file placed by hand is found.
         DownloadFailed: no host gives it; what came so far is kept.
         ChecksumMismatch: its SHA-256 is not the published one.
         SourceInvalid: it is a web page, or has another size than is published.
         Busy: another process fetches it.
-        WriteFailed: the disk is full or refuses.
+        WriteFailed: the disk is full or refuses, or the cache cannot be used.
     """
     files = card.holding(holds)
     if not files:
@@ -87,9 +107,10 @@ def fetch_weights(
 
     folder = cache_folder() if folder is None else folder
     for file in files:
-        if (path := cached_path(file, folder)).is_file():
+        if (path := cached(file, folder)) is not None:
             fetching.require_genuine(path, file)
             return path
+    fetching.require_folder(folder)
     alike = [file for file in files if file.holds == files[0].holds]
     if is_offline(offline):
         raise fetching.not_there(f"{card.name} ({holds})", cached_path(alike[0], folder), alike[0].url)
@@ -125,10 +146,10 @@ def fetch_url(
 
     folder = cache_folder() if folder is None else folder
     file = fetching.file_at(url, sha256_start)
-    path = cached_path(file, folder)
-    if path.is_file():
+    if (path := cached(file, folder)) is not None:
         fetching.require_genuine(path, file)
         return path
+    fetching.require_folder(folder)
     if is_offline(offline):
-        raise fetching.not_there(url, path, url)
+        raise fetching.not_there(url, cached_path(file, folder), url)
     return fetching.fetch_first([file], folder, client=client, progress=progress, bases=fetching.Bases())

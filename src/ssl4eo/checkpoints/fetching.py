@@ -12,19 +12,21 @@ import hashlib
 import logging
 import os
 import re
+import tempfile
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from ssl4eo.checkpoints.cache import Progress
+from ssl4eo.checkpoints.cache import CACHE_VARIABLE, Progress
 from ssl4eo.checkpoints.card import WeightFile
 from ssl4eo.download import Checksum, Client, DriveFile, FileEntry, download
 from ssl4eo.download.drive import find_drive_file
 from ssl4eo.download.entry import DIGITS, hash_file
 from ssl4eo.download.partial import keep_record, record_path, recorded_checksum
-from ssl4eo.errors import ChecksumMismatch, ConfigInvalid, DataMissing, DownloadFailed, SourceInvalid
+from ssl4eo.errors import ChecksumMismatch, ConfigInvalid, DataMissing, DownloadFailed, SourceInvalid, WriteFailed
+from ssl4eo.files import writing
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +35,12 @@ HUB_VARIABLE = "HF_ENDPOINT"
 """Names another address of HuggingFace, as its own tools have it."""
 URLS = "urls"
 """Folder in the cache of files that no card has."""
+SYNC_EVERY = 4 << 20
+"""Bytes that a kill may cost. Most files of weights are smaller than what a data set may lose."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _PAGE = re.compile(rb"\s*(?:<!doctype\s+html|<html|<head)", re.IGNORECASE)
 _BEGINNING = 1024
+_DRIVE = "Google Drive serves a page where a file asks for confirmation or was fetched too often of late: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +52,15 @@ class Bases:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Give the real ones, or that of HF_ENDPOINT."""
-        return cls(huggingface=(os.environ.get(HUB_VARIABLE) or HUB).rstrip("/"))
+        """Give the real ones, or that of HF_ENDPOINT.
+
+        Raises:
+            ConfigInvalid: it is no web address.
+        """
+        hub = os.environ.get(HUB_VARIABLE) or HUB
+        if not hub.startswith(("https://", "http://")):
+            raise ConfigInvalid(f"{HUB_VARIABLE} is {hub[:300]!r}", expected="https://HOST", remedy="mend or unset it")
+        return cls(huggingface=hub.rstrip("/"))
 
 
 def file_at(url: str, sha256_start: str = "") -> WeightFile:
@@ -88,9 +100,23 @@ def require_genuine(path: Path, file: WeightFile) -> None:
     A hash is computed once, and again when the file was touched.
 
     Raises:
-        SourceInvalid: a web page, or another size.
+        SourceInvalid: a web page, another size, or it cannot be read.
         ChecksumMismatch: another hash.
     """
+    try:
+        _require_genuine(path, file)
+    except (SourceInvalid, ChecksumMismatch):
+        raise
+    except OSError as error:
+        raise SourceInvalid(
+            f"{path} cannot be read ({error.strerror or error})",
+            expected=f"the file {file.name}",
+            remedy="give yourself the right to read it, or remove it and fetch it again",
+            path=str(path),
+        ) from error
+
+
+def _require_genuine(path: Path, file: WeightFile) -> None:
     again = f"remove it and fetch it again, or save {file.url} there yourself"
     with path.open("rb") as stream:
         beginning = stream.read(_BEGINNING)
@@ -98,8 +124,8 @@ def require_genuine(path: Path, file: WeightFile) -> None:
         raise SourceInvalid(
             f"{path} is a web page",
             expected=f"the file {file.name}",
-            remedy="Google Drive serves a page where a file asks for confirmation or was fetched too often of late: "
-            f"remove it, open {file.url} in a browser, confirm, and save what comes under this name",
+            remedy=_DRIVE * (file.host == "drive")
+            + f"remove it, open {file.url} in a browser, and save what comes under this name",
             path=str(path),
         )
     size = path.stat().st_size
@@ -133,6 +159,46 @@ def not_there(what: str, path: Path, url: str) -> DataMissing:
     )
 
 
+def require_folder(folder: Path) -> None:
+    """Raise if something that is no folder stands where the cache should be, or above it; writes nothing.
+
+    Raises:
+        WriteFailed: it does, or nobody may look there.
+    """
+    try:
+        nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        if not nearest.is_dir():
+            raise _unusable(folder, f"{nearest} is no folder")
+    except WriteFailed:
+        raise
+    except OSError as error:
+        raise _unusable(folder, error.strerror or str(error)) from error
+
+
+def _require_writable(folder: Path, file: WeightFile) -> None:
+    """Make the folder of a file, and raise unless a file can be made there; it is gone again at once.
+
+    Raises:
+        WriteFailed: it cannot.
+    """
+    place = (folder / file.name).parent
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise _unusable(folder, error.strerror or str(error)) from error
+
+
+def _unusable(folder: Path, reason: str) -> WriteFailed:
+    return WriteFailed(
+        f"the cache {str(folder)[:300]} cannot be made or written to ({reason})",
+        expected="a folder for fetched weights",
+        remedy=f"set {CACHE_VARIABLE} to one of yours",
+        path=str(folder),
+    )
+
+
 def fetch_first(
     files: Sequence[WeightFile], folder: Path, *, client: Client | None, progress: Progress | None, bases: Bases
 ) -> Path:
@@ -142,6 +208,7 @@ def fetch_first(
         DownloadFailed, ChecksumMismatch, SourceInvalid: none does; the error is that of the last one.
         Busy, WriteFailed, TargetExists: this machine is in the way.
     """
+    _require_writable(folder, files[0])
     for number, file in enumerate(files, 1):
         log.info("fetching %s (%s) from %s", file.name, file.publisher, file.url)
         try:
@@ -162,7 +229,8 @@ def _fetch(file: WeightFile, folder: Path, client: Client, progress: Progress | 
         entry = replace(entry, url=found.url, size=found.size if file.size is None else file.size)
     elif file.host == "huggingface" and file.url.startswith(f"{HUB}/"):
         entry = replace(entry, url=bases.huggingface + file.url.removeprefix(HUB))
-    (fetched,) = download((entry,), folder, client=client, jobs=1, progress=progress)
+    with writing(folder / file.name):
+        (fetched,) = download((entry,), folder, client=client, jobs=1, progress=progress, sync_every=SYNC_EVERY)
     try:
         require_genuine(fetched.path, file)
     except (SourceInvalid, ChecksumMismatch) as wrong:

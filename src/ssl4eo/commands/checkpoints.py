@@ -1,216 +1,181 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ssl4eo checkpoints list|show|fetch|inspect|export`: published weights, what they need, and their files on this disk.
+"""`ssl4eo checkpoints list|show|fetch|inspect|export`: each action is a function whose signature is its command line.
 
-Plain text without rich, and no NumPy: a list answers at once.
+What does the work is loaded when it is called, so that a list and every help answer at once.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json as jsonlib
-from collections.abc import Sequence
-from dataclasses import asdict
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
 
-from ssl4eo.checkpoints.cache import cache_folder, cached_path, fetch_weights
-from ssl4eo.checkpoints.card import Card, Holds, WeightFile
-from ssl4eo.checkpoints.catalog import CARDS, card
-from ssl4eo.contract import SCALING_RULES, InputContract
+from jsonargparse import ArgumentParser, Namespace
+
+from ssl4eo.checkpoints.card import Holds
+from ssl4eo.checkpoints.catalog import CARDS
+from ssl4eo.commands.parsing import call, function_parser
 from ssl4eo.errors import ConfigInvalid, unknown_name
 
-_OPTIONS = {
-    "list": ("method", "backbone", "modality"),
-    "show": (),
-    "fetch": ("holds", "offline"),
-    "inspect": ("filters", "keys", "offline"),
-    "export": ("form", "out", "licence"),
-}
-"""What each action understands, beside --json."""
+_TITLE = "Published weights: list, show, fetch. Any weights: inspect, export."
 
 
-def run(  # noqa: PLR0913 - each is an option of the command line
-    action: Literal["list", "show", "fetch", "inspect", "export"],
-    name: str | None = None,
-    *,
-    method: str | None = None,
-    backbone: str | None = None,
-    modality: str | None = None,
-    holds: Holds | None = None,
-    offline: bool = False,
-    filters: Path | None = None,
-    keys: bool = False,
-    form: str | None = None,
-    out: Path | None = None,
-    licence: str | None = None,
-    json: bool = False,
+def list_cards(
+    *, method: str | None = None, backbone: str | None = None, modality: str | None = None, json: bool = False
 ) -> int:
-    """List published weights, show the card of one, fetch its files, look into any file, or export a network.
+    """List published weights: input, epochs, scores, kinds of files, and what is in the cache.
 
     Args:
-        action: list all, show one, fetch one into the cache and print where it is, inspect a file, or export
-            one for another library.
-        name: of the checkpoint to show or fetch, such as dino.vit_small_16.s2l1c; to inspect or export also a
-            file, a run's folder or an address.
-        method: list those of one method.
-        backbone: list those of one network.
+        method: list those of one method, such as mae.
+        backbone: list those of one network, such as vit_small_16.
         modality: list those of one input, a modality (S1GRD) or as in their names (s2rgb).
-        holds: what to fetch, backbone (the default), full, or log.
-        offline: fetch nothing, find what is in the cache; SSL4EO_OFFLINE=1 does the same.
-        filters: where inspect draws the first layer, a PNG file.
-        keys: let inspect list what becomes of each key.
-        form: of an export: timm, torchvision, torchgeo, huggingface (a folder), onnx, or published (of a run).
-        out: file or folder that an export makes.
-        licence: of the weights, for the card of an export, such as cc-by-4.0.
         json: print JSON for programs.
     """
-    options = {"method": method, "backbone": backbone, "modality": modality, "holds": holds, "offline": offline}
-    options |= {"filters": filters, "keys": keys, "form": form, "out": out, "licence": licence}
-    foreign = [key for key, value in options.items() if value and key not in _OPTIONS[action]]
-    if foreign:
-        raise ConfigInvalid(
-            f"checkpoints {action} with --{foreign[0]}",
-            expected=" or ".join(f"--{key}" for key in (*_OPTIONS[action], "json")),
-        )
-    if action == "list":
-        if name is not None:
-            raise ConfigInvalid(
-                f"checkpoints list {name}", expected="no name", remedy=f"did you mean checkpoints show {name}?"
-            )
-        _list(_chosen(method=method, backbone=backbone, modality=modality), json=json)
-        return 0
-    if name is None:
-        raise ConfigInvalid(
-            f"checkpoints {action} without a name",
-            expected="one of `ssl4eo checkpoints list`" + (", or a file" if action == "inspect" else ""),
-        )
-    if action == "inspect":
-        from ssl4eo.commands.checkpoints_inspect import run_inspect
+    from ssl4eo.commands.checkpoints_catalog import run_list
 
-        run_inspect(name, filters=filters, keys=keys, offline=offline or None, json=json)
-    elif action == "export":
-        from ssl4eo.commands.checkpoints_export import run_export
-
-        if form is None or out is None:
-            raise ConfigInvalid("checkpoints export", expected="--form and --out, as in docs/export.md")
-        return run_export(name, form, out, licence=licence, json=json)
-    elif action == "show":
-        _show(card(name), json=json)
-    else:
-        _fetch(card(name), holds or "backbone", offline=offline or None, json=json)
+    run_list(method=method, backbone=backbone, modality=modality, json=json)
     return 0
 
 
-def _chosen(*, method: str | None, backbone: str | None, modality: str | None) -> tuple[Card, ...]:
-    """Give the cards that fit.
+def show_card(name: str, *, json: bool = False) -> int:
+    """Show the card of published weights: input, how sure it is, scores, license, files.
+
+    Args:
+        name: of the checkpoint, as `ssl4eo checkpoints list` has it.
+        json: print JSON for programs.
+    """
+    from ssl4eo.commands.checkpoints_catalog import run_show
+
+    run_show(name, json=json)
+    return 0
+
+
+def fetch_files(name: str, *, holds: Holds = "backbone", offline: bool = False, json: bool = False) -> int:
+    """Fetch published weights into the cache, and print the path of the file.
+
+    Args:
+        name: of the checkpoint, as `ssl4eo checkpoints list` has it.
+        holds: which of its files: the backbone, the full checkpoint, or the log.
+        offline: fetch nothing, find what is in the cache; SSL4EO_OFFLINE=1 does the same.
+        json: print JSON for programs.
+    """
+    from ssl4eo.commands.checkpoints_catalog import run_fetch
+
+    run_fetch(name, holds, offline=offline or None, json=json)
+    return 0
+
+
+def inspect_file(
+    name: str, *, filters: Path | None = None, keys: bool = False, offline: bool = False, json: bool = False
+) -> int:
+    """Say what is in any file of weights, and whether it can be loaded.
+
+    Args:
+        name: a file, a run's folder, a name of `ssl4eo checkpoints list`, or an address (https://...).
+        filters: where to draw the first layer, a file that ends in .png.
+        keys: list what becomes of each key.
+        offline: fetch nothing, find what is in the cache; SSL4EO_OFFLINE=1 does the same.
+        json: print JSON for programs.
+    """
+    from ssl4eo.commands.checkpoints_inspect import run_inspect
+
+    run_inspect(name, filters=filters, keys=keys, offline=offline or None, json=json)
+    return 0
+
+
+def export_network(
+    source: str, *, form: str, out: Path, licence: str | None = None, offline: bool = False, json: bool = False
+) -> int:
+    """Write a network for another library; docs/export.md has an example of each form.
+
+    Args:
+        source: a run's folder, a file of weights of ours or of others, a name of `ssl4eo checkpoints list`, an address
+            (https://...), or random.<backbone>.<input>; the form published takes a run's folder.
+        form: timm, torchvision, torchgeo, huggingface (a folder), onnx, or published (of a run).
+        out: file, or for huggingface folder, to make.
+        licence: of the weights, for the card, such as cc-by-4.0.
+        offline: fetch nothing, find what is in the cache; SSL4EO_OFFLINE=1 does the same.
+        json: print JSON for programs.
+    """
+    from ssl4eo.commands.checkpoints_export import run_export
+
+    return run_export(source, form, out, licence=licence, offline=offline, json=json)
+
+
+@dataclass(frozen=True)
+class Action:
+    """A word after `ssl4eo checkpoints`."""
+
+    function: Callable[..., int]
+    title: str
+    example: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of what is given by name."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+
+
+ACTIONS: Mapping[str, Action] = MappingProxyType(
+    {
+        "list": Action(list_cards, "what is published", "list --method mae --modality S1GRD"),
+        "show": Action(show_card, "the card of one: what it needs, its files", "show dino.vit_small_16.s2l1c"),
+        "fetch": Action(fetch_files, "its files, into the cache", "fetch dino.vit_small_16.s2l1c --holds full"),
+        "inspect": Action(inspect_file, "what is in any file of weights", "inspect a.pth --keys --filters a.png"),
+        "export": Action(
+            export_network, "a network for another library", "export runs/first --form timm --out first.pth"
+        ),
+    }
+)
+
+
+def build_parser(arguments: Sequence[str]) -> ArgumentParser:
+    """Make the parser of the action that the arguments name, or of the choice among them.
 
     Raises:
-        UnknownName: no card has such a method, network or input.
+        UnknownName: no such action.
+        ConfigInvalid: an option of another action, or a name to list.
     """
-    chosen = tuple(CARDS.values())
-    inputs = {c.name: (c.contract.modality.lower(), c.input) for c in chosen}
-    known = {
-        "method": (method, {c.method for c in chosen}),
-        "backbone": (backbone, {c.backbone for c in chosen}),
-        "input": (modality and modality.lower(), {spelling for both in inputs.values() for spelling in both}),
-    }
-    for kind, (wanted, values) in known.items():
-        if wanted is not None and wanted not in values:
-            raise unknown_name(f"published checkpoint's {kind}", wanted, sorted(values))
-    return tuple(
-        c
-        for c in chosen
-        if method in (None, c.method)
-        and backbone in (None, c.backbone)
-        and (modality is None or modality.lower() in inputs[c.name])
-    )
+    word = next((argument for argument in arguments if argument in ACTIONS), None)
+    if word is None:
+        if arguments and not arguments[0].startswith("-"):
+            raise unknown_name("action of ssl4eo checkpoints", arguments[0], ACTIONS)
+        return _choice()
+    _require_own_options(word, arguments)
+    action = ACTIONS[word]
+    return function_parser("checkpoints", action.function, word=word, example=action.example)
 
 
-def _list(cards: Sequence[Card], *, json: bool) -> None:
-    if json:
-        print(jsonlib.dumps([_plain(c) for c in cards], indent=2))  # noqa: T201 - the result
-        return
-    rows = [("checkpoint", "reads", "epochs", "BigEarthNet EuroSAT So2Sat [%]", "files", "in the cache")]
-    rows += [
-        (
-            c.name,
-            _reads(c),
-            str(c.epochs),
-            " ".join(f"{score.value:.1f}" for score in c.scores) or "-",
-            ", ".join(dict.fromkeys(file.holds for file in c.files)),
-            ", ".join(dict.fromkeys(file.holds for file in c.files if _where(file))) or "-",
-        )
-        for c in cards
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        line = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
-        print(line.rstrip())  # noqa: T201 - the result
+def _choice() -> ArgumentParser:
+    """Make the parser that knows the actions and nothing of what they take."""
+    parser = ArgumentParser(prog="ssl4eo checkpoints", description=_TITLE, epilog="example: ssl4eo checkpoints list")
+    actions = parser.add_subcommands(dest="action", metavar="ACTION")
+    for word, action in ACTIONS.items():
+        actions.add_subcommand(word, ArgumentParser(), help=action.title)
+    return parser
 
 
-def _reads(c: Card) -> str:
-    """Name the modality of an input, and its bands where they are few."""
-    return f"{c.contract.modality} " + (" ".join(c.contract.bands) if c.contract.num_bands < 4 else "all bands")
+def _require_own_options(word: str, arguments: Sequence[str]) -> None:
+    """Refuse what another action takes, with what this one does; the parser refuses what none does."""
+    own = ACTIONS[word].options
+    for argument in arguments:
+        option = argument.removeprefix("--").partition("=")[0].replace("-", "_")
+        others = [other for other, action in ACTIONS.items() if option in action.options]
+        if argument.startswith("--") and others and option not in own:
+            raise ConfigInvalid(
+                f"checkpoints {word} with --{option}",
+                expected=" or ".join(f"--{name}" for name in own),
+                remedy=f"--{option} is of {', '.join(others)}",
+            )
+        if word == "list" and argument in CARDS:
+            raise ConfigInvalid(
+                f"checkpoints list {argument}", expected="no name", remedy=f"did you mean checkpoints show {argument}?"
+            )
 
 
-def _plain(c: Card) -> dict[str, Any]:
-    """Give a card as plain values, with the place of each file that is in the cache."""
-    return c.to_json() | {"files": [asdict(file) | {"cached": _where(file)} for file in c.files]}
-
-
-def _where(file: WeightFile) -> str | None:
-    path = cached_path(file)
-    return str(path) if path.is_file() else None
-
-
-def _show(c: Card, *, json: bool) -> None:
-    if json:
-        print(jsonlib.dumps(_plain(c), indent=2))  # noqa: T201 - the result
-        return
-    lines = [
-        c.name,
-        "",
-        "what it is",
-        f"  {c.method}, {c.backbone}, {c.epochs} epochs on images of {c.image_size} px",
-        f"  {c.data}",
-        f"  license: {c.license}",
-        *(f"  {s.task}: {s.value} {s.unit}, {s.protocol} ({s.source})" for s in c.scores),
-        *(() if c.scores else ("  no scores are published for it",)),
-        "",
-        "input it needs",
-        f"  {_spelled(c.contract)}",
-        *(f"  published too: {_spelled(other)}" for other in c.alternatives),
-        f"  how sure: {c.certainty}",
-        "",
-        f"recommended: {c.recommended}",
-        f"not recommended: {c.not_recommended}",
-        "",
-        f"files, in {cache_folder()} (placed by hand they are found too)",
-        *(line for file in c.files for line in _file_lines(file)),
-        "",
-        f"ssl4eo checkpoints fetch {c.name}",
-    ]
-    print("\n".join(lines))  # noqa: T201 - the result
-
-
-def _spelled(contract: InputContract) -> str:
-    """Say a contract with its scaling in a formula."""
-    rules = [SCALING_RULES[part.scaling.partition(":")[0]].partition(", with")[0] for part in contract.parts]
-    return f"{contract}: {', '.join(rules)}"
-
-
-def _file_lines(file: WeightFile) -> list[str]:
-    state = "in the cache" if _where(file) else "not in the cache"
-    size = "size not told" if file.size is None else f"{file.size} bytes"
-    digits = f"sha256 {file.sha256_start}" if file.sha256_start else "no hash published"
-    lines = [f"  {file.holds}: {file.name}, {state}", f"    {file.publisher}, {size}, {digits}", f"    {file.url}"]
-    return [*lines, f"    not verified: {file.unverified}"] if file.unverified else lines
-
-
-def _fetch(c: Card, holds: Holds, *, offline: bool | None, json: bool) -> None:
-    from ssl4eo.progress import byte_bar
-
-    is_there = any(cached_path(file).is_file() for file in c.holding(holds))
-    with contextlib.nullcontext() if is_there or offline else byte_bar(f"fetching {c.name}") as progress:
-        path: Path = fetch_weights(c, holds=holds, offline=offline, progress=progress)
-    print(jsonlib.dumps({"name": c.name, "holds": holds, "path": str(path)}) if json else path)  # noqa: T201 - the result
+def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
+    """Do what the parsed arguments say."""
+    return call(ACTIONS[values.action].function, parser.instantiate(values).as_dict())

@@ -3,32 +3,68 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import sys
+from collections.abc import Generator
 from json import dumps
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from ssl4eo.checkpoints.cache import OFFLINE_VARIABLE
+from ssl4eo.files import require_absent, require_writable
 
-def run_export(source: str, form: str, out: Path, *, licence: str | None = None, json: bool = False) -> int:
+CHATTY = ("onnxscript", "onnx_ir")
+"""Loggers that tell each step of the optimizer of graphs."""
+
+
+def run_export(
+    source: str, form: str, out: Path, *, licence: str | None = None, offline: bool = False, json: bool = False
+) -> int:
     """Export a checkpoint and tell what was written, how to load it, and what it lacks.
 
     Args:
-        source: a run's folder, a backbone.safetensors, or a name; the form published takes a run's folder.
+        source: anything that `load_backbone` takes; for the form published a run's folder.
         form: timm, torchvision, torchgeo, huggingface, onnx or published.
         out: file or folder to make.
         licence: of the weights, for the card.
+        offline: fetch nothing.
         json: print JSON for programs.
+
+    Raises:
+        TargetExists: something stands under `out`.
+        WriteFailed: nothing can be written there.
     """
+    require_absent(out, "export")
+    require_writable(out)  # before torch is loaded and a network is fetched
     from ssl4eo.checkpoints.export import export
 
-    facts = export(source, form, out, licence=licence).to_json()
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with _offline() if offline else contextlib.nullcontext():
+        facts = export(source, form, out, licence=licence).to_json()
     if json:
         sys.stdout.write(dumps(facts, indent=2, ensure_ascii=False) + "\n")
     else:
         _show(facts)
     return 0
+
+
+@contextlib.contextmanager
+def _offline() -> Generator[None]:
+    """Fetch nothing for the length of the block: a source is loaded in several places, and all ask the environment."""
+    before = os.environ.get(OFFLINE_VARIABLE)
+    os.environ[OFFLINE_VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[OFFLINE_VARIABLE]
+        else:
+            os.environ[OFFLINE_VARIABLE] = before
 
 
 def _show(facts: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ssl4eo.checkpoints.inspection import Inspection, inspect
 from ssl4eo.checkpoints.load import checkpoint_file
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.files import whole_or_told
+from ssl4eo.files import require_writable, whole_or_told
 from ssl4eo.report.filters import draw_filters
 
 
@@ -26,8 +26,12 @@ def run_inspect(name: str, *, filters: Path | None, keys: bool, offline: bool | 
         json: print JSON for programs.
 
     Raises:
-        ConfigInvalid: an untrained network, which has no file; a picture of a file without a known first layer.
+        ConfigInvalid: an untrained network, which has no file; a picture of a file without a known first layer, or
+            under a name of another kind of file.
+        WriteFailed: no picture can be written there.
     """
+    if filters is not None:
+        _require_picture(filters)
     path = checkpoint_file(name, offline=offline)
     if path is None:
         raise ConfigInvalid(f"checkpoints inspect {name}", expected="a file", remedy="an untrained network has none")
@@ -38,6 +42,14 @@ def run_inspect(name: str, *, filters: Path | None, keys: bool, offline: bool | 
         print(jsonlib.dumps(_plain(found), indent=2))  # noqa: T201 - the result
         return
     print("\n".join(_lines(found, keys=keys, filters=filters)))  # noqa: T201 - the result
+
+
+def _require_picture(out: Path) -> None:
+    """Refuse before the work what could not be written, or would be taken for something else."""
+    if out.suffix.lower() != ".png":
+        remedy = f"try {out.with_suffix('.png')}" if out.name else "name one"
+        raise ConfigInvalid(f"--filters {out}", expected="a file that ends in .png", remedy=remedy)
+    require_writable(out)
 
 
 def _draw(found: Inspection, out: Path) -> None:

@@ -13,17 +13,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import docstring_parser
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from ssl4eo.errors import ConfigInvalid
 
 
-def function_parser(name: str, function: Callable[..., int]) -> ArgumentParser:
-    """Make the parser of a command from the function that runs it."""
+def function_parser(name: str, function: Callable[..., int], *, word: str = "", example: str = "") -> ArgumentParser:
+    """Make the parser of a command from the function that runs it.
+
+    Args:
+        name: of the command.
+        function: that runs it.
+        word: of a command with several actions, the one that the function is; it may stand anywhere.
+        example: arguments that show how it is called.
+    """
     documented = docstring_parser.parse(function.__doc__ or "")
     texts = {p.arg_name: p.description or "" for p in documented.params}
-    parser = ArgumentParser(prog=f"ssl4eo {name}", description=documented.short_description)
+    parser = ArgumentParser(
+        prog=" ".join(filter(None, ("ssl4eo", name, word))),
+        description=documented.short_description,
+        epilog=f"example: ssl4eo {name} {example}" if example else None,
+    )
     parser.add_argument("--config", action="config", help="YAML file with values of these options")
+    if word:
+        parser.add_argument("action", choices=[word], help=SUPPRESS)  # no name of a parameter
     hints = typing.get_type_hints(function)
     for parameter in inspect.signature(function).parameters.values():
         _add(parser, parameter, hints[parameter.name], texts.get(parameter.name, ""))

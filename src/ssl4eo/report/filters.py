@@ -24,11 +24,15 @@ def draw_filters(weights: NDArray[Any], bands: Sequence[str], *, title: str) -> 
     Args:
         weights: (filters, bands, height, width).
         bands: names of the rows; numbers stand for names that are not known.
-        title: above the picture.
+        title: above the picture; how many weights are not finite is added to it. They are drawn as zero.
 
     Returns:
         A PNG file.
     """
+    is_finite = np.isfinite(weights)
+    if not is_finite.all():
+        title += f" ({np.sum(~is_finite)} are not finite)"
+    weights = np.where(is_finite, weights, 0).astype(np.float64)  # squares of large ones are no float32
     norms = np.sqrt((weights**2).sum(axis=(1, 2, 3)))
     chosen = np.argsort(-norms)[:MOST_FILTERS]
     shown = weights[chosen] / np.maximum(np.abs(weights[chosen]).max(axis=(1, 2, 3), keepdims=True), 1e-12)
@@ -48,7 +52,7 @@ def draw_filters(weights: NDArray[Any], bands: Sequence[str], *, title: str) -> 
         for axes in (left, right):
             axes.grid(visible=False)
             axes.spines["bottom"].set_visible(False)
-        left.set_title(title)
+        left.set_title(title, parse_math=False)  # a $ in the name of a file is a $
         figure.tight_layout()
     return png(figure)
 
