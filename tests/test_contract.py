@@ -63,6 +63,38 @@ def test_offset_of_decibels_is_refused():
         stored("S1GRD", offset=1000)
 
 
+@pytest.mark.parametrize(
+    ("offset", "remedy"),
+    [
+        (500, "subtract it from the values and say offset=0"),
+        (999, "subtract it"),
+        (-1000, "say offset=1000"),
+        (float("nan"), "subtract it"),
+        ("1000", "subtract it"),
+        (True, "subtract it"),
+    ],
+)
+def test_offset_that_no_product_has_is_refused(offset, remedy):
+    """ESA adds 1000 or nothing; -1000 is how its metadata spell the same."""
+    with pytest.raises(ContractMismatch, match=f"offset {offset!r}; expected 0 or 1000, in DN: .*{remedy}"):
+        stored("S2L1C", offset=offset)
+
+
+@pytest.mark.parametrize("offset", [500, -1000, 1000.5, None, "none", float("inf")])
+def test_stored_offset_that_no_product_has_is_refused(offset):
+    """In headers too, and an archive's None, which stands for several, is no traceback."""
+    with pytest.raises(ContractMismatch, match="expected 0 or 1000, in DN"):
+        Contract.from_json(stored("S2L1C").to_json() | {"offset": offset})
+
+
+def test_stored_offset_may_be_a_whole_real_number():
+    """As writers of JSON in other languages spell it."""
+    contract = Contract.from_json(stored("S2L1C").to_json() | {"offset": 1000.0})
+
+    assert contract == stored("S2L1C", offset=1000)
+    assert isinstance(contract.offset, int)
+
+
 def test_stored_level_must_agree_with_the_modality():
     """A header that says L2A for S2L1C is refused."""
     data = stored("S2L1C").to_json() | {"level": "L2A"}

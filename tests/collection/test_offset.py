@@ -59,6 +59,14 @@ def test_what_is_stated_or_tagged_is_the_offset(tmp_path: Path) -> None:
         settle_offset(None, _picture(tmp_path, pixels), pixels, BANDS)
 
 
+def test_tags_of_an_offset_that_no_product_has_are_refused(tmp_path: Path) -> None:
+    """At the file, not when its archive is finished."""
+    pixels = _pixels(505, low=500)
+
+    with pytest.raises(SourceInvalid, match="tags of offset 500 DN; expected 0 or 1000 DN"):
+        settle_offset(None, _picture(tmp_path, pixels, BOA_ADD_OFFSET="-500"), pixels, BANDS)
+
+
 def test_pixels_that_contradict_are_refused_with_the_evidence(tmp_path: Path) -> None:
     """B10 is never as bright as 0.09 everywhere; with the offset hardly any pixel lies below 900."""
     with_offset, without = _pixels(1005, low=1000), _pixels(5, low=100)

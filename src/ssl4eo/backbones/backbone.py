@@ -21,10 +21,10 @@ from torch.nn import functional as F
 
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.architectures import BackboneOptions, build_network, compute_buffers, on_meta, patch_size
+from ssl4eo.backbones.feeding import as_batch, require_finite, require_images, require_own_contract, tell_batch
 from ssl4eo.backbones.tokens import class_tokens, encode
-from ssl4eo.contract import FUSED_INPUTS, Contract, InputContract, catalog_name, network_input
-from ssl4eo.contract.doubts import tell_doubts
-from ssl4eo.errors import ContractMismatch, SampleInvalid, UnknownName, unknown_name
+from ssl4eo.contract import FUSED_INPUTS, InputContract, catalog_name, network_input
+from ssl4eo.errors import UnknownName, unknown_name
 from ssl4eo.sample import Image
 from ssl4eo.sensors import MODALITIES
 from ssl4eo.views.compose import PLAIN, Renderer
@@ -140,31 +140,22 @@ class Backbone(nn.Module):
         Args:
             images: an Image, rendered from native resolution as evaluation does; for a fused network one of each
                 modality by name, of the same ground, None for a sensor that is absent: its channels are zero, as
-                sensor drop trains it; or an array or tensor of any dtype.
+                sensor drop trains it; or an array or tensor of real numbers, of any type, layout of memory and device.
             contract: what the values mean; an Image knows, an array must be told.
 
         Raises:
-            ContractMismatch: no contract was given, it cannot be converted into this network's, or the values are not
-                real numbers.
-            SampleInvalid: a value is not finite.
+            ContractMismatch: no contract was given, or another than an Image's own; it cannot be converted into this
+                network's; the values are not real numbers, masked, sparse or no array at all.
+            SampleInvalid: a value is not finite, or there is no pixel.
         """
         if isinstance(images, Image):
-            return self.embed(self._render(images)[None], images.contract)[0]
+            require_own_contract(contract, images.contract)
+            return self._evaluate(self._scale(images, self.contract))[0]
         if isinstance(images, Mapping):
+            require_own_contract(contract, None)
             return self._evaluate(self._stack(images))[0]
-        if contract is None:
-            raise ContractMismatch(
-                f"an array of shape {tuple(images.shape)} without a contract",
-                expected=str(self.contract),
-                remedy="say what the values mean: embed(array, contract=...), see ssl4eo.contract.stored",
-            )
-        device = next(self.parameters()).device
-        values = torch.as_tensor(images)
-        if values.ndim != 4:
-            raise ContractMismatch(f"an array of shape {tuple(values.shape)}", expected="(batch, band, y, x)")
-        _require_real_numbers(values)
-        _doubt(values, contract)
-        scaled = Adapter(contract, self.contract).to(device)(values.to(device))
+        values, told = as_batch(images, contract, self.contract)
+        scaled = self._convert(values, told, self.contract)
         if scaled.shape[-2:] != (self.image_size, self.image_size):
             scaled = F.interpolate(scaled, (self.image_size, self.image_size), mode="bilinear", antialias=True)
         return self._evaluate(scaled)
@@ -174,66 +165,40 @@ class Backbone(nn.Module):
 
     def _stack(self, images: Mapping[str, Image | None]) -> Tensor:
         """Scale one image of each part of the contract and stack them: (1, C, S, S)."""
-        names = [part.modality for part in self.contract.parts]
-        if set(images) != set(names) or not any(images.values()):
-            raise ContractMismatch(
-                f"images of {', '.join(n for n, image in images.items() if image) or 'nothing'}",
-                expected=f"an image of each of {', '.join(names)}",
-                remedy="give None for a sensor that is absent, where the network was trained with sensor drop",
-            )
-        return torch.cat([self._scale(images[part.modality], part) for part in self.contract.parts], dim=1)
+        given = require_images(images, self.contract)
+        return torch.cat([self._scale(given[part.modality], part) for part in self.contract.parts], dim=1)
 
-    def _scale(self, image: Image | None, part: Contract) -> Tensor:
-        """Give scaled values (1, C, S, S) of one part; zeros where there is no image."""
-        device = next(self.parameters()).device
+    def _scale(self, image: Image | None, wanted: InputContract) -> Tensor:
+        """Give scaled values (1, C, S, S) of one image; zeros where there is none."""
         if image is None:
-            return torch.zeros(1, part.num_bands, self.image_size, self.image_size, device=device)
-        values = torch.as_tensor(self._render(image)[None]).to(device)
-        _require_real_numbers(values)
-        _doubt(values, image.contract)
-        return Adapter(image.contract, part).to(device)(values)
+            device = next(self.parameters()).device
+            return torch.zeros(1, wanted.num_bands, self.image_size, self.image_size, device=device)
+        more = {} if image.valid else {"unobserved": "the image is marked as not observed, its features mean nothing"}
+        values = torch.as_tensor(self._render(image)[None])
+        return self._convert(values, image.contract, wanted, more=more)
+
+    def _convert(
+        self,
+        values: Tensor,
+        contract: InputContract,
+        wanted: InputContract,
+        *,
+        more: Mapping[str, str] | None = None,
+    ) -> Tensor:
+        """Look at values (B, C, H, W), bring them to the network's device and scale them."""
+        require_finite(values)
+        tell_batch(values, contract, more=more)
+        device = next(self.parameters()).device
+        return Adapter(contract, wanted).to(device)(values.to(device))
 
     def _evaluate(self, scaled: Tensor) -> Tensor:
         """Run in evaluation mode and leave the mode as it was."""
         was_training = self.training
         self.eval()
         try:
-            return self(scaled)
+            return self(scaled.to(next(self.parameters()).dtype))
         finally:
             self.train(was_training)
-
-
-def _doubt(values: Tensor, contract: InputContract) -> None:
-    """Warn of values (B, C, H, W) that do not look like what their contract says."""
-    if values.shape[1] != contract.num_bands or not values.numel():
-        return  # refused elsewhere
-    bands = values.float().transpose(0, 1).flatten(1)  # (C, N)
-    least = torch.where(bands == 0, torch.inf, bands).amin(dim=1)
-    largest = bands.amax(dim=1)
-    rows = torch.stack([torch.where(least.isinf(), largest, least), largest]).tolist()
-    start = 0
-    for part in contract.parts:
-        stop = start + part.num_bands
-        tell_doubts(part, rows[0][start:stop], rows[1][start:stop])
-        start = stop
-
-
-def _require_real_numbers(values: Tensor) -> None:
-    """Refuse complex values, and images (B, ...) with values that are not finite: a later clip would hide infinity."""
-    if values.is_complex():
-        raise ContractMismatch(
-            f"an array of {values.dtype}", expected="real numbers", remedy="give its amplitude or decibels"
-        )
-    if not values.is_floating_point():
-        return
-    broken = (~torch.isfinite(values).flatten(1).all(dim=1)).nonzero()[:, 0].tolist()
-    if broken:
-        raise SampleInvalid(
-            f"image {', '.join(map(str, broken[:5]))}{' ...' * (len(broken) > 5)} of {len(values)} has values that are "
-            "not finite",
-            expected="numbers",
-            remedy="leave it out, or fill what has no data with zeros",
-        )
 
 
 INPUTS: Mapping[str, str] = MappingProxyType({catalog_name(name): name for name in (*MODALITIES, *FUSED_INPUTS)})

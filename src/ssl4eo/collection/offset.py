@@ -64,7 +64,8 @@ def settle_offset(stated: int | None, picture: Picture, pixels: NDArray[np.gener
         bands: along the first axis.
 
     Raises:
-        SourceInvalid: nobody tells it, tags and user differ, or the pixels contradict it.
+        SourceInvalid: nobody tells it, tags and user differ or tell one that no product has, or the pixels contradict
+            it.
     """
     tagged = tagged_offset(picture.header.tags)
     offset = stated if tagged is None else tagged
@@ -74,6 +75,13 @@ def settle_offset(stated: int | None, picture: Picture, pixels: NDArray[np.gener
             f"{path} " + ("does not tell its offset" if offset is None else f"has tags of offset {offset} DN"),
             expected="a tag PROCESSING_BASELINE" if offset is None else f"{stated}, as stated",
             remedy=f"state it with --offset 0 or --offset {OFFSET_DN}, or pack it by itself",
+            path=str(path),
+        )
+    if offset not in (0, OFFSET_DN):  # where only tags tell it
+        raise SourceInvalid(
+            f"{path} has tags of offset {offset} DN",
+            expected=f"0 or {OFFSET_DN} DN, as every product has it",
+            remedy="take it away from the values and mend the tags",
             path=str(path),
         )
     against = _contradiction(offset, pixels, bands)

@@ -4,6 +4,7 @@
 Archives, views, backbones and tasks each carry one. Two that differ are never mixed silently: `require` raises and
 names the remedy, `plan_remap` gives the conversion where one is known and refuses every other.
 `single.py` has the contract of one modality, `fused.py` of several stacked, `remap.py` the conversions.
+`doubts.py` and `scales.py` warn of values that do not look like what their contract says.
 """
 
 from ssl4eo.contract.fused import (

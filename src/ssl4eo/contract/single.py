@@ -76,6 +76,8 @@ class Contract:
             raise ContractMismatch(f"unit {self.unit!r} for {self.modality}", expected=repr(known.unit))
         if self.offset and self.unit != "DN":
             raise ContractMismatch(f"offset {self.offset} for values in {self.unit}", expected="0")
+        if self.offset not in (0, OFFSET_DN):
+            raise _no_offset(self.offset)
         scaling_affine(self)
 
     @property
@@ -119,14 +121,14 @@ class Contract:
         """Read what `to_json` wrote.
 
         Raises:
-            ContractMismatch: keys are missing or contradict each other.
+            ContractMismatch: keys are missing or contradict each other, or an offset that no product has.
         """
         try:
             contract = cls(
                 modality=str(data["modality"]),
                 bands=tuple(data["bands"]),
                 unit=str(data["unit"]),
-                offset=int(data["offset"]),
+                offset=_whole(data["offset"]),
                 scaling=str(data["scaling"]),
             )
         except KeyError as error:
@@ -159,6 +161,24 @@ class Contract:
         require(self, expected)
 
 
+def _no_offset(found: object) -> ContractMismatch:
+    """Make the error for an offset that no product contains."""
+    remedy = "subtract it from the values and say offset=0"
+    if found == -OFFSET_DN:
+        remedy = (
+            f"metadata tell what is to be added to the values, a contract what they contain: say offset={OFFSET_DN}"
+        )
+    if found is None:
+        remedy = "images differ: take the contract of each, Image.contract"
+    return ContractMismatch(f"offset {found!r}", expected=f"0 or {OFFSET_DN}, in DN", remedy=remedy)
+
+
+def _whole(offset: object) -> int:
+    if not isinstance(offset, int | float) or offset != offset // 1:
+        raise _no_offset(offset)
+    return int(offset)
+
+
 def _show(value: object) -> str:
     return " ".join(value) if isinstance(value, tuple) else repr(value)
 
@@ -170,6 +190,10 @@ def stored(
 
     >>> str(stored("S1GRD"))
     'S1GRD (GRD) VV VH [dB, offset 0]'
+
+    Raises:
+        UnknownName: no modality or scaling is called that.
+        ContractMismatch: bands or a scaling that it does not have, or an offset other than 0 and 1000.
     """
     known = modality(modality_name)
     return Contract(known.name, tuple(bands) if bands is not None else known.bands, known.unit, offset, scaling)
