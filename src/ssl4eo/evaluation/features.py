@@ -3,7 +3,7 @@
 
 No augmentation, no cropping, no flips. The network is read, never changed: it runs in evaluation mode
 without gradients, and the mode of every layer is put back. Nothing random is drawn.
-Price: pixels are rendered in this process, one item after the other.
+The next batch is rendered beside the forward pass, in one thread of this process.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import SampleInvalid
 from ssl4eo.evaluation.tasks.task import LabelledPixels
+from ssl4eo.loading.prefetch import prefetched
 from ssl4eo.views.compose import PLAIN, Renderer
 from ssl4eo.views.resample import one_blas_thread
 
@@ -52,7 +53,7 @@ def extract(
     adapter = Adapter(part.source.contract, backbone.contract).to(device)
     rows: list[Tensor] = []
     with evaluating(backbone), torch.inference_mode():
-        for start, views in _batches(part, backbone.image_size, batch_size):
+        for start, views in prefetched(_batches(part, backbone.image_size, batch_size)):
             scaled = adapter(views.to(device)).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 features = backbone(scaled)
