@@ -21,6 +21,9 @@ from ssl4eo.errors import CheckpointInvalid
 PARALLEL = "module."
 """What torch's DataParallel and DistributedDataParallel put before every key."""
 
+FIRST_LAYERS = ("conv1.weight", "patch_embed.proj.weight")
+"""Of the encoders that there are."""
+
 FamilyName = Literal["moco_v2", "moco_v3", "dino", "mae", "data2vec", "flat"]
 _HEADS = (("fc.*", "head on top"), ("head.*", "head on top"))
 
