@@ -337,4 +337,5 @@ def test_report_says_key_by_key(tmp_path):
     assert "used        encoder_q.conv1.weight as conv1.weight" in lines
     assert "dropped     encoder_q.fc.0.weight (projection head)" in lines
     assert "dropped     queue (queue of keys)" in lines
-    assert len(lines) == 250
+    assert lines[0] == "stripped    module. (DataParallel and DistributedDataParallel)"
+    assert len(lines) == 251
