@@ -143,3 +143,20 @@ def data2vec(net: Beit) -> dict[str, object]:
     average = {name: blank(*value.shape) for name, value in state.items()}
     args = argparse.Namespace(model="beit_small", target_layers="[6,7]")
     return {"model": state, "model_ema": average, "optimizer": {}, "epoch": 99, "scaler": {}, "args": args}
+
+
+def torchgeo(net: nn.Module, width: int, *, momentum: bool) -> dict[str, object]:
+    """Nest an encoder as Lightning saves TorchGeo's MoCoTask or SimCLRTask."""
+    head = {"layers.0.weight": (width, width), **norm("layers.1", width), "layers.3.weight": (128, width)}
+    state = put("backbone.", net) | rows("projection_head.", head)
+    state |= {"augmentations.RandomBrightness_3._param_generator.brightness": torch.tensor([0.6, 1.4])}
+    if momentum:
+        keys = {name: blank(*value.shape) for name, value in put("backbone_momentum.", net).items()}
+        state |= keys | rows("projection_head_momentum.", head) | rows("prediction_head.", head)
+    hyper = {"model": "resnet18", "in_channels": 13, "schedule": [120, 160], "gather_distributed": False}
+    return {"epoch": 3, "global_step": 40, "pytorch-lightning_version": "2.6.6", "state_dict": state, "loops": {}} | {
+        "callbacks": {},
+        "optimizer_states": [],
+        "lr_schedulers": [],
+        "hyper_parameters": hyper,
+    }

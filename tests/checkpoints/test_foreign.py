@@ -13,9 +13,10 @@ import torch
 from published_files import WIDTH, beit, data2vec, dino, encoder, mae, moco_v2, moco_v3
 
 from ssl4eo.checkpoints.families import encoder_of, find_state
-from ssl4eo.checkpoints.foreign import load_foreign, read_foreign, recognize
+from ssl4eo.checkpoints.foreign import load_foreign, read_foreign
 from ssl4eo.checkpoints.load import load_backbone
 from ssl4eo.checkpoints.reading import read_container
+from ssl4eo.checkpoints.recognition import recognize
 from ssl4eo.contract import network_input, stored
 from ssl4eo.errors import CheckpointInvalid, ContractMismatch, DataMissing
 
@@ -215,7 +216,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
     ("tensors", "words"),
     [
         ({"conv1.weight": torch.zeros(64, 13, 7, 7), "layer1.0.conv1.weight": torch.zeros(1)}, "an unknown network"),
-        ({"cls_token": torch.zeros(1, 1, 7), "patch_embed.proj.weight": torch.zeros(7, 3, 5, 5)}, "an unknown network"),
+        ({"cls_token": torch.zeros(1, 1, 7), "patch_embed.proj.weight": torch.zeros(7, 3, 5, 5)}, "an unknown vision"),
         ({"features.0.weight": torch.zeros(3)}, "weights of DINO, MAE"),
         ({}, "holds nothing"),
     ],
@@ -305,7 +306,7 @@ def test_truncated_file_is_told(share, old, tmp_path):
     [
         (b"<!DOCTYPE html><html><title>Google Drive - Quota exceeded", "is a web page"),
         (b"\n  <HTML><body>Sign in", "is a web page"),
-        (b"", "is no file of weights"),
+        (b"", "is empty"),
         (b"\x93NUMPY" + bytes(100), "is no file of weights"),
     ],
 )
@@ -336,4 +337,5 @@ def test_report_says_key_by_key(tmp_path):
     assert "used        encoder_q.conv1.weight as conv1.weight" in lines
     assert "dropped     encoder_q.fc.0.weight (projection head)" in lines
     assert "dropped     queue (queue of keys)" in lines
-    assert len(lines) == 250
+    assert lines[0] == "stripped    module. (DataParallel and DistributedDataParallel)"
+    assert len(lines) == 251

@@ -10,12 +10,16 @@ import pytest
 import torch
 from PIL import Image
 from published_files import beit, data2vec, dino, encoder, mae, moco_v2
+from safetensors.torch import load_file, save_file
 
+from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
-from ssl4eo.checkpoints.backbone_file import save_backbone
+from ssl4eo.checkpoints.backbone_file import read_header, save_backbone
 from ssl4eo.checkpoints.inspection import inspect
+from ssl4eo.checkpoints.load import load_backbone
 from ssl4eo.cli import main
 from ssl4eo.contract import network_input
+from ssl4eo.errors import CheckpointInvalid
 from ssl4eo.report.filters import MOST_FILTERS, draw_filters
 
 
@@ -89,6 +93,71 @@ def test_own_backbone_and_state_of_a_run_are_told_apart(tmp_path):
     assert own.num_encoder_parameters == sum(p.numel() for p in network.parameters())
     assert run.family == "state of a run of ssl4eo (r, step 7)"
     assert "expected backbone.safetensors" in run.obstacles[0]
+
+
+def rewritten(path, *, header=None, **tensors):
+    """Change fields of the header and tensors of a file of ours; None leaves a field out."""
+    merged = read_header(path) | (header or {})
+    text = json.dumps({name: value for name, value in merged.items() if value is not None})
+    save_file(load_file(path) | tensors, path, metadata={"ssl4eo": text})
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A backbone of ours."""
+    network = Backbone("resnet18", network_input("S2L1C"), image_size=64, seed=0)
+    save_backbone(network, tmp_path / "a.safetensors", training={"epochs": 3})
+    return tmp_path / "a.safetensors"
+
+
+def test_own_backbone_that_cannot_be_loaded_is_not_called_loadable(own, capsys):
+    """NaN, a key too many, no contract, no network of this name: what is in the way is what loading says."""
+    content = own.read_bytes()
+    changes = [
+        ({"tensors": {"bn1.bias": torch.full((64,), float("nan"))}}, "NaN or infinity (bn1.bias)"),
+        ({"tensors": {"extra.weight": torch.zeros(1)}}, "1 unexpected (extra.weight)"),
+        ({"header": {"contract": None}}, "unreadable header (no contract)"),
+        ({"header": {"arch": "resnet19"}}, "did you mean resnet18"),
+        ({"header": {"format": 9}}, "has format 9"),
+    ]
+    for change, words in changes:
+        own.write_bytes(content)
+        rewritten(own, header=change.get("header"), **change.get("tensors", {}))
+
+        found = inspect(own)
+
+        assert found.family == "a backbone of ssl4eo"
+        assert words in found.obstacles[0]
+        assert main(["checkpoints", "inspect", str(own)]) == 0
+        assert "NOT LOADABLE" in capsys.readouterr().out
+        with pytest.raises(CheckpointInvalid) as caught:
+            load_backbone(own)
+        assert str(caught.value) == found.obstacles[0]
+
+
+@pytest.mark.parametrize("training", [None, [], "word", {"epochs": "many"}])
+def test_own_backbone_without_a_record_of_its_training_is_loaded(training, own):
+    """It is not needed, but for the seed of untrained weights, which is not guessed."""
+    rewritten(own, header={"training": training})
+
+    found = inspect(own)
+
+    assert (found.epoch, found.obstacles) == (None, ())
+    assert load_backbone(own).arch == "resnet18"
+    with pytest.raises(CheckpointInvalid, match="does not say the seed of its run"):
+        load_backbone(own, untrained_weights=True)
+
+
+def test_own_backbone_is_counted_with_its_options(tmp_path):
+    """data2vec has no table of positions, but one of relative ones, LayerScale and a norm of the mean."""
+    options = BackboneOptions(pooling="mean_norm", position="relative", init="beit", layer_scale=1e-4)
+    network = Backbone("vit_nano_8", network_input("S2L1C"), image_size=32, seed=0, options=options)
+    save_backbone(network, tmp_path / "a.safetensors", training={})
+
+    found = inspect(tmp_path / "a.safetensors")
+
+    assert found.num_encoder_parameters == sum(p.numel() for p in network.parameters())
+    assert found.obstacles == ()
 
 
 @pytest.mark.parametrize(

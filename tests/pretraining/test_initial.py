@@ -159,6 +159,49 @@ def test_what_does_not_fit_is_refused_with_the_remedy(tmp_path):
     assert "no checkpoint" in refused("moco_v2.vit_nano_8", tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("module.encoder_q.conv1.weight", float("nan"), r"hold NaN or infinity (backbone.net.conv1.weight)"),
+        ("module.queue", float("inf"), r"hold NaN or infinity (queue.keys)"),
+        ("module.encoder_k.bn1.running_var", -1.0, "are negative (key_backbone.net.bn1.running_var)"),
+        ("module.encoder_q.fc.0.weight", torch.int8, "no weights (head.0.weight is int8)"),
+    ],
+)
+def test_values_that_no_run_can_begin_with_are_refused(key, value, words, tmp_path):
+    """In encoder, average, head and queue of a full checkpoint."""
+    state = to_published("moco_v2", other("moco_v2.resnet18").state_dict()).values["state_dict"]
+    changed = state[key].to(value) if isinstance(value, torch.dtype) else torch.full_like(state[key], value)
+    torch.save({"state_dict": state | {key: changed}}, tmp_path / "a.pth")
+
+    assert words in refused("moco_v2.resnet18", tmp_path / "a.pth")
+
+
+def test_full_checkpoint_of_half_precision_is_cast_and_said(tmp_path, caplog):
+    """All tensors of a method, in float32 again."""
+    state = to_published("moco_v2", other("moco_v2.resnet18").state_dict()).values["state_dict"]
+    halves = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    torch.save({"state_dict": halves}, tmp_path / "a.pth")
+
+    with caplog.at_level(logging.INFO):
+        ours, _ = start("moco_v2.resnet18", tmp_path / "a.pth")
+
+    assert "of float16 among" in caplog.text
+    assert torch.equal(ours.backbone.net.conv1.weight, halves["module.encoder_q.conv1.weight"].float())
+
+
+@pytest.mark.parametrize("name", ["moco_v2.resnet18", "moco_v3.vit_nano_8"])
+def test_flipped_bit_in_a_file_is_refused(name, tmp_path):
+    """In a head of a full checkpoint, and in any part of a file that gives its encoder alone."""
+    state = to_published("moco_v2", other("moco_v2.resnet18").state_dict()).values["state_dict"]
+    torch.save({"state_dict": state}, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    content[bytes(content).index(state["module.encoder_q.fc.0.weight"].numpy().tobytes()) + 1] ^= 1
+    (tmp_path / "a.pth").write_bytes(content)
+
+    assert "not what was written (state_dict.module.encoder_q.fc.0.weight)" in refused(name, tmp_path / "a.pth")
+
+
 def test_hash_of_the_file_is_recorded(tmp_path):
     """So that a reader of the log knows which weights these were."""
     save_backbone(other("moco_v2.vit_nano_8").backbone, tmp_path / "a.safetensors", training={})

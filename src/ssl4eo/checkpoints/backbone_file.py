@@ -6,17 +6,20 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
-import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl4eo.backbones.architectures import BackboneOptions, on_meta
 from ssl4eo.backbones.backbone import Backbone
-from ssl4eo.contract import contract_from_json
+from ssl4eo.checkpoints.formats import START, cut_from_safetensors
+from ssl4eo.checkpoints.reading import refuse_notice
+from ssl4eo.checkpoints.values import check_values, in_types_of
+from ssl4eo.contract import InputContract, contract_from_json
 from ssl4eo.errors import CheckpointInvalid, Ssl4eoError
 from ssl4eo.files import whole_or_told
 
@@ -50,6 +53,52 @@ def save_backbone(backbone: Backbone, path: Path, *, training: Mapping[str, Any]
         partial.chmod(mode)
 
 
+@dataclass(frozen=True)
+class Own:
+    """A file of ours, read and not yet judged."""
+
+    path: Path
+    arch: str
+    contract: InputContract
+    image_size: int
+    """[px]."""
+    options: BackboneOptions
+    training: Mapping[str, Any]
+    """How it came about; empty where the file does not say."""
+    weights: Mapping[str, Tensor]
+    net: nn.Module
+    """The network on the meta device."""
+
+    def usable_weights(self) -> dict[str, Tensor]:
+        """Give the weights in the network's types.
+
+        Raises:
+            CheckpointInvalid: see `check_state`.
+        """
+        return check_state(self.net.state_dict(), self.weights, self.path)
+
+
+def read_own(path: Path) -> Own:
+    """Read a file that `save_backbone` wrote.
+
+    Raises:
+        CheckpointInvalid: cut short, or with a header that makes no network.
+    """
+    with _opened(path) as stream:
+        header, weights = _header(stream, path), {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 - no mapping
+    training = header.get("training")
+    try:
+        arch, contract = str(header["arch"]), contract_from_json(header["contract"])
+        image_size = int(header["image_size"])
+        options = BackboneOptions.from_json(header.get("options", {}))
+        net = on_meta(arch, num_bands=contract.num_bands, image_size=image_size, options=options)
+    except KeyError as error:
+        raise _unreadable(path, f"no {error.args[0]}") from error
+    except (AttributeError, TypeError, ValueError, Ssl4eoError) as error:
+        raise _unreadable(path, str(error)) from error
+    return Own(path, arch, contract, image_size, options, training if isinstance(training, dict) else {}, weights, net)
+
+
 def load_own(path: Path, *, untrained_weights: bool = False) -> Backbone:
     """Load a file that `save_backbone` wrote.
 
@@ -58,22 +107,33 @@ def load_own(path: Path, *, untrained_weights: bool = False) -> Backbone:
         untrained_weights: give the network as it was before the first step.
 
     Raises:
-        CheckpointInvalid: cut short, or with other keys or shapes than its architecture.
+        CheckpointInvalid: cut short, with other keys, shapes or types than its architecture, with values that no
+            network has; or without the seed that untrained weights are drawn from.
     """
-    with _opened(path) as stream:
-        header, weights = _header(stream, path), {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 - no mapping
-    try:
-        arch, contract = str(header["arch"]), contract_from_json(header["contract"])
-        image_size, training = int(header["image_size"]), header["training"]
-        seed = int(training.get("seed", 0)) if untrained_weights else 0
-        options = BackboneOptions.from_json(header.get("options", {}))
-        net = on_meta(arch, num_bands=contract.num_bands, image_size=image_size, options=options)
-    except (AttributeError, KeyError, TypeError, ValueError, Ssl4eoError) as error:
-        raise CheckpointInvalid(f"{path} has an unreadable header ({error})", path=str(path)) from error
-    check_state(net.state_dict(), weights, path)
+    own = read_own(path)
+    weights = own.usable_weights()
     if untrained_weights:
-        return Backbone(arch, contract, image_size=image_size, seed=seed, options=options)
-    return Backbone.from_weights(arch, contract, image_size=image_size, options=options, weights=weights, net=net)
+        seed = own.training.get("seed")
+        if not isinstance(seed, int):
+            raise CheckpointInvalid(
+                f"{path} does not say the seed of its run",
+                expected="training with a seed in its header",
+                remedy="name an untrained network, such as random.resnet50.s2l1c",
+                path=str(path),
+            )
+        return Backbone(own.arch, own.contract, image_size=own.image_size, seed=seed, options=own.options)
+    return Backbone.from_weights(
+        own.arch, own.contract, image_size=own.image_size, options=own.options, weights=weights, net=own.net
+    )
+
+
+def _unreadable(path: Path, why: str) -> CheckpointInvalid:
+    return CheckpointInvalid(
+        f"{path} has an unreadable header ({why})",
+        expected="architecture, contract and image size as `save_backbone` writes them",
+        remedy="copy it again, or make it again by resuming its run",
+        path=str(path),
+    )
 
 
 def is_own(path: Path) -> bool:
@@ -103,12 +163,23 @@ def _opened(path: Path) -> Generator[Any]:
     except (safetensors.SafetensorError, ValueError, OSError) as error:
         if isinstance(error, CheckpointInvalid):
             raise
+        start, cut = _look(path)
+        refuse_notice(path, start)
         raise CheckpointInvalid(
-            f"{path} is no readable safetensors file ({error})",
+            f"{path} is no readable safetensors file ({f'cut short: {cut}' if cut else error})",
             expected=f"a whole {BACKBONE_FILE}",
             remedy="copy it again, or make it again by resuming its run",
             path=str(path),
         ) from error
+
+
+def _look(path: Path) -> tuple[bytes, str]:
+    """Give the first bytes of a file, and what is missing at its end; nothing of one that cannot be opened."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(START), cut_from_safetensors(path)
+    except OSError:
+        return b"", ""
 
 
 def _header(stream: Any, path: Path) -> dict[str, Any]:
@@ -126,8 +197,17 @@ def _header(stream: Any, path: Path) -> dict[str, Any]:
     return header
 
 
-def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
-    """Raise unless two state dicts have the same keys and shapes and finite values, saying which do not."""
+def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Give the tensors of a file in the types of a network's.
+
+    Args:
+        expected: state of the network, on any device.
+        found: in the file.
+        path: of the file, for the message.
+
+    Raises:
+        CheckpointInvalid: other keys or shapes, values of another kind, that are not finite, or variances below zero.
+    """
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     other = [
         f"{k} {tuple(found[k].shape)} instead of {tuple(expected[k].shape)}"
@@ -141,15 +221,6 @@ def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], pat
             if rows
         ]
         raise CheckpointInvalid(f"{path}: keys {'; '.join(parts)}", expected="those of the network", path=str(path))
-    broken = [k for k, v in found.items() if v.is_floating_point() and not _is_finite(v)]
-    if broken:
-        raise CheckpointInvalid(
-            f"{path}: {len(broken)} tensors hold NaN or infinity ({broken[0]})",
-            expected="finite weights",
-            path=str(path),
-        )
-
-
-def _is_finite(values: Tensor) -> bool:
-    """Say whether all values are finite: one that is not shows in the sum, and a sum that is not may be an overflow."""
-    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+    weights = in_types_of(expected, found, path)
+    check_values(weights, path)
+    return weights

@@ -9,8 +9,10 @@ Source of names and shapes: the training scripts of SSL4EO-S12 and of the papers
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from torch import Tensor
@@ -18,10 +20,23 @@ from torch import Tensor
 from ssl4eo.backbones.architectures import BackboneOptions, patch_size
 from ssl4eo.errors import CheckpointInvalid
 
-PARALLEL = "module."
-"""What torch's DataParallel and DistributedDataParallel put before every key."""
+WRAPPERS: Mapping[str, str] = MappingProxyType(
+    {
+        "module.": "DataParallel and DistributedDataParallel",
+        "_orig_mod.": "torch.compile",
+        "model.": "Lightning",
+        "backbone.": "Lightning, detectors, segmentation",
+        "encoder.": "Lightning, segmentation",
+        "net.": "Lightning, ssl4eo.Backbone",
+    }
+)
+"""What is put before every key, and by whom; one around another."""
+FIRST_LAYERS = ("conv1.weight", "patch_embed.proj.weight")
+"""Of the encoders that there are."""
 
-FamilyName = Literal["moco_v2", "moco_v3", "dino", "mae", "data2vec", "flat"]
+FamilyName = Literal["moco_v2", "moco_v3", "dino", "mae", "data2vec", "torchgeo", "flat"]
+_MOST_BEGINS = 4
+"""Beginnings of keys that a message shows."""
 _HEADS = (("fc.*", "head on top"), ("head.*", "head on top"))
 
 
@@ -36,7 +51,7 @@ class Family:
     marks: tuple[str, ...]
     """Patterns of keys of which one is there in no other family."""
     prefix: str = ""
-    """Of the encoder's keys, DataParallel's apart."""
+    """Of the encoder's keys, without what is around every key of the file."""
     dropped: tuple[tuple[str, str], ...] = ()
     """Patterns of keys that are no part of the backbone, and what they are; the first that fits counts."""
     fresh: tuple[tuple[str, str], ...] = ()
@@ -49,19 +64,17 @@ class Family:
         return BackboneOptions() if patch_size(arch) is None else self.transformer
 
 
+_DINO = Family(
+    "dino", "DINO", (("teacher",),), ("backbone.*",), prefix="backbone.", dropped=(("head.*", "projection head"),)
+)
+
 FAMILIES: tuple[Family, ...] = (
-    Family(
-        "dino",
-        "DINO",
-        (("teacher",), ()),
-        ("backbone.*",),
-        prefix="backbone.",
-        dropped=(("head.*", "projection head"),),
-    ),
+    _DINO,
+    replace(_DINO, paths=((),), marks=("head.mlp.*", "head.last_layer.*")),  # a teacher without its file around it
     Family(
         "mae",
         "MAE",
-        (("model",), ()),
+        (("model",), ("state_dict",), ()),
         ("decoder_pred.*",),
         dropped=(("decoder_*", "decoder"), ("mask_token", "stand-in for hidden patches")),
         transformer=BackboneOptions(position="sincos_columns", init="xavier"),
@@ -69,7 +82,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "data2vec",
         "data2vec",
-        (("model",), ("model_ema",), ()),
+        (("model",), ("model_ema",), ("state_dict",), ()),
         ("rel_pos_bias.*",),
         dropped=(
             ("lm_head.*", "prediction head"),
@@ -108,6 +121,21 @@ FAMILIES: tuple[Family, ...] = (
         transformer=BackboneOptions(position="sincos_rows", init="xavier_qkv"),
     ),
     Family(
+        "torchgeo",
+        "TorchGeo (MoCo, SimCLR)",
+        (("state_dict",), ()),
+        ("projection_head.*", "backbone_momentum.*"),
+        prefix="backbone.",
+        dropped=(
+            ("projection_head.*", "projection head"),
+            ("backbone_momentum.*", "momentum encoder"),
+            ("projection_head_momentum.*", "projection head of the momentum encoder"),
+            ("prediction_head.*", "predictor"),
+            ("criterion.*", "memory bank"),
+            ("augmentation*", "numbers of the augmentations"),
+        ),
+    ),
+    Family(
         "flat", "an encoder alone", (("state_dict",), ("model",), ()), ("conv1.weight", "cls_token"), dropped=_HEADS
     ),
 )
@@ -133,6 +161,10 @@ class KeyReport:
     """Keys in the file that nothing explains."""
     missing: tuple[str, ...] = ()
     """Keys in the network that the file should have."""
+    stripped: tuple[str, ...] = ()
+    """Prefixes that every key of the file has, the outer one first; they are not part of the keys above."""
+    others: tuple[str, ...] = ()
+    """Levels of the file with an encoder too, which was not taken."""
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -141,7 +173,9 @@ class KeyReport:
 
     def lines(self) -> list[str]:
         """Say it key by key."""
-        rows = [f"used        {old}{'' if old == new else f' as {new}'}" for old, new in self.used.items()]
+        rows = [f"stripped    {prefix} ({WRAPPERS[prefix]})" for prefix in self.stripped]
+        rows += [f"other       {name} (an encoder too, not taken)" for name in self.others]
+        rows += [f"used        {old}{'' if old == new else f' as {new}'}" for old, new in self.used.items()]
         rows += [f"dropped     {key} ({what})" for key, what in self.dropped.items()]
         rows += [f"derived     {key}" for key in self.derived]
         rows += [f"fresh       {key} ({why})" for key, why in self.fresh.items()]
@@ -152,8 +186,14 @@ class KeyReport:
         """Say it in one line, what is dropped by its meaning."""
         kinds = dict.fromkeys(self.dropped.values())
         left = ", ".join(f"{sum(w == kind for w in self.dropped.values())} of the {kind}" for kind in kinds)
-        parts = [f"{len(self.used)} tensors used", f"left out: {left}" if left else ""]
-        return "; ".join(filter(None, [*parts, f"fresh: {', '.join(self.fresh)}" if self.fresh else ""]))
+        taken = f"{len(self.used)} tensors used" + (f" of {self.where}" if self.others and self.where else "")
+        parts = [
+            taken + (f", without {''.join(self.stripped)} before their keys" if self.stripped else ""),
+            f"left out: {left}" if left else "",
+            f"another encoder lies in {' and '.join(self.others)}" if self.others else "",
+            f"fresh: {', '.join(self.fresh)}" if self.fresh else "",
+        ]
+        return "; ".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -163,11 +203,11 @@ class State:
     family: Family
     where: tuple[str, ...]
     tensors: Mapping[str, Tensor]
-    """By key, without DataParallel's prefix."""
+    """By key, without what is around every key."""
     beside: Mapping[str, Any]
     """What else lies at the top of the file."""
-    parallel: bool
-    """Whether DataParallel's prefix was taken away."""
+    stripped: tuple[str, ...]
+    """Of WRAPPERS, what was taken off every key, the outer one first."""
 
 
 def find_state(container: Mapping[str, Any], path: object) -> State:
@@ -180,19 +220,35 @@ def find_state(container: Mapping[str, Any], path: object) -> State:
     Raises:
         CheckpointInvalid: no known family keeps its weights like this.
     """
+    levels = {where: list(_unwrapped(container, where)) for family in FAMILIES for where in family.paths}
     for family in FAMILIES:
         for where in family.paths:
-            tensors, parallel = _without_parallel(_tensors_at(container, where))
-            if any(fnmatch.filter(tensors, mark) for mark in family.marks):
-                beside = {name: value for name, value in container.items() if where and name != where[0]}
-                return State(family, where, tensors, beside, parallel)
+            for tensors, stripped in levels[where]:
+                if any(fnmatch.filter(tensors, mark) for mark in family.marks):
+                    kept = where[:1] or tuple(name for name, value in container.items() if isinstance(value, Tensor))
+                    beside = {name: value for name, value in container.items() if name not in kept}
+                    return State(family, where, tensors, beside, stripped)
     top = ", ".join(map(str, list(container)[:8])) or "nothing"
     raise CheckpointInvalid(
-        f"{path} holds {top}{', ...' if len(container) > 8 else ''}",
-        expected=f"weights of {', '.join(family.title for family in FAMILIES)}, by their keys",
-        remedy="`ssl4eo checkpoints inspect` shows what is in it",
+        f"{path} holds {top}{', ...' if len(container) > 8 else ''}{_seen(container)}",
+        expected=f"weights of {', '.join(dict.fromkeys(family.title for family in FAMILIES))}, by their keys",
+        remedy="`ssl4eo checkpoints inspect` shows what is in it; keys of an encoder alone must have nothing before "
+        f"them, or what is around every key of a file ({', '.join(WRAPPERS)})",
         path=str(path),
     )
+
+
+def _unwrapped(
+    container: Mapping[str, Any], where: tuple[str, ...]
+) -> Iterator[tuple[dict[str, Tensor], tuple[str, ...]]]:
+    """Give the tensors of a level as they are, then without one prefix after another that all of them have."""
+    tensors, stripped = _tensors_at(container, where), ()
+    while tensors:
+        yield tensors, stripped
+        prefix = next((p for p in WRAPPERS if all(key.startswith(p) for key in tensors)), None)
+        if prefix is None:
+            return
+        tensors, stripped = {key.removeprefix(prefix): value for key, value in tensors.items()}, (*stripped, prefix)
 
 
 def _tensors_at(container: Mapping[str, Any], where: tuple[str, ...]) -> dict[str, Tensor]:
@@ -204,11 +260,19 @@ def _tensors_at(container: Mapping[str, Any], where: tuple[str, ...]) -> dict[st
     return {str(key): value for key, value in level.items() if isinstance(value, Tensor)}
 
 
-def _without_parallel(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
-    """Take DataParallel's prefix away, where every key has it."""
-    if not tensors or not all(key.startswith(PARALLEL) for key in tensors):
-        return tensors, False
-    return {key.removeprefix(PARALLEL): value for key, value in tensors.items()}, True
+def _seen(container: Mapping[str, Any]) -> str:
+    """Say how the keys of the most tensors on one level begin, and what was taken off them."""
+    places = [(), *((str(name),) for name, value in container.items() if isinstance(value, Mapping))]
+    where = max(places, key=lambda place: len(_tensors_at(container, place)))
+    stages = list(_unwrapped(container, where))
+    if not stages:
+        return ""
+    tensors, stripped = stages[-1]
+    begins = Counter(key.split(".")[0] + ("." if "." in key else "") for key in tensors)
+    rows = [f"{begin} ({count})" for begin, count in begins.most_common(_MOST_BEGINS)]
+    level, around = f" of {where[0]}" if where else "", f"{''.join(stripped)}, then " if stripped else ""
+    more = ", ..." if len(begins) > len(rows) else ""
+    return f"; {len(tensors)} keys{level} begin with {around}{', '.join(rows)}{more}"
 
 
 def encoder_of(state: State) -> tuple[dict[str, Tensor], KeyReport]:
@@ -224,4 +288,12 @@ def encoder_of(state: State) -> tuple[dict[str, Tensor], KeyReport]:
             unexpected.append(key)
         else:
             weights[name], used[key] = value, name
-    return weights, KeyReport(family.name, ".".join(state.where), used, dropped, unexpected=tuple(unexpected))
+    others = tuple(str(name) for name, level in state.beside.items() if _holds_encoder(level))
+    report = KeyReport(family.name, ".".join(state.where), used, dropped, unexpected=tuple(unexpected))
+    return weights, replace(report, stripped=state.stripped, others=others)
+
+
+def _holds_encoder(level: object) -> bool:
+    """Say whether a level of a file has the first layer of a network, whatever is before its key."""
+    keys = map(str, level) if isinstance(level, Mapping) else ()
+    return any(f".{key}".endswith(tuple(f".{layer}" for layer in FIRST_LAYERS)) for key in keys)

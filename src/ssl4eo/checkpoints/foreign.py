@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import logging
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +25,12 @@ from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import check_state
 from ssl4eo.checkpoints.families import FAMILIES, KeyReport, State, encoder_of, find_state
 from ssl4eo.checkpoints.reading import read_container
+from ssl4eo.checkpoints.recognition import INDEX, Found, recognize
 from ssl4eo.checkpoints.sidecar import beside
 from ssl4eo.contract import InputContract, network_input, stored
 from ssl4eo.errors import CheckpointInvalid, ContractMismatch
 
 log = logging.getLogger(__name__)
-
-RESNET_SIZE = 224
-"""Image size of residual networks, whose weights do not tell it [px]: all published ones saw this."""
-_INDEX = "rel_pos_bias.relative_position_index"
-_TABLE = "rel_pos_bias.relative_position_bias_table"
 
 _ZSCORE = dataclasses.replace(stored("S1GRD"), scaling="zscore:published_rounded")
 ASSUMED: Mapping[int, InputContract] = MappingProxyType(
@@ -45,15 +40,6 @@ ASSUMED: Mapping[int, InputContract] = MappingProxyType(
     }
 )
 """By the number of bands: the input of the published networks of SSL4EO-S12. Three bands may be any picture's."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the shapes of an encoder tell."""
-
-    arch: str
-    num_bands: int
-    image_size: int
 
 
 @dataclass(frozen=True)
@@ -135,12 +121,11 @@ def load_foreign(
         residual_size: image size of a residual network, where it is known [px].
 
     Raises:
-        DataMissing, CheckpointInvalid: see `read_foreign`; or keys that nothing explains, missing ones, other shapes,
-            values that are not finite.
+        DataMissing, CheckpointInvalid: see `read_foreign` and `usable_weights`.
         ContractMismatch: another number of bands than the contract's, or one that nothing can be assumed of.
     """
     foreign = read_foreign(path, method=method, pooling=pooling, residual_size=residual_size)
-    require_explained(foreign)
+    weights = usable_weights(foreign)
     contract = contract or _assumed(foreign)
     if contract.num_bands != foreign.found.num_bands:
         raise ContractMismatch(
@@ -153,61 +138,11 @@ def load_foreign(
         contract,
         image_size=foreign.found.image_size,
         options=foreign.options,
-        weights=foreign.weights,
+        weights=weights,
         net=foreign.net,
     )
     log.info("%s: %s, %s", path.name, foreign.state.family.title, foreign.report.summary())
     return backbone.eval()
-
-
-def recognize(weights: Mapping[str, Tensor], path: object) -> Found:
-    """Tell architecture, bands and image size by shapes.
-
-    Raises:
-        CheckpointInvalid: no architecture of ours.
-    """
-    if "conv1.weight" in weights:
-        kind = _residual(weights)
-        if kind is not None:
-            return Found(kind, weights["conv1.weight"].shape[1], RESNET_SIZE)
-    elif "patch_embed.proj.weight" in weights:
-        dim, bands, patch, _ = weights["patch_embed.proj.weight"].shape
-        depth = len({key.split(".")[1] for key in weights if key.startswith("blocks.")})
-        for arch, shape in ARCHITECTURES.items():
-            if isinstance(shape, ViTShape) and (shape.patch, shape.dim, shape.depth) == (patch, dim, depth):
-                return Found(arch, bands, patch * _grid(weights, path))
-    first = next((f"{key} {tuple(value.shape)}" for key, value in weights.items() if value.ndim == 4), "no convolution")
-    raise CheckpointInvalid(
-        f"{path} has {len(weights)} tensors of an unknown network (first layer {first})",
-        expected=f"one of {', '.join(ARCHITECTURES)}",
-        remedy="`ssl4eo checkpoints inspect` shows its shapes",
-        path=str(path),
-    )
-
-
-def _residual(weights: Mapping[str, Tensor]) -> str | None:
-    """Tell ResNet-18 and ResNet-50 apart, None for any other."""
-    blocks = tuple(len({k.split(".")[1] for k in weights if k.startswith(f"layer{n}.")}) for n in range(1, 5))
-    known: dict[tuple[bool, tuple[int, ...]], str] = {
-        (False, (2, 2, 2, 2)): "resnet18",
-        (True, (3, 4, 6, 3)): "resnet50",
-    }
-    return known.get(("layer1.0.conv3.weight" in weights, blocks))
-
-
-def _grid(weights: Mapping[str, Tensor], path: object) -> int:
-    """Give the number of patches along a side, from the positions or the table of relative ones."""
-    if "pos_embed" in weights:
-        side = math.isqrt(weights["pos_embed"].shape[1] - 1)
-        fits = side * side + 1 == weights["pos_embed"].shape[1]
-    elif _TABLE in weights:  # (2 w - 1) squared, and three of the class token
-        wide = math.isqrt(weights[_TABLE].shape[0] - 3)
-        side, fits = (wide + 1) // 2, wide * wide + 3 == weights[_TABLE].shape[0] and wide % 2 == 1
-    else:
-        raise CheckpointInvalid(f"{path} has no positions", expected=f"pos_embed or {_TABLE}", path=str(path))
-    if not fits:
-        raise CheckpointInvalid(f"{path}: its positions are of no square grid", expected="one", path=str(path))
-    return side
 
 
 def _account(
@@ -220,7 +155,7 @@ def _account(
         if name in expected:
             continue
         del used[key]
-        if name == _INDEX and name not in expected:
+        if name == INDEX and name not in expected:
             derived.append(key)
         else:
             unexpected.append(key)
@@ -246,11 +181,12 @@ def _account(
     return weights, report
 
 
-def require_explained(foreign: Foreign) -> None:
-    """Raise unless every key is explained, every shape is the network's, and every value is finite.
+def usable_weights(foreign: Foreign) -> dict[str, Tensor]:
+    """Give the weights in the network's types; what was cast is logged.
 
     Raises:
-        CheckpointInvalid: with the first of what is not.
+        CheckpointInvalid: a key that nothing explains or that lacks, another shape, values of another kind or that are
+            not finite.
     """
     report, found, path = foreign.report, foreign.found, foreign.path
     if report.unexpected or report.missing:
@@ -265,19 +201,21 @@ def require_explained(foreign: Foreign) -> None:
             remedy="`ssl4eo checkpoints inspect` lists what becomes of each key",
             path=str(path),
         )
-    check_state(foreign.net.state_dict(), foreign.weights, path)
+    weights = check_state(foreign.net.state_dict(), foreign.weights, path)
     _compare_index(foreign)
+    return weights
 
 
 def _compare_index(foreign: Foreign) -> None:
     """Raise unless the index of relative positions in the file is the one that the network computes."""
-    if _INDEX not in foreign.state.tensors:
+    if INDEX not in foreign.state.tensors:
         return
     found = foreign.found
     side = found.image_size // cast("ViTShape", ARCHITECTURES[found.arch]).patch
-    if not torch.equal(foreign.state.tensors[_INDEX], gen_relative_position_index((side, side), class_token=True)):
+    index, computed = foreign.state.tensors[INDEX], gen_relative_position_index((side, side), class_token=True)
+    if index.is_meta or not torch.equal(index.to(computed), computed):
         raise CheckpointInvalid(
-            f"{foreign.path}: {_INDEX} is another than BEiT's",
+            f"{foreign.path}: {INDEX} is another than BEiT's",
             expected="rows before columns, the class token first",
             path=str(foreign.path),
         )

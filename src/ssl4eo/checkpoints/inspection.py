@@ -9,21 +9,20 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ssl4eo.backbones.architectures import on_meta
-from ssl4eo.checkpoints.backbone_file import is_own, read_header
-from ssl4eo.checkpoints.families import KeyReport
-from ssl4eo.checkpoints.foreign import ASSUMED, Foreign, read_foreign, require_explained
-from ssl4eo.checkpoints.reading import read_container
-from ssl4eo.contract import contract_from_json
+from ssl4eo.checkpoints.backbone_file import is_own, read_own
+from ssl4eo.checkpoints.checksums import require_intact
+from ssl4eo.checkpoints.families import FIRST_LAYERS, KeyReport
+from ssl4eo.checkpoints.foreign import ASSUMED, Foreign, read_foreign, usable_weights
+from ssl4eo.checkpoints.reading import read_container, tensors_in
 from ssl4eo.errors import CheckpointInvalid
 
-FIRST_LAYERS = ("conv1.weight", "patch_embed.proj.weight")
+_OURS = "a backbone of ssl4eo"
 _MOST_SHOWN = 200
 """Characters of an option that are shown."""
 
@@ -86,7 +85,7 @@ def inspect(path: Path) -> Inspection:
     container = read_container(path)
     if is_own(path):
         return _own(path, container)
-    tensors = _all_tensors(container)
+    tensors = tensors_in(container)
     try:
         foreign = read_foreign(path)
     except CheckpointInvalid as error:
@@ -95,29 +94,36 @@ def inspect(path: Path) -> Inspection:
 
 
 def _own(path: Path, tensors: Mapping[str, Any]) -> Inspection:
-    header = read_header(path)
-    contract, training = contract_from_json(header["contract"]), header.get("training") or {}
-    net = on_meta(str(header["arch"]), num_bands=contract.num_bands, image_size=int(header["image_size"]))
+    try:
+        own = read_own(path)
+    except CheckpointInvalid as error:
+        return replace(_unknown(path, tensors, dict(tensors), str(error)), family=_OURS)
+    obstacles: tuple[str, ...] = ()
+    try:
+        own.usable_weights()
+    except CheckpointInvalid as error:
+        obstacles = (str(error),)
+    epochs = own.training.get("epochs")
     return Inspection(
         path=str(path),
         size=path.stat().st_size,
-        family="a backbone of ssl4eo",
-        architecture=str(header["arch"]),
-        num_bands=contract.num_bands,
-        image_size=int(header["image_size"]),
-        epoch=training.get("epochs"),
+        family=_OURS,
+        architecture=own.arch,
+        num_bands=own.contract.num_bands,
+        image_size=own.image_size,
+        epoch=epochs if isinstance(epochs, int) else None,
         num_tensors=len(tensors),
         num_values=sum(v.numel() for v in tensors.values()),
-        num_encoder_parameters=sum(p.numel() for p in net.parameters()),
+        num_encoder_parameters=sum(p.numel() for p in own.net.parameters()),
         has_optimizer=False,
-        contract=str(contract),
-        options=training | {"options": header.get("options", {})},
+        contract=str(own.contract),
+        options={**own.training, "options": own.options.to_json()},
         layers=_layers(tensors),
         report=None,
-        obstacles=(),
+        obstacles=obstacles,
         needed=(),
         first_layer=_first_layer(tensors),
-        bands=contract.bands,
+        bands=own.contract.bands,
     )
 
 
@@ -125,7 +131,8 @@ def _foreign(path: Path, container: Mapping[str, Any], foreign: Foreign) -> Insp
     found, state = foreign.found, foreign.state
     obstacles: tuple[str, ...] = ()
     try:
-        require_explained(foreign)
+        require_intact(path, {name: state.tensors[name] for name in foreign.report.used})
+        usable_weights(foreign)
     except CheckpointInvalid as error:
         obstacles = (str(error),)
     assumed = ASSUMED.get(found.num_bands)
@@ -181,23 +188,15 @@ def _unknown(path: Path, container: Mapping[str, Any], tensors: Mapping[str, Ten
     )
 
 
-def _all_tensors(container: Mapping[str, Any], prefix: str = "", depth: int = 3) -> dict[str, Tensor]:
-    """Find tensors a few levels down, the optimizer's apart."""
-    found: dict[str, Tensor] = {}
-    for key, value in container.items():
-        if isinstance(value, Tensor):
-            found[f"{prefix}{key}"] = value
-        elif isinstance(value, Mapping) and depth and key != "optimizer":
-            found |= _all_tensors(value, f"{prefix}{key}.", depth - 1)
-    return found
-
-
 def _layers(tensors: Mapping[str, Tensor]) -> tuple[Layer, ...]:
     return tuple(Layer(k, tuple(v.shape), str(v.dtype).removeprefix("torch.")) for k, v in tensors.items())
 
 
 def _first_layer(weights: Mapping[str, Tensor]) -> Tensor | None:
-    return next((weights[name].detach().float() for name in FIRST_LAYERS if name in weights), None)
+    """Give the filters of the first layer, None if there are none that can be drawn."""
+    found = next((weights[name] for name in FIRST_LAYERS if name in weights), None)
+    can_be_drawn = found is not None and found.ndim == 4 and found.is_floating_point() and not found.is_meta
+    return found.detach().float() if found is not None and can_be_drawn else None
 
 
 def _epoch(container: Mapping[str, Any]) -> int | None:

@@ -99,7 +99,7 @@ def load_recorded(weights: Path, record: Sidecar) -> Backbone:
     net = on_meta(
         record.arch, num_bands=record.contract.num_bands, image_size=record.image_size, options=record.options
     )
-    check_state(net.state_dict(), state, weights)
+    state = check_state(net.state_dict(), state, weights)
     return Backbone.from_weights(
         record.arch, record.contract, image_size=record.image_size, options=record.options, weights=state, net=net
     )

@@ -21,12 +21,14 @@ from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import is_own
 from ssl4eo.checkpoints.cache import fetch_weights
 from ssl4eo.checkpoints.catalog import CARDS
+from ssl4eo.checkpoints.checksums import require_intact
 from ssl4eo.checkpoints.families import find_state
 from ssl4eo.checkpoints.load import checkpoint_file, load_backbone
 from ssl4eo.checkpoints.published_keys import from_published, method_of
-from ssl4eo.checkpoints.reading import read_container
+from ssl4eo.checkpoints.reading import read_container, tensors_in
 from ssl4eo.checkpoints.told import told_of
 from ssl4eo.checkpoints.training_state import FOLDER, load_latest
+from ssl4eo.checkpoints.values import check_values, in_types_of
 from ssl4eo.contract import InputContract
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing
 from ssl4eo.files import file_sha256
@@ -87,6 +89,7 @@ def initialize(method: Method, config: PretrainConfig, initial: Initial) -> list
     if is_own(path):
         return _of_network(method, config, load_backbone(path), path, "a network alone")
     container = read_container(path)
+    require_intact(path, tensors_in(container))
     if container.keys() >= _OURS:
         return _of_run(method, config, container, own, path)
     family = find_state(container, path).family.name
@@ -185,7 +188,7 @@ def _compare_inputs(config: PretrainConfig, found: InputContract, path: Path) ->
 
 
 def _load(method: Method, values: Mapping[str, Tensor], config: PretrainConfig, path: Path) -> None:
-    """Load all weights of a method, strictly."""
+    """Load all weights of a method, strictly: keys, shapes, types, and values that a run can begin with."""
     wanted = method.state_dict()
     missing, extra = sorted(wanted.keys() - values.keys()), sorted(values.keys() - wanted.keys())
     if missing or extra:
@@ -197,7 +200,9 @@ def _load(method: Method, values: Mapping[str, Tensor], config: PretrainConfig, 
             path=str(path),
         )
     _require_shapes(wanted, values, config, path)
-    method.load_state_dict(dict(values), strict=True)
+    weights = in_types_of(wanted, values, path)
+    check_values(weights, path)
+    method.load_state_dict(weights, strict=True)
 
 
 def _require_shapes(

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which network an encoder is, by the shapes of its tensors; of one that we do not have, what it looks like."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ssl4eo.backbones.architectures import ARCHITECTURES, ViTShape
+from ssl4eo.errors import CheckpointInvalid
+
+RESNET_SIZE = 224
+"""Image size of residual networks, whose weights do not tell it [px]: all published ones saw this."""
+INDEX = "rel_pos_bias.relative_position_index"
+TABLE = "rel_pos_bias.relative_position_bias_table"
+
+_RESIDUAL: Mapping[tuple[bool, tuple[int, ...]], str] = MappingProxyType(
+    {
+        (False, (2, 2, 2, 2)): "resnet18",
+        (False, (3, 4, 6, 3)): "resnet34",
+        (True, (3, 4, 6, 3)): "resnet50",
+        (True, (3, 4, 23, 3)): "resnet101",
+        (True, (3, 8, 36, 3)): "resnet152",
+    }
+)
+"""Whether blocks have three convolutions, blocks of each stage -> name in the literature."""
+_RESIDUAL_WIDTH = 64
+"""Channels inside the first block, in one group."""
+_VIT_WIDTHS: Mapping[int, str] = MappingProxyType({192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge"})
+"""Width -> size of a vision transformer in the literature."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the shapes of an encoder tell."""
+
+    arch: str
+    num_bands: int
+    image_size: int
+
+
+class _Transformer(NamedTuple):
+    patch: int
+    """Side of a patch [px]."""
+    dim: int
+    depth: int
+
+    def __str__(self) -> str:
+        return f"patches of {self.patch} px, width {self.dim}, {self.depth} blocks"
+
+
+def recognize(weights: Mapping[str, Tensor], path: object) -> Found:
+    """Tell architecture, bands and image size by shapes.
+
+    Raises:
+        CheckpointInvalid: no architecture of ours, or positions of no square grid.
+    """
+    if "conv1.weight" in weights:
+        name = _residual(weights)
+        if name in ARCHITECTURES:
+            return Found(name, weights["conv1.weight"].shape[1], RESNET_SIZE)
+        raise _unknown(weights, f"a network like {name}" if name else "an unknown network", path)
+    vit = _transformer(weights)
+    arch = next(
+        (a for a, s in ARCHITECTURES.items() if isinstance(s, ViTShape) and (s.patch, s.dim, s.depth) == vit), ""
+    )
+    if vit is not None and arch:
+        return Found(arch, weights["patch_embed.proj.weight"].shape[1], vit.patch * _grid(weights, path))
+    raise _unknown(weights, "an unknown network" if vit is None else _name_of(vit), path)
+
+
+def _residual(weights: Mapping[str, Tensor]) -> str:
+    """Name a residual network; empty if it has stages of no known depth."""
+    blocks = tuple(len({k.split(".")[1] for k in weights if k.startswith(f"layer{n}.")}) for n in range(1, 5))
+    name = _RESIDUAL.get(("layer1.0.conv3.weight" in weights, blocks), "")
+    inner = weights.get("layer1.0.conv2.weight")
+    if not name or inner is None or inner.ndim != 4 or 0 in inner.shape or weights["conv1.weight"].ndim != 4:
+        return ""
+    width, groups = inner.shape[0], inner.shape[0] // inner.shape[1]
+    if groups > 1:
+        return f"{name.replace('resnet', 'resnext')}_{groups}x{inner.shape[1]}d"
+    return name if width == _RESIDUAL_WIDTH else f"{name} with {width} channels in place of {_RESIDUAL_WIDTH}"
+
+
+def _transformer(weights: Mapping[str, Tensor]) -> _Transformer | None:
+    """Measure a vision transformer; None if it has no square patches."""
+    patches = weights.get("patch_embed.proj.weight")
+    if patches is None or patches.ndim != 4 or patches.shape[2] != patches.shape[3]:
+        return None
+    depth = len({key.split(".")[1] for key in weights if key.startswith("blocks.")})
+    return _Transformer(patches.shape[2], patches.shape[0], depth)
+
+
+def _name_of(vit: _Transformer) -> str:
+    size = _VIT_WIDTHS.get(vit.dim)
+    return (
+        f"an unknown vision transformer ({vit})" if size is None else f"a network like vit_{size}_{vit.patch} ({vit})"
+    )
+
+
+def _unknown(weights: Mapping[str, Tensor], looks: str, path: object) -> CheckpointInvalid:
+    """Make the error for a network that we do not have."""
+    first = next((f"{k} {tuple(v.shape)}" for k, v in weights.items() if v.ndim >= 4), "no convolution")
+    ours = (
+        f"{a} ({_Transformer(s.patch, s.dim, s.depth)})" if isinstance(s, ViTShape) else a
+        for a, s in ARCHITECTURES.items()
+    )
+    return CheckpointInvalid(
+        f"{path} has {len(weights)} tensors of {looks} (first layer {first})",
+        expected=f"one of {', '.join(ours)}",
+        remedy="ssl4eo builds no other: take weights of one of these, or load the file with the library that wrote it; "
+        "`ssl4eo checkpoints inspect` shows its shapes",
+        path=str(path),
+    )
+
+
+def _grid(weights: Mapping[str, Tensor], path: object) -> int:
+    """Give the number of patches along a side, from the positions or the table of relative ones."""
+    if "pos_embed" in weights:
+        shape = weights["pos_embed"].shape
+        count = shape[1] - 1 if len(shape) == 3 else -1  # without the class token
+        side = math.isqrt(max(count, 0))
+        fits = count > 0 and side * side == count
+    elif TABLE in weights:  # (2 w - 1) squared, and three of the class token
+        shape = weights[TABLE].shape
+        count = shape[0] - 3 if len(shape) == 2 else -1
+        wide = math.isqrt(max(count, 0))
+        side, fits = (wide + 1) // 2, wide * wide == count and wide % 2 == 1
+    else:
+        raise CheckpointInvalid(f"{path} has no positions", expected=f"pos_embed or {TABLE}", path=str(path))
+    if not fits:
+        raise CheckpointInvalid(f"{path}: its positions are of no square grid", expected="one", path=str(path))
+    return side
