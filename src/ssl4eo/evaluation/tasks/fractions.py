@@ -90,15 +90,16 @@ def _draw_with_replacement(_: Task, pool: NDArray[np.int64], fraction: float, se
 def _split_again(task: Task, pool: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
     """Draw as the benchmark does for EuroSAT, whose training part keeps the order of the first, shuffled split."""
     labels = task.everything.labels
-    shuffled, _ = train_test_split(np.arange(len(labels)), train_size=0.8, stratify=labels, random_state=SEED)
-    if set(shuffled.tolist()) != set(pool.tolist()):
+    first, _ = train_test_split(np.arange(len(labels)), train_size=0.8, stratify=labels, random_state=SEED)
+    shuffled = np.asarray(first, dtype=np.int64)
+    if not np.array_equal(np.sort(shuffled), pool):
         raise ConfigInvalid(
             f"the published fraction of {task.name}, split {task.split}",
             expected="split reference: the benchmark drew from no other",
             remedy="take the corrected form",
         )
-    drawn, _ = train_test_split(np.arange(len(shuffled)), train_size=fraction, random_state=seed)
-    return shuffled[drawn]
+    second, _ = train_test_split(np.arange(len(shuffled)), train_size=fraction, random_state=seed)
+    return shuffled[np.asarray(second, dtype=np.int64)]
 
 
 _PUBLISHED: Mapping[str, Draw] = MappingProxyType(
