@@ -465,6 +465,7 @@ def real_root(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("sensors", ["s2", "s1", "s1s2"])
 @pytest.mark.parametrize(("suffix", "expected"), [("", REAL), ("_43", REAL_43)])
 def test_real_patches_have_their_labels(
@@ -479,6 +480,7 @@ def test_real_patches_have_their_labels(
     assert not task.synthetic
 
 
+@pytest.mark.real
 def test_real_patches_have_their_bands(real_root: Path) -> None:
     """Every pixel of all twelve is that of its file, at its place."""
     task = open_task("bigearthnet_v1_s1s2", real_root, contract=BOTH, split="seco")
@@ -494,6 +496,7 @@ def test_real_patches_have_their_bands(real_root: Path) -> None:
                     np.testing.assert_array_equal(pixels[resolution][row], file.read(1))
 
 
+@pytest.mark.real
 def test_the_package_has_the_pairs_of_the_real_patches(real_root: Path) -> None:
     """The same that their files name; these are compared on the way."""
     ours = open_task("bigearthnet_v1_s1", real_root, contract=S1, split="seco")
@@ -504,6 +507,7 @@ def test_the_package_has_the_pairs_of_the_real_patches(real_root: Path) -> None:
     assert packaged.everything.source.parts == ours.everything.source.parts
 
 
+@pytest.mark.real
 def test_the_real_patch_with_snow_is_dropped_by_the_packages_list(real_root: Path, caplog) -> None:
     """One of the six is on it."""
     (real_root / "patches_with_seasonal_snow.csv").unlink()
