@@ -19,6 +19,7 @@ from ssl4eo.contract.fused import (
 )
 from ssl4eo.contract.remap import Remap, announce, check_bands, plan_remap
 from ssl4eo.contract.single import (
+    FILL_RULES,
     REFLECTANCE_DN,
     SCALING_RULES,
     UNBOUNDED,
@@ -33,6 +34,7 @@ from ssl4eo.contract.single import (
 )
 
 __all__ = [
+    "FILL_RULES",
     "FUSED_INPUTS",
     "REFLECTANCE_DN",
     "SCALING_RULES",

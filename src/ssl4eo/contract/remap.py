@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conversions from one contract to another: planned once, refused where nobody knows how, logged when they happen.
 
-Known are a subset or another order of bands, zero B10 for L2A, the +1000 offset, a scaling; and of fused inputs each
-part on its own, so that a step for digital numbers never meets decibels.
+Known are a subset or another order of bands, zero B10 for L2A, other absent bands where the source's contract names
+what stands for them, the +1000 offset, a scaling; and of fused inputs each part on its own, so that a step for digital
+numbers never meets decibels.
 Works on NumPy arrays; backbones/adapter.py applies the same `Remap` to tensors.
 """
 
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from ssl4eo import eightbit
 from ssl4eo.contract.fused import InputContract
-from ssl4eo.contract.single import UNBOUNDED, Affine, Contract, scaling_affine
+from ssl4eo.contract.single import FILL_RULES, UNBOUNDED, Affine, Contract, scaling_affine
 from ssl4eo.errors import ContractMismatch
+from ssl4eo.sensors import modality, statistics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +37,7 @@ class Remap:
     source: InputContract
     target: InputContract
     index: tuple[int | None, ...]
-    """For each target channel the source channel, None for a channel of zeros."""
+    """For each target channel the source channel, None for a band that the source does not have."""
     affine: Affine
     """Applied after picking; takes the offset away too."""
     steps: tuple[str, ...]
@@ -98,10 +100,11 @@ def plan_remap(source: InputContract, target: InputContract) -> Remap:
     """Plan the conversion from one contract to another, or refuse.
 
     Known: the same or another level of Sentinel-2 reflectance (L2A read by an L1C network, said in
-    the steps), any subset or order of bands, B10 as zeros where the source has none, the
-    +1000 DN offset taken away or put back, a scaling applied to unscaled values, an 8-bit form read as what
-    it stands for. A fused input is converted part by part, in the target's order; parts that the target does
-    not have are dropped, parts that the source does not have are refused.
+    the steps), any subset or order of bands, B10 as zeros where the source has none, other absent bands as the
+    source's contract names it (`fill`, see FILL_RULES), the +1000 DN offset taken away or put back, a scaling
+    applied to unscaled values, an 8-bit form read as what it stands for. A fused input is converted part by part,
+    in the target's order; parts that the target does not have are dropped, parts that the source does not have
+    are refused.
 
     Raises:
         ContractMismatch: no such conversion is known; says why and what to do instead.
@@ -154,11 +157,33 @@ def _plan_part(source: Contract, target: Contract) -> Remap:
     _plan_modality(source, target, steps)
     index = _plan_bands(source, target, steps)
     affine = _plan_values(source, target, steps)
-    # A band that does not exist is zero in every unit: neither offset nor statistics apply to it.
-    blank = scaling_affine(target)
     gain = tuple(0.0 if i is None else g for i, g in zip(index, affine.gain, strict=True))
-    bias = tuple(o if i is None else b for i, b, o in zip(index, affine.bias, blank.bias, strict=True))
+    bias = tuple(
+        _absent(source.fill, target, channel) if i is None else b
+        for channel, (i, b) in enumerate(zip(index, affine.bias, strict=True))
+    )
     return Remap(source, target, index, Affine(gain, bias, affine.clip), tuple(steps))
+
+
+def _absent(fill: str, target: Contract, channel: int) -> float:
+    """Give the scaled value of a channel whose band the source does not have."""
+    if fill == "zero":
+        return 0.0
+    scale = scaling_affine(target)
+    if fill == "none":  # a band that does not exist is zero in every unit: neither offset nor statistics apply to it
+        return scale.bias[channel]
+    named = target.scaling.partition(":")[2]
+    known = modality(target.modality)
+    if not named and "published_50k" not in known.statistics:
+        raise ContractMismatch(
+            f"no published mean of {target.bands[channel]} in {target.modality}",
+            expected="a modality with published statistics",
+            remedy="fill with zero",
+        )
+    mean = statistics(known.name, named or "published_50k").mean[target.bands[channel]]
+    value = mean if named else mean + target.offset  # named statistics are of values as the network gets them
+    low, high = scale.clip[channel]
+    return min(max(scale.gain[channel] * value + scale.bias[channel], low), high)
 
 
 def _plan_modality(source: Contract, target: Contract, steps: list[str]) -> None:
@@ -182,15 +207,18 @@ def _plan_bands(source: Contract, target: Contract, steps: list[str]) -> tuple[i
     if source.bands == target.bands:
         return tuple(range(source.num_bands))
     missing = [b for b in target.bands if b not in source.bands]
-    if missing not in ([], ["B10"]):
+    if missing not in ([], ["B10"]) and source.fill == "none":
         raise ContractMismatch(
             f"{source.modality} values have no {' '.join(missing)}",
             expected=f"bands {' '.join(target.bands)}",
-            remedy="only B10 may be absent (it is zero then); read the missing bands too",
+            remedy="only B10 may be absent (it is zero then); read the missing bands too, or say in the contract what "
+            f"stands for them: fill={' or '.join(repr(rule) for rule in FILL_RULES if rule != 'none')}",
         )
     unused = [b for b in source.bands if b not in target.bands]
-    if missing:
+    if missing and source.fill == "none":
         steps.append(f"insert zeros for B10 at channel {target.bands.index('B10')}")
+    elif missing:
+        steps.append(f"fill {' '.join(missing)} with {source.fill}")
     if unused:
         steps.append(f"drop {' '.join(unused)}")
     if [b for b in source.bands if b in target.bands] != [b for b in target.bands if b in source.bands]:

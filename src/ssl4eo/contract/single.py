@@ -32,6 +32,13 @@ SCALING_RULES: Mapping[str, str] = {
     "sigma2": "clip((x - mean) / (4 std) + 1/2, 0, 1), with `sigma2:<statistics>`; the published 8-bit form of S1",
     **eightbit.RULES,
 }
+FILL_RULES: Mapping[str, str] = {
+    "none": "nothing: such bands are refused, but for B10, which L2A cannot have and which is 0 DN",
+    "zero": "0 after scaling, as the published benchmark feeds it",
+    "mean": "the band's published mean, scaled like a value: of the statistics that the network's scaling names, "
+    "else of published_50k",
+}
+"""What a network is fed in place of the bands that it wants and the values do not have."""
 _UNIT_OF_RULE = {"reflectance": "DN", "uint8": "uint8"}
 
 UNBOUNDED = (-math.inf, math.inf)
@@ -61,6 +68,8 @@ class Contract:
     """Constant still contained in the values [DN]: 0, or 1000 since processing baseline 04.00."""
     scaling: str = "none"
     """A rule of SCALING_RULES, with `:<statistics>` where it needs some."""
+    fill: str = "none"
+    """A rule of FILL_RULES: what stands for bands that a network wants and these values do not have."""
 
     def __post_init__(self) -> None:
         """Refuse what no product of this modality can be."""
@@ -78,6 +87,8 @@ class Contract:
             raise ContractMismatch(f"offset {self.offset} for values in {self.unit}", expected="0")
         if self.offset not in (0, OFFSET_DN):
             raise _no_offset(self.offset)
+        if self.fill not in FILL_RULES:
+            raise unknown_name("fill", self.fill, FILL_RULES)
         scaling_affine(self)
 
     @property
@@ -103,10 +114,13 @@ class Contract:
     def __str__(self) -> str:
         """Say the contract in one line."""
         scaling = "" if self.scaling == "none" else f", {self.scaling}"
-        return f"{self.modality} ({self.level}) {' '.join(self.bands)} [{self.unit}, offset {self.offset}{scaling}]"
+        fill = "" if self.fill == "none" else f", other bands {self.fill}"
+        bands = " ".join(self.bands)
+        return f"{self.modality} ({self.level}) {bands} [{self.unit}, offset {self.offset}{scaling}{fill}]"
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values for attributes and headers; `from_json` reads them."""
+        fill = {} if self.fill == "none" else {"fill": self.fill}
         return {
             "modality": self.modality,
             "level": self.level,
@@ -114,6 +128,7 @@ class Contract:
             "unit": self.unit,
             "offset": self.offset,
             "scaling": self.scaling,
+            **fill,
         }
 
     @classmethod
@@ -130,6 +145,7 @@ class Contract:
                 unit=str(data["unit"]),
                 offset=_whole(data["offset"]),
                 scaling=str(data["scaling"]),
+                fill=str(data.get("fill", "none")),
             )
         except KeyError as error:
             raise ContractMismatch(f"a stored contract without {error}", expected="all six fields") from error
@@ -144,7 +160,7 @@ class Contract:
         if not isinstance(other, Contract):
             return [f"modality {self.modality!r} != {other.modality!r}"]
         rows = []
-        for field in ("modality", "bands", "unit", "offset", "scaling"):
+        for field in ("modality", "bands", "unit", "offset", "scaling", "fill"):
             mine, theirs = getattr(self, field), getattr(other, field)
             if mine != theirs:
                 rows.append(f"{field} {_show(mine)} != {_show(theirs)}")

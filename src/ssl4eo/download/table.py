@@ -339,6 +339,7 @@ _BENCHMARKS = (
         title="So2Sat-LCZ42 version 2: train 42 cities, validation and test 10 others",
         license=_CC_BY,
         page="https://dataserv.ub.tum.de/index.php/s/m1483140",
+        about_size="59 GB: 352,366, 24,119 and 24,188 patches of 147,592 bytes",
         manual="it comes by FTP: for s in training validation testing; do "
         "wget ftp://m1483140:m1483140@dataserv.ub.tum.de/$s.h5; done; the MD5s are "
         "702bc6a9368ebff4542d791e53469244, 71cfa6795de3e22207229d06d6f8775d, e81426102b488623a723beab52b31a8a",
@@ -348,10 +349,21 @@ _BENCHMARKS = (
         title="So2Sat-LCZ42 version 3: random, block and culture-10 splits",
         license=_CC_BY,
         page="https://mediatum.ub.tum.de/1613658",
+        about_size="59 GB a split: each has all 400,673 patches",
         manual="it comes by FTP: for v in random block culture_10; do for s in training testing; do "
         "wget -P $v/ ftp://m1613658:m1613658@dataserv.ub.tum.de/$v/$s.h5; done; done; the MD5s are, in that order, "
         "94e2e2e667b406c2adf61e113b42204e, 1e15c425585ce816342d1cd779d453d8, a91d6150e8b059dac86105853f377a11, "
         "6414af1ec33ace417e879f9c88066d47, 702bc6a9368ebff4542d791e53469244, 58335ce34ca3a18424e19da84f2832fc",
+    ),
+    Dataset(
+        name="so2sat-v4",
+        title="So2Sat-LCZ42 version 4: the patches of version 2, compressed, and where each lies",
+        license=_CC_BY,
+        page="https://mediatum.ub.tum.de/1836598",
+        listing=HubListing(
+            repository="zhu-xlab/So2Sat-LCZ42", revision="main", keep=("*.h5", "*.h5.gz"), subsets=("v4",)
+        ),
+        unverified="the layout of the repository: it is listed when it is asked for; unpack with gunzip",
     ),
     Dataset(
         name="oscd",

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
 from ssl4eo.contract import InputContract
 from ssl4eo.errors import unknown_name
-from ssl4eo.evaluation.tasks import eurosat, synthetic
+from ssl4eo.evaluation.tasks import bigearthnet_v1, bigearthnet_v2, eurosat, so2sat, synthetic
 from ssl4eo.evaluation.tasks.task import Task
 
 
@@ -32,6 +33,49 @@ class TaskEntry:
     open: Opener
 
 
+_SEEN_BY = {"s2": "Sentinel-2", "s1": "Sentinel-1", "s1s2": "Sentinel-2 and Sentinel-1"}
+
+
+def _bigearthnet() -> dict[str, TaskEntry]:
+    first = {
+        f"bigearthnet_v1_{sensors}{suffix}": TaskEntry(
+            f"BigEarthNet v1.0, {labels} land covers, {title}",
+            bigearthnet_v1.SPLITS,
+            partial(bigearthnet_v1.open_bigearthnet_v1, sensors=sensors, num_labels=labels),
+        )
+        for suffix, labels in (("", 19), ("_43", 43))
+        for sensors, title in _SEEN_BY.items()
+    }
+    second = {
+        f"bigearthnet_v2_{sensors}": TaskEntry(
+            f"BigEarthNet v2.0 (reBEN), 19 land covers, {title}",
+            bigearthnet_v2.SPLITS,
+            partial(bigearthnet_v2.open_bigearthnet_v2, sensors=sensors),
+        )
+        for sensors, title in _SEEN_BY.items()
+    }
+    return first | second
+
+
+def _so2sat() -> dict[str, TaskEntry]:
+    rows = (
+        ("so2sat_s2", "s2", "zero"),
+        ("so2sat_s2_mean", "s2", "mean"),
+        ("so2sat_s1", "s1", "zero"),
+        ("so2sat_s1s2", "s1s2", "zero"),
+        ("so2sat_s1s2_mean", "s1s2", "mean"),
+    )
+    return {
+        name: TaskEntry(
+            f"So2Sat-LCZ42, 17 local climate zones, {_SEEN_BY[sensors]}"
+            + ("" if sensors == "s1" else f", absent bands {fill}"),
+            so2sat.SPLITS,
+            partial(so2sat.open_so2sat, sensors=sensors, fill=fill),
+        )
+        for name, sensors, fill in rows
+    }
+
+
 TASKS: Mapping[str, TaskEntry] = MappingProxyType(
     {
         eurosat.NAME: TaskEntry(
@@ -40,6 +84,8 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType(
         synthetic.NAME: TaskEntry(
             "scene classes of the synthetic planet, an archive", synthetic.SPLITS, synthetic.open_synthetic
         ),
+        **_bigearthnet(),
+        **_so2sat(),
     }
 )
 

@@ -94,6 +94,8 @@ class Task:
     """Of the data, where there are several."""
     notes: tuple[str, ...] = ()
     """What whoever reads its scores must know."""
+    carved: bool = False
+    """Whether the validation part was carved out of the training part here: the split has none of its own."""
 
     def __post_init__(self) -> None:
         """Refuse parts that overlap and classes that a part does not have.
@@ -180,18 +182,23 @@ def make_task(
     Raises:
         SourceInvalid: fewer than two classes, an empty part, or a class with too few items.
     """
+    carved = validation is None
     if validation is None:
         others = np.flatnonzero(~test)
-        rest = everything.take(others)
-        groups = rest.labels if kind == "class" else np.zeros(len(rest), np.int64)
         validation = np.zeros(len(everything), np.bool_)
-        validation[others] = hold_out(rest.ids, groups, share=VALIDATION_SHARE, salt="validation")
+        validation[others] = carve_validation(everything.take(others), kind)
     positions: dict[Part, NDArray[np.int64]] = {
         "train": np.flatnonzero(~test & ~validation),
         "validation": np.flatnonzero(validation),
         "test": np.flatnonzero(test),
     }
-    return Task(name, split, tuple(classes), everything, positions, kind)
+    return Task(name, split, tuple(classes), everything, positions, kind, carved=carved)
+
+
+def carve_validation(pixels: LabelledPixels, kind: Kind) -> NDArray[np.bool_]:
+    """Choose the items (N,) of a training part that become the validation part: a tenth, of each class if known."""
+    groups = pixels.labels if kind == "class" else np.zeros(len(pixels), np.int64)
+    return hold_out(pixels.ids, groups, share=VALIDATION_SHARE, salt="validation")
 
 
 def hash_order(ids: Sequence[str], *, salt: str) -> NDArray[np.uint64]:
