@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ssl4eo.contract import InputContract
 from ssl4eo.errors import unknown_name
-from ssl4eo.evaluation.tasks import eurosat, synthetic
+from ssl4eo.evaluation.tasks import eurosat, oscd, synthetic
 from ssl4eo.evaluation.tasks.task import Task
 
 
@@ -36,6 +36,9 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType(
     {
         eurosat.NAME: TaskEntry(
             "EuroSAT RGB, 10 classes of land use, folder of class folders", eurosat.SPLITS, eurosat.open_eurosat
+        ),
+        oscd.NAME: TaskEntry(
+            "OSCD, change between two dates of a city, tiles of 96 px, raw or rect", tuple(oscd.SPLITS), oscd.open_oscd
         ),
         synthetic.NAME: TaskEntry(
             "scene classes of the synthetic planet, an archive", synthetic.SPLITS, synthetic.open_synthetic
