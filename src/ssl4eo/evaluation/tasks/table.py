@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ssl4eo.contract import InputContract
 from ssl4eo.errors import unknown_name
-from ssl4eo.evaluation.tasks import eurosat, oscd, synthetic
+from ssl4eo.evaluation.tasks import dfc2020, eurosat, oscd, synthetic
 from ssl4eo.evaluation.tasks.task import Task
 
 
@@ -34,6 +34,11 @@ class TaskEntry:
 
 TASKS: Mapping[str, TaskEntry] = MappingProxyType(
     {
+        dfc2020.NAME: TaskEntry(
+            "DFC2020, 8 classes of land cover a pixel, Sentinel-2 L1C and Sentinel-1",
+            dfc2020.SPLITS,
+            dfc2020.open_dfc2020,
+        ),
         eurosat.NAME: TaskEntry(
             "EuroSAT RGB, 10 classes of land use, folder of class folders", eurosat.SPLITS, eurosat.open_eurosat
         ),
