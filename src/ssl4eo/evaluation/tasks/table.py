@@ -42,6 +42,11 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType(
         eurosat.NAME: TaskEntry(
             "EuroSAT RGB, 10 classes of land use, folder of class folders", eurosat.SPLITS, eurosat.open_eurosat
         ),
+        eurosat.NAME_13: TaskEntry(
+            "EuroSAT, 13 bands of L1C, 10 classes of land use, folder of class folders",
+            eurosat.SPLITS,
+            eurosat.open_eurosat_13,
+        ),
         oscd.NAME: TaskEntry(
             "OSCD, change between two dates of a city, tiles of 96 px, raw or rect", tuple(oscd.SPLITS), oscd.open_oscd
         ),
