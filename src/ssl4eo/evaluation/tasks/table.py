@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ssl4eo.contract import InputContract
 from ssl4eo.errors import unknown_name
-from ssl4eo.evaluation.tasks import dfc2020, eurosat, oscd, synthetic
+from ssl4eo.evaluation.tasks import dfc2020, eurosat, oscd, synthetic, synthetic_dense
 from ssl4eo.evaluation.tasks.task import Task
 
 
@@ -52,6 +52,16 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType(
         ),
         synthetic.NAME: TaskEntry(
             "scene classes of the synthetic planet, an archive", synthetic.SPLITS, synthetic.open_synthetic
+        ),
+        synthetic_dense.SEGMENTATION: TaskEntry(
+            "land cover a pixel of the synthetic planet, an archive",
+            synthetic.SPLITS,
+            synthetic_dense.open_synthetic_segmentation,
+        ),
+        synthetic_dense.CHANGE: TaskEntry(
+            "changes pasted into the synthetic planet, an archive of two or more seasons",
+            synthetic.SPLITS,
+            synthetic_dense.open_synthetic_change,
         ),
     }
 )
