@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ssl4eo.contract import InputContract
 from ssl4eo.errors import unknown_name
-from ssl4eo.evaluation.tasks import dfc2020, eurosat, oscd, synthetic, synthetic_dense
+from ssl4eo.evaluation.tasks import dfc2020, eurosat, folder, oscd, synthetic, synthetic_dense
 from ssl4eo.evaluation.tasks.task import Task
 
 
@@ -46,6 +46,9 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType(
             "EuroSAT, 13 bands of L1C, 10 classes of land use, folder of class folders",
             eurosat.SPLITS,
             eurosat.open_eurosat_13,
+        ),
+        folder.NAME: TaskEntry(
+            "your own folder of class folders: GeoTIFF, PNG or JPEG", folder.SPLITS, folder.open_folder
         ),
         oscd.NAME: TaskEntry(
             "OSCD, change between two dates of a city, tiles of 96 px, raw or rect", tuple(oscd.SPLITS), oscd.open_oscd
