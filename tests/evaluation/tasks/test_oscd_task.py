@@ -261,6 +261,20 @@ def test_what_date_2_does_not_cover_is_not_judged_and_zero(raw_oscd, tmp_path):
     assert pixels[:, ~outside].all()
 
 
+def test_what_one_band_does_not_cover_is_not_judged(raw_oscd, tmp_path):
+    """B09 at date 2 begins 12 px further south; all other bands show the ground there."""
+    shutil.copytree(raw_oscd, tmp_path / "a")
+    path = band_path(tmp_path / "a" / "images" / "paris", 1, "B09")
+    values = read_tif(path)
+    write_tif(path, values, placed(*values.shape, over=(98, 200), at=(12, 0)))
+    everything = open_oscd(tmp_path / "a", split="cities", contract=L1C).everything
+
+    changes = everything.maps(everything.ids.index("paris/0000_0000"))
+
+    assert (changes[:12] == UNJUDGED).all()
+    assert (changes[12:] != UNJUDGED).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(-9, 9), st.floats(0.15, 1.0))
 def test_a_line_stays_within_its_band(count, size, start, step):
