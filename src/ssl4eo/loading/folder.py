@@ -44,19 +44,23 @@ class ImageFolder:
     classes: tuple[str, ...]
 
     @classmethod
-    def scan(cls, root: Path) -> ImageFolder:
+    def scan(cls, root: Path, *, suffixes: Sequence[str] = SUFFIXES) -> ImageFolder:
         """List a folder.
+
+        Args:
+            root: the folder that holds the class folders.
+            suffixes: of the pictures, small letters; `read` reads the usual ones only.
 
         Raises:
             DataMissing: no such folder, or no pictures in class folders below it.
         """
         if not root.is_dir():
             raise DataMissing(f"no folder {root}", expected="a folder of class folders of pictures", path=str(root))
-        paths = tuple(sorted(p for p in root.glob("*/*") if p.suffix.lower() in SUFFIXES))
+        paths = tuple(sorted(p for p in root.glob("*/*") if p.suffix.lower() in suffixes))
         if not paths:
             inner = [d.name for d in sorted(root.iterdir()) if d.is_dir() and any(d.glob("*/*"))]
             raise DataMissing(
-                f"no {', '.join(SUFFIXES)} in the class folders of {root}",
+                f"no {', '.join(suffixes)} in the class folders of {root}",
                 expected="<class>/<picture>",
                 remedy=f"did you mean {root / inner[0]}?" if inner else "unpack the data set there first",
                 path=str(root),

@@ -1,73 +1,174 @@
 # SPDX-License-Identifier: Apache-2.0
-"""EuroSAT as the published folder of class folders: RGB pictures of 64 x 64 px, ten classes of land use.
+"""EuroSAT as published: ten class folders of tiles of 64 x 64 px, RGB pictures or GeoTIFFs of 13 bands L1C.
 
-Split `reference`: 80/20, stratified by class over the sorted paths, seed 42, as the published benchmark
-of SSL4EO-S12 draws it (loading/folder.py). The 13-band GeoTIFF form is not read here.
-Source: Helber et al. 2019.
+Two tasks, `eurosat` (RGB) and `eurosat_13`, with the same three splits. `reference`: 80/20, stratified by class over
+the sorted paths, seed 42, as the published benchmark of SSL4EO-S12 draws it (loading/folder.py). `torchgeo` and
+`spatial` are lists of files, 60/20/20, by chance and by longitude: they are read from the copy beside the data.
+Source: Helber et al. 2019; lists of TorchGeo.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ssl4eo.collection.eurosat import CLASSES
-from ssl4eo.contract import InputContract, plan_remap
-from ssl4eo.errors import SourceInvalid, unknown_name
-from ssl4eo.evaluation.tasks.task import LabelledPixels, Task, make_task
+from ssl4eo.collection.eurosat import CLASSES, FILE_BANDS
+from ssl4eo.collection.picture import Kind
+from ssl4eo.contract import InputContract, plan_remap, stored
+from ssl4eo.errors import DataMissing, SourceInvalid, unknown_name
+from ssl4eo.evaluation.tasks.pictures import PicturePixels
+from ssl4eo.evaluation.tasks.task import LabelledPixels, Part, Task, make_task
 from ssl4eo.loading.folder import FolderPixels, ImageFolder
+from ssl4eo.loading.pixels import PixelSource
 
 log = logging.getLogger(__name__)
 
 NAME = "eurosat"
-SPLITS = ("reference",)
+NAME_13 = "eurosat_13"
+LISTS: Mapping[str, str] = MappingProxyType({"torchgeo": "eurosat-{}.txt", "spatial": "eurosat-spatial-{}.txt"})
+"""By split the names of its lists, of `train`, `val` and `test`; a line is the name of an RGB picture."""
+SPLITS = ("reference", *LISTS)
 NUM_PICTURES = 27_000
-"""Pictures of the whole data set."""
+"""Tiles of the whole data set."""
+KIND = Kind(13, 64, 64, "uint16")
+"""Of every GeoTIFF."""
+UNPACKED = Path("ds/images/remote_sensing/otherDatasets/sentinel_2/tif")
+"""Where EuroSATallBands.zip has the class folders."""
+_WORD: Mapping[Part, str] = MappingProxyType({"train": "train", "validation": "val", "test": "test"})
 
 
 def open_eurosat(root: Path, *, split: str, contract: InputContract) -> Task:
-    """List the pictures and split them; pixels are read when they are asked for.
+    """List the RGB pictures and split them; pixels are read when they are asked for.
 
     Args:
         root: the folder that holds the ten class folders.
-        split: `reference`.
+        split: a name of SPLITS.
         contract: what the network is fed; the pictures must be convertible into it.
 
     Raises:
-        DataMissing: no such folder, or no pictures in class folders.
-        SourceInvalid: other classes than EuroSAT's, or too few pictures of one.
+        DataMissing: no such folder, no pictures in class folders, or no lists of the split.
+        SourceInvalid: other classes than EuroSAT's, too few pictures of one, or lists that do not fit the pictures.
         UnknownName: no such split.
         ContractMismatch: a network of other bands than RGB.
     """
-    if split not in SPLITS:
-        raise unknown_name(f"split of {NAME}", split, SPLITS)
+    _check_split(NAME, split)
     folder = ImageFolder.scan(root)
-    if folder.classes != CLASSES:
-        raise SourceInvalid(
-            f"{root} has the class folders {', '.join(folder.classes[:12])}",
-            expected=f"the ten of EuroSAT: {', '.join(CLASSES)}",
-            remedy="name the unpacked folder EuroSAT_RGB itself, complete",
-            path=str(root),
-        )
-    test = np.zeros(len(folder.paths), dtype=np.bool_)
-    test[folder.split(split)["test"]] = True
+    _check_classes(folder)
     source = FolderPixels(folder)
     plan_remap(source.contract, contract)
-    if len(folder.paths) != NUM_PICTURES:
-        log.warning(
-            "%s holds %d of EuroSAT's %d pictures: scores are not those of the whole set",
-            root,
-            len(folder.paths),
-            NUM_PICTURES,
+    return _split(NAME, folder, source, split, places=[root, root.parent])
+
+
+def open_eurosat_13(root: Path, *, split: str, contract: InputContract) -> Task:
+    """List the GeoTIFFs of 13 bands and split them; files are opened when they are asked for.
+
+    Args:
+        root: the folder that holds the ten class folders, or EuroSATallBands.zip as unpacked.
+        split: a name of SPLITS.
+        contract: what the network is fed; L1C must be convertible into it.
+
+    Raises:
+        DataMissing: no such folder, no GeoTIFFs in class folders, or no lists of the split.
+        SourceInvalid: other classes than EuroSAT's, too few tiles of one, or lists that do not fit the tiles.
+        UnknownName: no such split.
+        ContractMismatch: a network that cannot be fed from L1C.
+    """
+    _check_split(NAME_13, split)
+    plan_remap(stored("S2L1C"), contract)
+    home = root / UNPACKED if (root / UNPACKED).is_dir() else root
+    folder = ImageFolder.scan(home, suffixes=(".tif", ".tiff"))
+    _check_classes(folder)
+    files = [path.relative_to(home).as_posix() for path in folder.paths]
+    source = PicturePixels(
+        home, files, title="EuroSAT, 13 bands", contract=stored("S2L1C", bands=FILE_BANDS), kind=KIND
+    )
+    return _split(NAME_13, folder, source, split, places=[root, home, root.parent])
+
+
+def _check_split(name: str, split: str) -> None:
+    if split not in SPLITS:
+        raise unknown_name(f"split of {name}", split, SPLITS)
+
+
+def _check_classes(folder: ImageFolder) -> None:
+    if folder.classes != CLASSES:
+        lacking = [name for name in CLASSES if name not in folder.classes]
+        raise SourceInvalid(
+            f"{folder.root} has the class folders {', '.join(folder.classes[:12])}"
+            + (f", none of {', '.join(lacking)}" if 0 < len(lacking) < len(CLASSES) else ""),
+            expected=f"the ten of EuroSAT: {', '.join(CLASSES)}",
+            remedy="name the unpacked folder that holds them, complete",
+            path=str(folder.root),
         )
+
+
+def _split(name: str, folder: ImageFolder, source: PixelSource, split: str, *, places: Sequence[Path]) -> Task:
     count = len(folder.paths)
     everything = LabelledPixels(
         source,
         items=np.arange(count),
         seasons=np.zeros(count, dtype=np.int64),
         labels=folder.labels,
-        ids=tuple(path.relative_to(root).as_posix() for path in folder.paths),
+        ids=tuple(path.relative_to(folder.root).as_posix() for path in folder.paths),
     )
-    return make_task(NAME, split=split, classes=CLASSES, everything=everything, test=test)
+    if split in LISTS:
+        part = _listed(folder, split, places)
+        kept = np.flatnonzero(part != "")
+        everything, part = everything.take(kept), part[kept]
+        test, validation = part == "test", part == "validation"
+    else:
+        test, validation = np.zeros(count, dtype=np.bool_), None
+        test[folder.split(split)["test"]] = True
+    if len(everything) != NUM_PICTURES:
+        log.warning(
+            "%s: %d of EuroSAT's %d pictures: scores are not those of the whole set",
+            folder.root,
+            len(everything),
+            NUM_PICTURES,
+        )
+    return make_task(name, split=split, classes=CLASSES, everything=everything, test=test, validation=validation)
+
+
+def _listed(folder: ImageFolder, split: str, places: Sequence[Path]) -> NDArray[np.str_]:
+    """Give the part of each picture (N,) by the lists of a split, empty for those that no list has."""
+    position = {path.stem: i for i, path in enumerate(folder.paths)}
+    out = np.zeros(len(folder.paths), dtype="U10")
+    for part, word in _WORD.items():
+        path = _find(LISTS[split].format(word), places)
+        lines = path.read_text(encoding="utf-8").split()
+        stems = [Path(line).stem for line in lines]
+        absent = [line for line, stem in zip(lines, stems, strict=True) if stem not in position]
+        if absent:
+            raise SourceInvalid(
+                f"{path} names {len(absent)} pictures that {folder.root} does not have, {absent[0]} first",
+                expected="all pictures of the split",
+                remedy="unpack the whole data set, or use split reference, which goes by what is there",
+                path=str(path),
+            )
+        chosen = np.array([position[stem] for stem in stems], dtype=np.int64)
+        if len(set(stems)) != len(stems) or (out[chosen] != "").any():
+            raise SourceInvalid(
+                f"{path} names a picture twice, or one that another list of the split has",
+                expected="each picture in one list",
+                remedy="fetch the lists again: ssl4eo download eurosat --only splits",
+                path=str(path),
+            )
+        out[chosen] = part
+    return out
+
+
+def _find(name: str, places: Sequence[Path]) -> Path:
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    raise DataMissing(
+        f"no {name} in {' or '.join(dict.fromkeys(map(str, places)))}",
+        expected="the three lists of the split",
+        remedy="fetch them: ssl4eo download eurosat --only splits",
+        path=str(places[0]),
+    )

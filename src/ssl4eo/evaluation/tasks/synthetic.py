@@ -8,6 +8,7 @@ no location is in two parts. Reads the network's own modalities; everything else
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,20 +43,44 @@ def open_synthetic(root: Path, *, split: str, contract: InputContract) -> Task:
     """
     if split not in SPLITS:
         raise unknown_name(f"split of {NAME}", split, SPLITS)
-    archive = open_archive(root)
-    _require_modality(archive, contract)
-    classes, labels = _scenes(archive)
-    source = ArchivePixels(root, contract.modality)
-    plan_remap(source.contract, contract)
-    everything = LabelledPixels(
-        source,
-        items=np.arange(len(archive)),
-        seasons=(hash_order(archive.ids, salt="season") % np.uint64(archive.num_seasons)).astype(np.int64),
-        labels=labels,
-        ids=archive.ids,
-    )
-    test = hold_out(archive.ids, labels, share=TEST_SHARE, salt=f"{NAME}/{split}")
-    return make_task(NAME, split=split, classes=classes, everything=everything, test=test)
+    places = Places.of(root, contract)
+    return make_task(NAME, split=split, classes=places.scenes, everything=places.everything, test=places.held_out())
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """The locations of an archive, each with its scene and one date; what all synthetic tasks begin with."""
+
+    archive: Archive
+    source: ArchivePixels
+    scenes: tuple[str, ...]
+    everything: LabelledPixels
+    """Labels are scenes."""
+
+    @classmethod
+    def of(cls, root: Path, contract: InputContract) -> Places:
+        """Open an archive for networks of a contract.
+
+        Raises:
+            DataMissing, ArchiveInvalid, SourceInvalid, ContractMismatch: as `open_synthetic`.
+        """
+        archive = open_archive(root)
+        _require_modality(archive, contract)
+        scenes, labels = _scenes(archive)
+        source = ArchivePixels(root, contract.modality)
+        plan_remap(source.contract, contract)
+        everything = LabelledPixels(
+            source,
+            items=np.arange(len(archive)),
+            seasons=(hash_order(archive.ids, salt="season") % np.uint64(archive.num_seasons)).astype(np.int64),
+            labels=labels,
+            ids=archive.ids,
+        )
+        return cls(archive, source, scenes, everything)
+
+    def held_out(self) -> NDArray[np.bool_]:
+        """Choose the locations of the test part of split `reference` (N,), the same in all synthetic tasks."""
+        return hold_out(self.everything.ids, self.everything.labels, share=TEST_SHARE, salt=f"{NAME}/{SPLITS[0]}")
 
 
 def _require_modality(archive: Archive, contract: InputContract) -> None:

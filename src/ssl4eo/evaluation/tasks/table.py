@@ -12,7 +12,17 @@ from typing import Protocol
 
 from ssl4eo.contract import InputContract
 from ssl4eo.errors import unknown_name
-from ssl4eo.evaluation.tasks import bigearthnet_v1, bigearthnet_v2, eurosat, so2sat, synthetic
+from ssl4eo.evaluation.tasks import (
+    bigearthnet_v1,
+    bigearthnet_v2,
+    dfc2020,
+    eurosat,
+    folder,
+    oscd,
+    so2sat,
+    synthetic,
+    synthetic_dense,
+)
 from ssl4eo.evaluation.tasks.task import Task
 
 
@@ -78,11 +88,37 @@ def _so2sat() -> dict[str, TaskEntry]:
 
 TASKS: Mapping[str, TaskEntry] = MappingProxyType(
     {
+        dfc2020.NAME: TaskEntry(
+            "DFC2020, 8 classes of land cover a pixel, Sentinel-2 L1C and Sentinel-1",
+            dfc2020.SPLITS,
+            dfc2020.open_dfc2020,
+        ),
         eurosat.NAME: TaskEntry(
             "EuroSAT RGB, 10 classes of land use, folder of class folders", eurosat.SPLITS, eurosat.open_eurosat
         ),
+        eurosat.NAME_13: TaskEntry(
+            "EuroSAT, 13 bands of L1C, 10 classes of land use, folder of class folders",
+            eurosat.SPLITS,
+            eurosat.open_eurosat_13,
+        ),
+        folder.NAME: TaskEntry(
+            "your own folder of class folders: GeoTIFF, PNG or JPEG", folder.SPLITS, folder.open_folder
+        ),
+        oscd.NAME: TaskEntry(
+            "OSCD, change between two dates of a city, tiles of 96 px, raw or rect", tuple(oscd.SPLITS), oscd.open_oscd
+        ),
         synthetic.NAME: TaskEntry(
             "scene classes of the synthetic planet, an archive", synthetic.SPLITS, synthetic.open_synthetic
+        ),
+        synthetic_dense.SEGMENTATION: TaskEntry(
+            "land cover a pixel of the synthetic planet, an archive",
+            synthetic.SPLITS,
+            synthetic_dense.open_synthetic_segmentation,
+        ),
+        synthetic_dense.CHANGE: TaskEntry(
+            "changes pasted into the synthetic planet, an archive of two or more seasons",
+            synthetic.SPLITS,
+            synthetic_dense.open_synthetic_change,
         ),
         **_bigearthnet(),
         **_so2sat(),
