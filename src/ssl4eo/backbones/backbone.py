@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl4eo.backbones.adapter import Adapter
-from ssl4eo.backbones.architectures import BackboneOptions, build_network, compute_buffers, on_meta, patch_size
+from ssl4eo.backbones.architectures import (
+    BackboneOptions,
+    build_network,
+    compute_buffers,
+    on_meta,
+    patch_size,
+    put_weights,
+)
 from ssl4eo.backbones.feeding import as_batch, require_finite, require_images, require_own_contract, tell_batch
 from ssl4eo.backbones.tokens import class_tokens, encode
 from ssl4eo.contract import FUSED_INPUTS, InputContract, catalog_name, network_input
@@ -86,6 +93,7 @@ class Backbone(nn.Module):
         options: BackboneOptions,
         weights: Mapping[str, Tensor],
         net: nn.Module | None = None,
+        taken: bool = False,
     ) -> Self:
         """Build a network around weights, without drawing any first.
 
@@ -96,16 +104,18 @@ class Backbone(nn.Module):
             options: of a transformer.
             weights: all of them, under the names of the network; they are copied.
             net: of `on_meta` with the same arguments, where it is there already; it is used up.
+            taken: do not copy weights whose memory is theirs alone; nobody else may use them then.
 
         Raises:
             RuntimeError: other keys or shapes than the network's; see `checkpoints.backbone_file.check_state`.
         """
         backbone = cls(arch, contract, image_size=image_size, seed=None, options=options, net=net)
-        copies = {name: value.detach().clone() for name, value in weights.items()}
-        computed = compute_buffers(backbone.net)
-        if not computed:
+        copies = _own_memory(weights) if taken else {name: value.detach().clone() for name, value in weights.items()}
+        if compute_buffers(backbone.net):
+            put_weights(backbone.net, copies)
+        else:
             backbone = cls(arch, contract, image_size=image_size, seed=0, options=options)
-        backbone.net.load_state_dict(copies, strict=True, assign=computed)
+            backbone.net.load_state_dict(copies, strict=True)
         return backbone
 
     @property
@@ -199,6 +209,17 @@ class Backbone(nn.Module):
             return self(scaled.to(next(self.parameters()).dtype))
         finally:
             self.train(was_training)
+
+
+def _own_memory(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy weights that are a part of a larger memory, or share it with another; the others are given as they are."""
+    seen, own = set[int](), dict[str, Tensor]()
+    for name, value in weights.items():
+        storage = value.untyped_storage()
+        alone = value.is_contiguous() and storage.nbytes() == value.nbytes and storage.data_ptr() not in seen
+        seen.add(storage.data_ptr())
+        own[name] = value.detach() if alone else value.detach().clone()
+    return own
 
 
 INPUTS: Mapping[str, str] = MappingProxyType({catalog_name(name): name for name in (*MODALITIES, *FUSED_INPUTS)})

@@ -40,8 +40,12 @@ def _harmless() -> list[Any]:
     return [argparse.Namespace, np.dtype, *dtypes, *names]
 
 
+READ_WHOLE = 128 << 20
+"""Largest file that is read and not mapped [bytes]: reading it costs less than copying what is wanted of it."""
+
+
 def read_container(path: Path) -> dict[str, Any]:
-    """Read a file of weights: the top level as it was saved; tensors of a zip file are mapped, not read.
+    """Read a file of weights: the top level as it was saved; tensors of a large zip file are mapped.
 
     Args:
         path: torch's zip or old format, or safetensors.
@@ -102,7 +106,9 @@ def _load_torch(path: Path, start: bytes) -> Any:
     try:
         with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read is refused below
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=as_is)
+            return torch.load(
+                path, map_location="cpu", weights_only=True, mmap=as_is and path.stat().st_size > READ_WHOLE
+            )
     except Exception as error:  # damaged bytes may make its reader raise anything
         raise _unreadable(path, error) from error
 
