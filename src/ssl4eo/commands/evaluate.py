@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from ssl4eo.errors import ConfigInvalid
+from ssl4eo.evaluation.names import ProtocolName
 from ssl4eo.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -21,57 +23,79 @@ if TYPE_CHECKING:
 
 def run(  # noqa: PLR0913 - the options of the command line
     *,
-    checkpoint: str,
-    task: str,
-    root: Path,
     out: Path,
-    protocol: list[str] | None = None,
+    root: Path,
+    checkpoint: str | None = None,
+    task: str | None = None,
+    protocol: list[ProtocolName] | None = None,
     split: str = "reference",
     seeds: list[int] | None = None,
     image_size: int | None = None,
     untrained: bool = False,
-    save_features: bool = False,
+    fraction: float = 1.0,
+    fraction_form: Literal["corrected", "as_published"] = "corrected",
     epochs: int | None = None,
+    save_features: bool = False,
+    suite: str | None = None,
     json: bool = False,
 ) -> int:
     """Judge a network on the test part of a task; scores are appended to OUT/scores.jsonl.
 
+    With --suite published: every published network on every task of the published table for which there are data, going
+    on where an earlier call stopped; OUT/skipped.jsonl says what is missing and how to get it.
+
     Args:
-        checkpoint: backbone file, folder of a run, or random.<backbone>.<input> for an untrained network
-        task: eurosat, or synthetic for the scene classes of the synthetic planet
-        root: data of the task; for eurosat the folder of class folders, for synthetic the archive
         out: folder for the records
-        protocol: list of knn (weighted k-NN, k 20, T 0.07) and linear (logistic regression); without it both
+        root: data of the task (for synthetic tasks the archive); of a suite the folder that has a folder for each task
+        checkpoint: name of the catalog, backbone file, folder of a run, or random.<backbone>.<input> for an untrained
+            network
+        task: such as eurosat, eurosat_13, bigearthnet_v1_s2, so2sat_s2, oscd, dfc2020, folder, synthetic; a wrong name
+            lists all
+        protocol: list of knn, linear, finetune, linear_as_published, finetune_as_published, segmentation_linear,
+            segmentation, change, change_as_published; without it those that leave the network as it is
         split: named split of the task
-        seeds: list of seeds, an untrained network for each; without it [0]; only for random.* names
-        image_size: height and width that an untrained network is fed [px]; without it 224
+        seeds: list of seeds; of an untrained network each draws its weights, else each draws heads, order and crops of
+            protocols that train; without it [0]
+        image_size: height and width that the network is fed [px]; without it what it was trained with, 224 if untrained
         untrained: judge the network of a file or run as it was before its first step
+        fraction: share of the training part that is learned from
+        fraction_form: how that share is drawn; as_published is with replacement for some tasks
         epochs: of protocols that train, in place of their own: for a quick look
         save_features: keep the features of the test part beside the scores
+        suite: published; checkpoint, task and protocol are the suite's own then
         json: print the scores as JSON
 
     Returns:
         Exit status 0.
     """
+    if suite is not None:
+        given = {"checkpoint": checkpoint, "task": task, "protocol": protocol, "seeds": seeds}
+        if any(given.values()):
+            names = ", ".join(f"--{name}" for name, value in given.items() if value)
+            raise ConfigInvalid(f"{names} with --suite", expected="neither: a suite has its own")
+        return _suite(suite, root, out, epochs=epochs, json=json)
+    if checkpoint is None or task is None:
+        raise ConfigInvalid("no checkpoint or no task", expected="--checkpoint and --task, or --suite")
     from ssl4eo.evaluation.protocols.table import DEFAULTS
     from ssl4eo.evaluation.run import evaluate, load_network
+    from ssl4eo.evaluation.tasks.fractions import take_fraction
     from ssl4eo.evaluation.tasks.table import open_task
 
-    if seeds is not None and not checkpoint.startswith("random."):
-        raise ConfigInvalid(
-            f"seeds {seeds} for {checkpoint}",
-            expected="none: a file has its own weights",
-            remedy="leave seeds out, or name an untrained network such as random.resnet18.s2l1c",
-        )
     wanted = [0] if seeds is None else seeds
     if not wanted or len(set(wanted)) != len(wanted) or min(wanted) < 0:
         raise ConfigInvalid(f"seeds {seeds}", expected="one or more numbers from 0, each once")
+    if seeds is not None and not checkpoint.startswith("random."):
+        _require_training(protocol, seeds, checkpoint)
     scores: list[Score] = []
     opened = None
     for seed in wanted:
         network = load_network(checkpoint, seed=seed, image_size=image_size, untrained=untrained)
-        opened = opened or open_task(task, root, split=split, contract=network.backbone.contract)
-        with progress_bar(f"{checkpoint}, seed {network.seed}: features of {task}") as progress:
+        if seeds is not None:
+            network = replace(network, seed=seed)
+        if opened is None:
+            opened = open_task(task, root, split=split, contract=network.backbone.contract)
+            opened = take_fraction(opened, fraction, form=fraction_form)
+        with progress_bar(f"{checkpoint}, seed {network.seed}: {task}") as progress:
             scores += evaluate(
                 network,
                 opened,
@@ -81,11 +105,42 @@ def run(  # noqa: PLR0913 - the options of the command line
                 epochs=epochs,
                 progress=progress,
             )
+    _tell(scores, json=json)
+    return 0
+
+
+def _require_training(protocol: list[ProtocolName] | None, seeds: list[int], checkpoint: str) -> None:
+    """Refuse seeds that nothing would be drawn from: a file has its own weights."""
+    from ssl4eo.evaluation.protocols.table import PROTOCOLS
+
+    if not protocol or not all(name in PROTOCOLS and PROTOCOLS[name].on_pixels for name in protocol):
+        raise ConfigInvalid(
+            f"seeds {seeds} for {checkpoint}",
+            expected="none: a file has its own weights, and only protocols that train draw any",
+            remedy="leave seeds out, or name an untrained network such as random.resnet18.s2l1c",
+        )
+
+
+def _suite(name: str, roots: Path, out: Path, *, epochs: int | None, json: bool) -> int:
+    from ssl4eo.evaluation.suite import LEDGER, run_suite
+
+    console = Console(stderr=True, soft_wrap=True)
+    scores, skipped = run_suite(name, roots, out, epochs=epochs, show=console.print)
+    if scores or json:
+        _tell(scores, json=json)
+    if skipped:
+        console.print(f"{len(skipped)} left out, see {out / LEDGER}:")
+        for reason in dict.fromkeys(f"{row.found}{f': {row.remedy}' if row.remedy else ''}" for row in skipped):
+            console.print(f"  {reason}", markup=False)
+    return 0
+
+
+def _tell(scores: Sequence[Score], *, json: bool) -> None:
     if json:
         sys.stdout.write(dumps([score.to_json() for score in scores], indent=2) + "\n")
-    else:
-        _show(scores)
-    return 0
+        return
+    for key in dict.fromkeys((s.checkpoint, s.task, s.metric) for s in scores):
+        _show([s for s in scores if (s.checkpoint, s.task, s.metric) == key])
 
 
 def _show(scores: Sequence[Score]) -> None:

@@ -118,7 +118,14 @@ class Score:
         return asdict(self)
 
 
-def load_network(checkpoint: str, *, seed: int = 0, image_size: int | None = None, untrained: bool = False) -> Network:
+def load_network(
+    checkpoint: str,
+    *,
+    seed: int = 0,
+    image_size: int | None = None,
+    untrained: bool = False,
+    offline: bool | None = None,
+) -> Network:
     """Load what is to be judged, on an accelerator where there is one.
 
     Args:
@@ -126,13 +133,14 @@ def load_network(checkpoint: str, *, seed: int = 0, image_size: int | None = Non
         seed: of the weights of an untrained network; recorded for a file that does not tell its own.
         image_size: that the network is to see [px]; None: 224 for an untrained one, else what it was trained with.
         untrained: take the network of a file as it was before its first step: the fair baseline of its run.
+        offline: fetch no weights; None: as SSL4EO_OFFLINE says.
 
     Raises:
         DataMissing, CheckpointInvalid, UnknownName: no such network.
         ConfigInvalid: an image size that the network cannot see.
     """
-    path = checkpoint_file(checkpoint)
-    backbone = load_backbone(checkpoint, seed=seed, image_size=image_size, untrained_weights=untrained)
+    path = checkpoint_file(checkpoint, offline=offline)
+    backbone = load_backbone(checkpoint, seed=seed, image_size=image_size, untrained_weights=untrained, offline=offline)
     backbone.to("cuda" if torch.cuda.is_available() else "cpu")
     if path is None:
         return Network(checkpoint, backbone, None, seed)
@@ -222,7 +230,7 @@ def evaluate(  # noqa: PLR0913 - options by keyword
         else:
             prediction = _train(name, network, task, parts, precision=precision, epochs=epochs, out=out, show=progress)
         measured = _measure(task, parts["test"], prediction)
-        settings = common if act is not None else {k: v for k, v in common.items() if k != "batch_size"}
+        settings = common if act is not None else {**common, "batch_size": None, "epochs_asked": epochs}
         score = _score(network, task, name, prediction, measured, common=settings, features=kept, code=code)
         append_jsonl(out / SCORES, score.to_json())
         scores.append(score)

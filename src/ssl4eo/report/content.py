@@ -16,6 +16,7 @@ from typing import Any
 from ssl4eo import __version__
 from ssl4eo.contract import contract_from_json
 from ssl4eo.report.illustrations import curve_pictures, projection_picture, teaser_picture
+from ssl4eo.report.published import PublishedRow, published_rows
 from ssl4eo.report.records import Run
 from ssl4eo.report.style import Picture
 from ssl4eo.report.table import Row, results_table
@@ -50,6 +51,8 @@ class Report:
     """True if anything shown is synthetic."""
     numbers: tuple[BigNumber, ...]
     rows: tuple[Row, ...]
+    published: tuple[PublishedRow, ...]
+    """The published table beside what was measured; empty if no published network was judged."""
     primary: Row | None
     teaser: Picture | None
     projection: Picture | None
@@ -82,6 +85,7 @@ def build(
         synthetic=any(run.synthetic for run in runs) or (teaser is not None and teaser.synthetic),
         numbers=_numbers(primary, runs),
         rows=rows,
+        published=published_rows(runs),
         primary=primary,
         teaser=teaser,
         projection=projection,

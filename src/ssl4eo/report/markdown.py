@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from ssl4eo.report.content import Report, RunRecord
+from ssl4eo.report.published import PublishedRow, cell_words, reasons
 from ssl4eo.report.style import Picture
 from ssl4eo.report.table import Row, Summary
 from ssl4eo.report.wording import DASH, PLUS_MINUS, interval_words, points, scores_words
@@ -25,6 +26,7 @@ def render_markdown(report: Report) -> str:
     blocks.append(text(report.headline))
     blocks += _pictures("One place, every season", [report.teaser] if report.teaser else [])
     blocks += ["## Results", *_table(report.rows)]
+    blocks += _published(report.published)
     blocks += _pictures("What the features look like", [report.projection] if report.projection else [])
     blocks += _pictures("How training went", report.curves)
     blocks.append("## What was run")
@@ -49,6 +51,19 @@ def _pictures(title: str, pictures: Sequence[Picture]) -> list[str]:
         return []
     images = [f"![{text(p.alt)}](figures/{p.name}.png)\n\n{text(p.caption)}" for p in pictures]
     return [f"## {title}", *images]
+
+
+def _published(rows: Sequence[PublishedRow]) -> list[str]:
+    if not rows:
+        return []
+    columns = [cell.column.title for cell in rows[0].cells]
+    lines = [f"| {' | '.join(['network', *columns])} |", f"|{'---|' * (1 + len(columns))}"]
+    for row in rows:
+        cells = ["<br>".join(text(line) for line in cell_words(cell)) for cell in row.cells]
+        lines.append(f"| {' | '.join([text(row.checkpoint), *cells])} |")
+    notes = "\n".join(f"- {text(reason)}" for reason in reasons())
+    lead = "Published / measured here by the published protocol [%]; tolerances and why:"
+    return ["## Beside the published table", "\n".join(lines), lead, notes]
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

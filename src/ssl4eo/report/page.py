@@ -13,6 +13,7 @@ from html import escape
 from importlib.resources import files
 
 from ssl4eo.report.content import Report, RunRecord
+from ssl4eo.report.published import PublishedRow, cell_words, reasons
 from ssl4eo.report.style import Picture
 from ssl4eo.report.table import Row, Summary
 from ssl4eo.report.wording import DASH, PLUS_MINUS, interval_words, points, scores_words
@@ -35,6 +36,7 @@ def render_html(report: Report) -> str:
         "<main>",
         _pictures("One place, every season", _TEASER_LEAD, [report.teaser] if report.teaser else []),
         _table(report.rows),
+        _published(report.published),
         _pictures("What the features look like", _PROJECTION_LEAD, [report.projection] if report.projection else []),
         _pictures("How training went", _CURVES_LEAD, report.curves),
         _records(report.records),
@@ -94,6 +96,30 @@ def _table(rows: Sequence[Row]) -> str:
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
         '<p class="key"><span class="dot before"></span>untrained <span class="dot after"></span>pre-trained; '
         "pale bar: one standard deviation to each side</p></div>\n</section>"
+    )
+
+
+def _published(rows: Sequence[PublishedRow]) -> str:
+    if not rows:
+        return ""
+    head = "".join(
+        f'<th scope="col">{escape(name)}</th>' for name in ("Network", *(c.column.title for c in rows[0].cells))
+    )
+    body = "\n".join(
+        f'<tr><th scope="row">{escape(row.checkpoint)}</th>'
+        + "".join(
+            f'<td class="figure">{escape(numbers)}<small>{escape(meaning)}</small></td>'
+            for numbers, meaning in map(cell_words, row.cells)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    notes = "".join(f"<li>{escape(reason)}</li>" for reason in reasons())
+    return (
+        '<section>\n<h2>Beside the published table</h2>\n<p class="lead">Published / measured here by the published '
+        "protocol [%]. Tolerances and why:</p><ul>" + notes + "</ul>\n"
+        '<div class="card"><div class="scroll">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div></div>\n</section>"
     )
 
 

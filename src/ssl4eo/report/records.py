@@ -94,6 +94,8 @@ class Score:
     checkpoint_sha256: str | None = None
     split_sha256: str | None = None
     """Of the list of items: equal only for the same items."""
+    notes: tuple[str, ...] = ()
+    """What whoever reads the value must know."""
     trained_by: Mapping[str, Any] | None = None
     """config.json of the run that made the checkpoint, None where it is not found."""
 
@@ -250,6 +252,7 @@ def read_scores(path: Path) -> tuple[Score, ...]:
         time = dt.datetime.fromisoformat(row["time"])
         values["time"] = time if time.tzinfo else time.replace(tzinfo=dt.UTC)
         values["interval"] = None if values["interval"] is None else tuple(values["interval"])
+        values["notes"] = tuple(map(str, row.get("notes") or ()))
         values["trained_by"] = _find_config(row["checkpoint"], path.parent) if row["pretrained"] else None
         score = Score(**values)
         key = (score.task, score.split, score.part, score.protocol, score.metric, score.checkpoint, score.seed)

@@ -23,8 +23,12 @@ PROTOCOL_TITLES: Mapping[str, str] = {
     "knn": "k-NN",
     "linear": "linear probe",
     "finetune": "fine-tuning",
-    "segment": "segmentation",
+    "linear_as_published": "linear probe as published",
+    "finetune_as_published": "fine-tuning as published",
+    "segmentation": "segmentation",
+    "segmentation_linear": "linear segmentation",
     "change": "change detection",
+    "change_as_published": "change detection as published",
 }
 _NOT_THE_EXPERIMENT = frozenset(
     {"seed", "accelerator", "devices", "num_workers", "log_every", "probe_every", "save_every"}

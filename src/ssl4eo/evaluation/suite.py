@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many judgements in one go: networks on tasks by protocols; what is not here is told with the way to get it.
+
+A suite is a table. What is in scores.jsonl already is not judged again, so an interrupted suite goes on; what cannot be
+judged is a row of the ledger, SKIPPED, with the remedy, and the suite goes on to the next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ssl4eo.checkpoints.catalog import CARDS
+from ssl4eo.errors import DataMissing, Ssl4eoError, unknown_name
+from ssl4eo.evaluation.columns import OTHER_PROTOCOLS, PUBLISHED_PROTOCOL, PUBLISHED_TASKS
+from ssl4eo.evaluation.protocols.table import PROTOCOLS
+from ssl4eo.evaluation.run import SCORES, Network, Score, evaluate, load_network
+from ssl4eo.evaluation.tasks.table import TASKS, open_task
+from ssl4eo.evaluation.tasks.task import Task
+from ssl4eo.files import append_jsonl, numbered_jsonl
+
+log = logging.getLogger(__name__)
+
+LEDGER = "skipped.jsonl"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One cell of a suite."""
+
+    checkpoint: str
+    task: str
+    split: str
+    protocol: str
+    published: float | None = None
+    """Value of the published table, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A judgement that could not be made."""
+
+    checkpoint: str
+    task: str
+    protocol: str
+    found: str
+    """What is in the way."""
+    remedy: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values."""
+        return asdict(self)
+
+
+def _published() -> Iterator[Judgement]:
+    for card in CARDS.values():
+        values = {score.task: score.value / 100 for score in card.scores}
+        for column in PUBLISHED_TASKS:
+            if column.title in values:
+                for protocol in (PUBLISHED_PROTOCOL, *OTHER_PROTOCOLS):
+                    value = values[column.title] if protocol == PUBLISHED_PROTOCOL else None
+                    yield Judgement(card.name, column.task, column.split, protocol, value)
+
+
+SUITES: Mapping[str, tuple[Judgement, ...]] = MappingProxyType({"published": tuple(_published())})
+
+
+def run_suite(
+    name: str,
+    roots: Path,
+    out: Path,
+    *,
+    epochs: int | None = None,
+    offline: bool | None = None,
+    show: Callable[[str], None] | None = None,
+) -> tuple[list[Score], list[Skipped]]:
+    """Judge what can be judged.
+
+    Args:
+        name: of SUITES.
+        roots: folder with a folder, or a link to one, for each task, named like the task.
+        out: folder of the records: scores.jsonl, and skipped.jsonl, which is written anew.
+        epochs: of protocols that train, in place of their own.
+        offline: fetch no weights; None: as SSL4EO_OFFLINE says.
+        show: told what is judged now.
+
+    Returns:
+        The scores that were added, and what was left out.
+
+    Raises:
+        UnknownName: no such suite.
+    """
+    if name not in SUITES:
+        raise unknown_name("suite", name, SUITES)
+    rows, done = SUITES[name], _done(out)
+    scores, skipped = list[Score](), list[Skipped]()
+    networks: dict[str, Network] = {}
+    tasks: dict[tuple[str, str], Task] = {}
+    for row in rows:
+        asked = epochs if PROTOCOLS[row.protocol].on_pixels else None
+        if (row.checkpoint, row.task, row.split, row.protocol, asked) in done:
+            continue
+        if show is not None:
+            show(f"{row.checkpoint} on {row.task} by {row.protocol}")
+        try:
+            root = _root_of(row.task, roots)
+            if row.checkpoint not in networks:
+                networks = {row.checkpoint: load_network(row.checkpoint, offline=offline)}  # one at a time in memory
+            network = networks[row.checkpoint]
+            key = (row.task, str(network.backbone.contract))
+            if key not in tasks:
+                tasks[key] = open_task(row.task, root, split=row.split, contract=network.backbone.contract)
+            scores += evaluate(network, tasks[key], [row.protocol], out=out, epochs=epochs)
+        except Ssl4eoError as error:
+            log.warning("%s on %s by %s is left out: %s", row.checkpoint, row.task, row.protocol, error)
+            skipped.append(Skipped(row.checkpoint, row.task, row.protocol, error.found, error.remedy))
+    _write_ledger(out, skipped)
+    return scores, skipped
+
+
+def _root_of(task: str, roots: Path) -> Path:
+    """Find the data of a task.
+
+    Raises:
+        DataMissing: with the way to get it.
+    """
+    root = roots / task
+    if root.exists():
+        return root
+    download = next((column.download for column in PUBLISHED_TASKS if column.task == task), None)
+    raise DataMissing(
+        f"no data of {task} ({TASKS[task].title}) at {root}",
+        expected="a folder, or a link to one",
+        remedy=f"ssl4eo download {download} --out ..., then link its folder as {root}" if download else "",
+        path=str(root),
+    )
+
+
+def _done(out: Path) -> set[tuple[str, str, str, str, int | None]]:
+    """List what is judged already, and in how many epochs where that was told."""
+    path = out / SCORES
+    if not path.is_file():
+        return set()
+    return {
+        (row["checkpoint"], row["task"], row["split"], row["protocol"], row["settings"].get("epochs_asked"))
+        for _, row in numbered_jsonl(path)
+    }
+
+
+def _write_ledger(out: Path, skipped: list[Skipped]) -> None:
+    path = out / LEDGER
+    path.unlink(missing_ok=True)
+    for row in skipped:
+        append_jsonl(path, row.to_json())

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The published table with measured values beside it."""
+
+from __future__ import annotations
+
+import json
+
+from report_records import score_row, write_lines
+
+from ssl4eo.report.published import cell_words, published_rows
+from ssl4eo.report.records import read_run
+from ssl4eo.report.write import write_report
+
+NAME = "moco_v2.resnet50.s2l1c"
+
+
+def row(value, **changes):
+    known = {"checkpoint": NAME, "task": "eurosat_13", "split": "reference"}
+    known |= {"protocol": "finetune_as_published", "pretrained": True}
+    return score_row(value, **(known | changes))
+
+
+def rows_of(tmp_path, *lines):
+    (tmp_path / "run").mkdir(exist_ok=True)
+    write_lines(tmp_path / "run" / "scores.jsonl", list(lines))
+    return published_rows([read_run(tmp_path / "run")])
+
+
+def test_measured_values_stand_beside_the_published_ones(tmp_path):
+    """99.1 % published of MoCo on EuroSAT: 98.8 is within half a point, 97 is not; other cells stay empty."""
+    rows = rows_of(tmp_path, row(0.988, interval=[0.985, 0.991]), row(0.95, protocol="linear"))
+
+    (cell,) = (c for c in next(r for r in rows if r.checkpoint == NAME).cells if c.column.title == "EuroSAT")
+    assert (cell.published, round(cell.measured, 6), cell.verdict) == (99.1, 98.8, "reproduced")
+    assert cell_words(cell) == ("99.1 / 98.8", "\u22120.3, reproduced within 0.5; linear 95.0")
+    others = [c for r in rows for c in r.cells if c is not cell]
+    assert len(rows) == 6
+    assert all(c.verdict == "not measured" for c in others)
+    (wrong,) = (c for c in rows_of(tmp_path, row(0.97))[0].cells if c.column.title == "EuroSAT")
+    assert cell_words(wrong)[1].startswith("\u22122.1, differs by more than 0.5")
+
+
+def test_shortened_and_partial_runs_are_no_reproduction(tmp_path):
+    """A quick look or a tenth of the labels is another measurement; nor is another network's."""
+    assert not rows_of(tmp_path, row(0.988, settings={"epochs_asked": 2}))
+    assert not rows_of(tmp_path, row(0.988, notes=["0.1 of the training part (corrected, seed 42): 9 items"]))
+    assert not rows_of(tmp_path, row(0.988, checkpoint="runs/mine"))
+    other_split = rows_of(tmp_path, row(0.988, split="torchgeo"))
+    assert all(cell.measured is None for line in other_split for cell in line.cells)
+
+
+def test_both_pages_show_it(tmp_path):
+    """With why each tolerance is what it is."""
+    rows_of(tmp_path, row(0.988))
+
+    write_report([tmp_path / "run"], tmp_path / "out")
+
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / "out" / name).read_text()
+        assert "Beside the published table" in text
+        assert "99.1 / 98.8" in text
+        assert "best epoch on the reported part" in text
+    assert json.loads((tmp_path / "out" / "results.json").read_text())
