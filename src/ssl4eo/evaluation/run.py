@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ssl4eo.checkpoints.load import checkpoint_file, load_backbone
 from ssl4eo.checkpoints.told import told_of
 from ssl4eo.environment import commit, now, versions
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, SampleInvalid, WriteFailed, unknown_name
+from ssl4eo.evaluation.examples import save_examples
 from ssl4eo.evaluation.features import Precision, extract
 from ssl4eo.evaluation.metrics import (
     Measured,
@@ -112,6 +113,9 @@ class Score:
     """[UTC, ISO 8601]."""
     features: str | None
     """File beside scores.jsonl with the features of the test part."""
+    classes: Sequence[str]
+    examples: str | None
+    """File beside scores.jsonl with a few items, their true and their predicted maps; None where there are no maps."""
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values."""
@@ -232,6 +236,9 @@ def evaluate(  # noqa: PLR0913 - options by keyword
         measured = _measure(task, parts["test"], prediction)
         settings = common if act is not None else {**common, "batch_size": None, "epochs_asked": epochs}
         score = _score(network, task, name, prediction, measured, common=settings, features=kept, code=code)
+        if prediction.maps:
+            file = out / f"examples-{_key(name, network, task)}.npz"
+            score = replace(score, examples=save_examples(file, task, parts["test"], prediction.maps))
         append_jsonl(out / SCORES, score.to_json())
         scores.append(score)
     return scores
@@ -273,8 +280,6 @@ def _train(
     """Run a protocol that sees pixels."""
     act = PROTOCOLS[protocol].on_pixels
     assert act is not None, "it is one of the two"
-    what = network.checkpoint if network.sha256 is None else network.sha256[:12]
-    key = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{protocol}-{task.name}-{task.split}-{what}-seed{network.seed}")
     return act(
         Trial(
             backbone=network.backbone,
@@ -288,10 +293,16 @@ def _train(
             seed=network.seed,
             precision=precision,
             epochs=epochs,
-            folder=out / TRAINING / key,
+            folder=out / TRAINING / _key(protocol, network, task),
             progress=show,
         )
     )
+
+
+def _key(protocol: str, network: Network, task: Task) -> str:
+    """Name files of one judgement."""
+    what = network.checkpoint if network.sha256 is None else network.sha256[:12]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{protocol}-{task.name}-{task.split}-{what}-seed{network.seed}")
 
 
 def _measure(task: Task, test: LabelledPixels, prediction: Prediction) -> Measured:
@@ -378,6 +389,8 @@ def _score(
         versions=versions(),
         time=now(),
         features=features,
+        classes=task.classes,
+        examples=None,
     )
 
 

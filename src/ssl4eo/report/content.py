@@ -15,7 +15,12 @@ from typing import Any
 
 from ssl4eo import __version__
 from ssl4eo.contract import contract_from_json
-from ssl4eo.report.illustrations import curve_pictures, projection_picture, teaser_picture
+from ssl4eo.report.illustrations import (
+    curve_pictures,
+    judgement_pictures,
+    projection_picture,
+    teaser_picture,
+)
 from ssl4eo.report.published import PublishedRow, published_rows
 from ssl4eo.report.records import Run
 from ssl4eo.report.style import Picture
@@ -56,6 +61,8 @@ class Report:
     primary: Row | None
     teaser: Picture | None
     projection: Picture | None
+    judgements: tuple[Picture, ...]
+    """Predicted maps, confusion matrices, the course of protocols that train."""
     curves: tuple[Picture, ...]
     records: tuple[RunRecord, ...]
     missing: tuple[str, ...]
@@ -65,7 +72,7 @@ class Report:
     @property
     def pictures(self) -> tuple[Picture, ...]:
         """All pictures in the order of the page."""
-        return tuple(p for p in (self.teaser, self.projection, *self.curves) if p is not None)
+        return tuple(p for p in (self.teaser, self.projection, *self.judgements, *self.curves) if p is not None)
 
 
 def build(
@@ -77,6 +84,7 @@ def build(
     missing: list[str] = []
     teaser = teaser_picture(runs, missing, archive=archive, location=location)
     projection = projection_picture(runs, primary, missing)
+    judgements = judgement_pictures(runs, missing)
     curves = curve_pictures(runs, rows, missing)
     missing = _missing_scores(runs, rows) + missing
     return Report(
@@ -89,6 +97,7 @@ def build(
         primary=primary,
         teaser=teaser,
         projection=projection,
+        judgements=judgements,
         curves=curves,
         records=tuple(_record(run) for run in runs),
         missing=tuple(missing),

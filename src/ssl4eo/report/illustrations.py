@@ -8,13 +8,14 @@ teaser.py, projection.py and curves.py. What cannot be drawn is added to the lis
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ssl4eo.report.curves import curves_figure
+from ssl4eo.report.predictions import confusion_figure, examples_figure, read_examples, training_figure
 from ssl4eo.report.projection import Features, cloud, projection_figure, read_features
 from ssl4eo.report.records import Run
-from ssl4eo.report.style import Picture, png
+from ssl4eo.report.style import Picture, png, styled
 from ssl4eo.report.table import PROTOCOL_TITLES, Labelled, Row, labelled_scores
 from ssl4eo.report.teaser import collect_sample, teaser_figure, teaser_rows
 from ssl4eo.report.wording import percent
@@ -114,6 +115,81 @@ def curve_pictures(runs: Sequence[Run], rows: Sequence[Row], missing: list[str])
         figure = curves_figure(run.log, rows=rows, synthetic=run.synthetic)
         pictures.append(Picture(name, png(figure), *_curves_words(run), synthetic=run.synthetic))
     return tuple(pictures)
+
+
+MOST_CLASSES = 45
+"""Of a confusion matrix that can be read."""
+
+
+def judgement_pictures(runs: Sequence[Run], missing: list[str]) -> tuple[Picture, ...]:
+    """Draw predicted maps, confusion matrices, and the course of protocols that train."""
+    entries = labelled_scores(runs)
+    names = set[str]()
+    pictures = [_course(group, names) for group in _by_protocol(e for e in entries if e.score.curve)]
+    for entry in entries:
+        s = entry.score
+        if s.examples is not None and not s.examples.is_file():
+            missing.append(f"The file of predicted maps {s.examples} is named in scores.jsonl but absent.")
+        elif s.examples is not None:
+            pictures.append(_maps(entry, names))
+    counted = _by_protocol(e for e in entries if e.score.confusion and len(e.score.classes) <= MOST_CLASSES)
+    best = (max(group, key=lambda e: (e.score.pretrained, e.score.value)) for group in counted)
+    return (*pictures, *(_confusion(entry, names) for entry in best))
+
+
+def _by_protocol(entries: Iterable[Labelled]) -> list[list[Labelled]]:
+    groups: dict[tuple[str, str, str], list[Labelled]] = {}
+    for entry in entries:
+        groups.setdefault((entry.score.task, entry.score.split, entry.score.protocol), []).append(entry)
+    return list(groups.values())
+
+
+def _name_of(entry: Labelled) -> str:
+    s = entry.score
+    return f"{s.checkpoint}{'' if s.pretrained else ' (untrained)'}, seed {s.seed}"
+
+
+def _words_of(entry: Labelled) -> str:
+    s = entry.score
+    protocol = PROTOCOL_TITLES.get(s.protocol, s.protocol)
+    return f"{protocol} on {s.task}, split {s.split}. {SYNTHETIC if s.synthetic else ''}"
+
+
+def _maps(entry: Labelled, names: set[str]) -> Picture:
+    s = entry.score
+    assert s.examples is not None, "chosen by it"
+    examples = read_examples(s.examples)
+    caption = (
+        f"{_words_of(entry)}{_name_of(entry)}: {s.metric.replace('_', ' ')} {percent(s.value)}. Test items: half with "
+        "most of the classes beyond the first, half by chance; gray counts nowhere."
+    )
+    alt = f"Images, true maps and predicted maps of {len(examples.ids)} test items of {s.task}."
+    with styled():
+        figure = examples_figure(examples)
+    return Picture(_file_stem(f"maps-{s.task}-{s.protocol}", names), png(figure), alt, caption, synthetic=s.synthetic)
+
+
+def _confusion(entry: Labelled, names: set[str]) -> Picture:
+    s = entry.score
+    caption = (
+        f"{_words_of(entry)}{_name_of(entry)}: {s.metric.replace('_', ' ')} {percent(s.value)}. Percent of each true "
+        "class, by row."
+    )
+    alt = f"Confusion matrix of {len(s.classes)} classes of {s.task} by {s.protocol}."
+    with styled():
+        figure = confusion_figure(s.confusion, s.classes)
+    stem = _file_stem(f"confusion-{s.task}-{s.protocol}", names)
+    return Picture(stem, png(figure), alt, caption, synthetic=s.synthetic)
+
+
+def _course(group: Sequence[Labelled], names: set[str]) -> Picture:
+    s = group[0].score
+    with styled():
+        figure = training_figure({_name_of(entry): entry.score.curve for entry in group}, s.metric)
+    alt = f"{s.metric} on the validation part by epoch, {len(group)} networks on {s.task}."
+    synthetic = any(entry.score.synthetic for entry in group)
+    caption = f"{_words_of(group[0])}Each line is one network on the validation part, which the epoch is chosen by."
+    return Picture(_file_stem(f"course-{s.task}-{s.protocol}", names), png(figure), alt, caption, synthetic=synthetic)
 
 
 def _curves_words(run: Run) -> tuple[str, str]:

@@ -25,6 +25,7 @@ _TABLE_LEAD = (
     "Differences are taken before rounding."
 )
 _PROJECTION_LEAD = "Each point is one test item, placed by the network's features alone; labels only color it."
+_JUDGED_LEAD = "Maps beside the true ones, what is taken for what, and how protocols that train came to it."
 _CURVES_LEAD = "Whether training went well, and whether features got better while the loss fell."
 
 
@@ -38,6 +39,7 @@ def render_html(report: Report) -> str:
         _table(report.rows),
         _published(report.published),
         _pictures("What the features look like", _PROJECTION_LEAD, [report.projection] if report.projection else []),
+        _pictures("What was predicted", _JUDGED_LEAD, report.judgements),
         _pictures("How training went", _CURVES_LEAD, report.curves),
         _records(report.records),
         _missing(report.missing),

@@ -96,6 +96,13 @@ class Score:
     """Of the list of items: equal only for the same items."""
     notes: tuple[str, ...] = ()
     """What whoever reads the value must know."""
+    classes: tuple[str, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Counts, true class by predicted class; empty where it was not recorded."""
+    curve: tuple[Mapping[str, float], ...] = ()
+    """How training went: epoch, loss, validation."""
+    examples: Path | None = None
+    """Predicted maps; may be absent on disk."""
     trained_by: Mapping[str, Any] | None = None
     """config.json of the run that made the checkpoint, None where it is not found."""
 
@@ -163,6 +170,7 @@ _SCORE = {
     "interval": "two numbers from 0 to 1, or null",
     "checkpoint_sha256": "text, or null",
     "split_sha256": "text, or null",
+    "examples": "the name of a file beside this one, or null",
 }
 
 
@@ -252,7 +260,10 @@ def read_scores(path: Path) -> tuple[Score, ...]:
         time = dt.datetime.fromisoformat(row["time"])
         values["time"] = time if time.tzinfo else time.replace(tzinfo=dt.UTC)
         values["interval"] = None if values["interval"] is None else tuple(values["interval"])
-        values["notes"] = tuple(map(str, row.get("notes") or ()))
+        values["notes"], values["classes"] = (tuple(map(str, row.get(name) or ())) for name in ("notes", "classes"))
+        values["confusion"] = tuple(tuple(counts) for counts in row.get("confusion") or ())
+        values["curve"] = tuple(row.get("curve") or ())
+        values["examples"] = None if row.get("examples") is None else path.parent / row["examples"]
         values["trained_by"] = _find_config(row["checkpoint"], path.parent) if row["pretrained"] else None
         score = Score(**values)
         key = (score.task, score.split, score.part, score.protocol, score.metric, score.checkpoint, score.seed)

@@ -20,6 +20,7 @@ from ssl4eo.evaluation.protocols.segmentation import segmentation, segmentation_
 from ssl4eo.evaluation.run import Network, evaluate
 from ssl4eo.evaluation.tasks.task import UNJUDGED, LabelledPixels, make_task
 from ssl4eo.form import Form
+from ssl4eo.report.predictions import read_examples
 from ssl4eo.views.compose import PLAIN, Geometry, Renderer
 
 SIDE = 32
@@ -203,4 +204,10 @@ def test_scores_are_written(kind, metric, tmp_path):
     assert (score.metric, score.kind, len(score.curve)) == (metric, kind, 1)
     assert score.interval[0] <= score.value <= score.interval[1]
     assert np.array(score.confusion).sum() == 8 * (SIDE - 1) * SIDE
+    examples = read_examples(tmp_path / score.examples)
+    assert examples.images.shape == (6, 2 if kind == "change" else 1, SIDE, SIDE, 3)
+    source = make(kind, 24).everything.source
+    for truth, name in zip(examples.truths, examples.ids, strict=True):
+        np.testing.assert_array_equal(truth, source.map(int(name)))
+    assert len(set(examples.ids)) == 6
     assert not (tmp_path / "training").exists() or not any((tmp_path / "training").iterdir())
