@@ -271,3 +271,16 @@ def test_decibels_without_statistics_have_no_default_scaling():
     """Nobody published figures for terrain-corrected Sentinel-1: those of GRD are not taken for them."""
     with pytest.raises(ContractMismatch, match="no statistics are published for S1RTC"):
         network_input("S1RTC")
+
+
+def test_foreign_spellings_of_bands_are_translated_and_said(caplog):
+    """EuroSAT's order in the spelling of its files; what is no band stays refused."""
+    with caplog.at_level(logging.INFO):
+        contract = stored("S2L1C", bands=["B1", "b2", "B8a"])
+    assert contract.bands == ("B01", "B02", "B8A")
+    assert "B1 is B01, b2 is B02, B8a is B8A" in caplog.text
+    for wrong in ("B04", [1, 2]):
+        with pytest.raises(ContractMismatch, match="expected a list of names"):
+            stored("S2L1C", bands=wrong)
+    with pytest.raises(ContractMismatch, match="distinct bands out of"):
+        stored("S2L1C", bands=["B77"])

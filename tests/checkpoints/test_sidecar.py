@@ -10,12 +10,16 @@ import pytest
 import torch
 from export_networks import features, kept, looks_trained, scaled, small
 from published_files import beit, data2vec, encoder, mae, moco_v2
+from safetensors.torch import save_file
 
+from ssl4eo.backbones.adapt import with_contract
+from ssl4eo.checkpoints.backbone_file import save_backbone
 from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.checkpoints.export import export
+from ssl4eo.checkpoints.inspection import inspect
 from ssl4eo.checkpoints.load import load_backbone
-from ssl4eo.contract import network_input
-from ssl4eo.errors import CheckpointInvalid, ContractMismatch, SourceInvalid
+from ssl4eo.contract import network_input, stored
+from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, ContractMismatch, SourceInvalid
 
 RGB_RECORD = {"contract": network_input("S2L1C", ("B04", "B03", "B02")).to_json()}
 
@@ -80,7 +84,11 @@ def test_contract_of_the_caller_stands_above_the_record(tmp_path, caplog):
         ("{", "cannot be read"),
         ('{"contract": {"modality": "S2L1C"}}', "cannot be read"),
         ('{"contract": {}, "sha256": "00"}', "of another file"),
-        (json.dumps(RGB_RECORD | {"image_size": "wide"}), "cannot be read"),
+        (json.dumps(RGB_RECORD | {"image_size": "wide"}), "has image_size 'wide'"),
+        (json.dumps(RGB_RECORD | {"image_size": 224.7, "arch": "nope"}), "has image_size 224.7, arch 'nope'"),
+        (json.dumps(RGB_RECORD | {"training": ["ab"], "options": []}), "has options"),
+        ('{"contract": null}', "has contract None"),
+        (json.dumps({"contract": RGB_RECORD["contract"] | {"scalling": "none"}}), "a contract with scalling"),
     ],
 )
 def test_unreadable_records_are_refused(text, match, tmp_path):
@@ -92,12 +100,109 @@ def test_unreadable_records_are_refused(text, match, tmp_path):
         load_backbone(tmp_path / "a.pth")
 
 
-def test_other_json_beside_a_file_says_nothing(tmp_path):
-    """Of some other program."""
+def test_other_json_beside_a_file_is_passed_over_and_said(tmp_path, caplog):
+    """Of some other program, or a record with a slip of the pen."""
     torch.save(encoder("resnet18", 13).state_dict(), tmp_path / "a.pth")
     (tmp_path / "a.pth.json").write_text('["notes"]')
 
     assert load_backbone(tmp_path / "a.pth").contract == network_input("S2L1C")
+    assert "a.pth.json has no contract: it is no record" in caplog.text
+
+
+def test_record_that_contradicts_a_file_of_ours_is_refused(tmp_path):
+    """Beside the file, and as the contract.json of a folder that was edited."""
+    export(kept(small("resnet"), tmp_path / "run"), "huggingface", tmp_path / "hf")
+    edited = json.loads((tmp_path / "hf" / "contract.json").read_text())
+    assert load_backbone(tmp_path / "hf").contract.offset == 0
+    edited["contract"]["offset"] = 1000
+    (tmp_path / "hf" / "contract.json").write_text(json.dumps(edited))
+
+    with pytest.raises(CheckpointInvalid, match=r"contract\.json says S2L1C .*offset 1000"):
+        load_backbone(tmp_path / "hf")
+
+    other = tmp_path / "run" / "backbone.safetensors.json"
+    other.write_text(json.dumps({"contract": edited["contract"]}))
+    with pytest.raises(CheckpointInvalid, match="one of them was changed"):
+        load_backbone(tmp_path / "run")
+
+
+def test_folder_of_plain_weights_has_its_contract(tmp_path):
+    """Whose safetensors say nothing: contract.json does."""
+    export(kept(small("cls"), tmp_path / "run"), "huggingface", tmp_path / "hf")
+    expected = load_backbone(tmp_path / "hf")
+    save_file(dict(expected.net.state_dict()), tmp_path / "hf" / "model.safetensors")
+
+    again = load_backbone(tmp_path / "hf")
+
+    assert (again.contract, again.image_size, again.options) == (expected.contract, 32, expected.options)
+
+
+def test_inspection_reads_the_record(tmp_path):
+    """As loading does."""
+    export(kept(small("resnet"), tmp_path / "run"), "timm", tmp_path / "a.pt")
+
+    facts = inspect(tmp_path / "a.pt")
+
+    assert facts.image_size == 64
+    assert facts.contract.endswith("as a.pt.json says")
+
+
+@pytest.mark.parametrize("how", ["argument", "record"])
+def test_network_that_is_to_be_fed_unscaled_values_is_doubted(how, tmp_path, caplog):
+    """stored(...) is of an array; a network wants what it was trained with."""
+    torch.save(encoder("resnet18", 13).state_dict(), tmp_path / "a.pth")
+    raw = stored("S2L1C")
+    if how == "record":
+        (tmp_path / "a.pth.json").write_text(json.dumps({"contract": raw.to_json()}))
+
+    load_backbone(tmp_path / "a.pth", contract=raw if how == "argument" else None)
+
+    assert "is to be fed unscaled values" in caplog.text
+    assert "network_input('S2L1C')" in caplog.text
+
+
+def test_weights_of_zeros_are_told(tmp_path, caplog):
+    """A file that was written before anything was trained."""
+    torch.save({k: torch.zeros_like(v) for k, v in encoder("resnet18", 13).state_dict().items()}, tmp_path / "a.pth")
+
+    load_backbone(tmp_path / "a.pth")
+
+    assert "all weights are zero" in caplog.text
+
+
+def test_card_tells_what_training_began_with(tmp_path):
+    """The terms of use of those weights go on."""
+    run = tmp_path / "run"
+    run.mkdir()
+    training = {"recipe": "moco_v2.resnet18.s2l1c.tiny", "seed": 0, "init_from": "moco_v2.resnet18.s2rgb"}
+    save_backbone(small("resnet"), run / "backbone.safetensors", training=training)
+
+    export(run, "huggingface", tmp_path / "hf")
+
+    text = (tmp_path / "hf" / "README.md").read_text()
+    assert "It began with the weights of `moco_v2.resnet18.s2rgb`" in text
+
+
+@pytest.mark.parametrize("name", [None, 3, ""])
+def test_names_that_are_none_are_refused(name):
+    """No bare TypeError."""
+    with pytest.raises(ConfigInvalid, match="a checkpoint called"):
+        load_backbone(name)
+
+
+def test_contracts_that_are_none_are_refused(tmp_path):
+    """By name, where a contract is wanted."""
+    torch.save(encoder("resnet18", 13).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(ConfigInvalid, match="the contract 'S2L1C'"):
+        load_backbone(tmp_path / "a.pth", contract="S2L1C")
+    with pytest.raises(ContractMismatch, match="'S2L1C' for a contract"):
+        with_contract(load_backbone(tmp_path / "a.pth"), "S2L1C")
+
+
+def test_images_of_other_channels_are_refused():
+    """By the network itself, too."""
+    with pytest.raises(ContractMismatch, match=r"images \(1, 3, 64, 64\); expected \(batch, 13, height, width\)"):
+        small("resnet")(torch.rand(1, 3, 64, 64))
 
 
 def test_file_of_another_method_under_a_card_is_refused(tmp_path):

@@ -16,7 +16,7 @@ from torch import Tensor
 from ssl4eo.backbones.architectures import check_image_size, check_whole
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.backbones.positions import most_patches, resize_relative
-from ssl4eo.contract import InputContract
+from ssl4eo.contract import InputContract, is_contract
 from ssl4eo.errors import ConfigInvalid, ContractMismatch, unknown_name
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,10 @@ def with_contract(backbone: Backbone, contract: InputContract, *, new_bands: New
     """
     if new_bands not in (None, *get_args(NewBands)):
         raise unknown_name("rule for new bands", new_bands, get_args(NewBands))
+    if not is_contract(contract):
+        raise ContractMismatch(
+            f"{contract!r} for a contract", expected="such as ssl4eo.contract.network_input('S2L1C')"
+        )
     old, new = backbone.contract, contract
     known, wanted = _channels(old), _channels(new)
     added = [channel for channel in wanted if channel not in known]

@@ -31,7 +31,7 @@ from ssl4eo.backbones.architectures import (
 from ssl4eo.backbones.feeding import as_batch, require_finite, require_images, require_own_contract, tell_batch
 from ssl4eo.backbones.tokens import class_tokens, encode
 from ssl4eo.contract import FUSED_INPUTS, InputContract, catalog_name, network_input
-from ssl4eo.errors import UnknownName, unknown_name
+from ssl4eo.errors import ContractMismatch, UnknownName, unknown_name
 from ssl4eo.sample import Image
 from ssl4eo.sensors import MODALITIES
 from ssl4eo.views.compose import PLAIN, Renderer
@@ -125,7 +125,17 @@ class Backbone(nn.Module):
         return LAST_BLOCKS * width if self.options.pooling == "cls_last_4" else width
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give pooled features (B, D) of scaled images (B, C, H, W)."""
+        """Give pooled features (B, D) of scaled images (B, C, H, W).
+
+        Raises:
+            ContractMismatch: another number of channels than the contract's.
+        """
+        if images.ndim != 4 or images.shape[1] != self.contract.num_bands:
+            raise ContractMismatch(
+                f"images {tuple(images.shape)}",
+                expected=f"(batch, {self.contract.num_bands}, height, width): {self.contract}",
+                remedy="embed(values, contract=...) converts values as stored",
+            )
         if self.patch is None:
             return self.net(images)
         if self.options.pooling == "cls_last_4":

@@ -133,6 +133,7 @@ def load_foreign(
             expected=f"the {contract.num_bands} of {contract}",
             remedy="give the contract that it was trained with; backbones.adapt changes the bands of a loaded network",
         )
+    _doubt_unscaled(contract, path)
     backbone = Backbone.from_weights(
         foreign.found.arch,
         contract,
@@ -219,6 +220,19 @@ def _compare_index(foreign: Foreign) -> None:
             f"{foreign.path}: {INDEX} is another than BEiT's",
             expected="rows before columns, the class token first",
             path=str(foreign.path),
+        )
+
+
+def _doubt_unscaled(contract: InputContract, path: Path) -> None:
+    """Warn of a network that is to be fed values as stored: hardly any was trained like that."""
+    raw = [part for part in contract.parts if part.scaling == "none"]
+    if raw:
+        log.warning(
+            "%s is to be fed unscaled values (%s): contract= is of what enters the network, such as "
+            "network_input(%r); what an array holds is said to embed",
+            path.name,
+            ", ".join(map(str, raw)),
+            raw[0].modality,
         )
 
 

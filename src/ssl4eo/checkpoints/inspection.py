@@ -20,6 +20,7 @@ from ssl4eo.checkpoints.checksums import require_intact
 from ssl4eo.checkpoints.families import FIRST_LAYERS, KeyReport
 from ssl4eo.checkpoints.foreign import ASSUMED, Foreign, read_foreign, usable_weights
 from ssl4eo.checkpoints.reading import read_container, tensors_in
+from ssl4eo.checkpoints.sidecar import read_sidecar
 from ssl4eo.errors import CheckpointInvalid
 
 _OURS = "a backbone of ssl4eo"
@@ -135,20 +136,24 @@ def _foreign(path: Path, container: Mapping[str, Any], foreign: Foreign) -> Insp
         usable_weights(foreign)
     except CheckpointInvalid as error:
         obstacles = (str(error),)
-    assumed = ASSUMED.get(found.num_bands)
+    record = read_sidecar(path)
+    assumed = ASSUMED.get(found.num_bands) if record is None else record.contract
+    told = "" if assumed is None else f"not in the file; by its {found.num_bands} bands probably {assumed}"
+    if record is not None:
+        told = f"{assumed}, as {record.path.name} says"
     return Inspection(
         path=str(path),
         size=path.stat().st_size,
         family=state.family.title,
         architecture=found.arch,
         num_bands=found.num_bands,
-        image_size=found.image_size,
+        image_size=found.image_size if record is None or record.image_size is None else record.image_size,
         epoch=_epoch(container),
         num_tensors=len(state.tensors),
         num_values=sum(v.numel() for v in state.tensors.values()),
         num_encoder_parameters=sum(p.numel() for p in foreign.net.parameters()),
         has_optimizer=_has_optimizer(container),
-        contract="" if assumed is None else f"not in the file; by its {found.num_bands} bands probably {assumed}",
+        contract=told,
         options=_options(container),
         layers=_layers(state.tensors),
         report=foreign.report,

@@ -17,9 +17,9 @@ from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, is_own, load_own
 from ssl4eo.checkpoints.cache import fetch_url, fetch_weights
 from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.checkpoints.foreign import load_foreign
-from ssl4eo.checkpoints.sidecar import load_recorded
+from ssl4eo.checkpoints.sidecar import load_recorded, read_sidecar
 from ssl4eo.checkpoints.told import Told, told_of
-from ssl4eo.contract import InputContract
+from ssl4eo.contract import InputContract, is_contract
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,10 @@ def load_backbone(
         ConfigInvalid: a size that the network cannot see, or an option that is not for this file.
         UnknownName: no such untrained network.
     """
+    if contract is not None and not is_contract(contract):
+        raise ConfigInvalid(
+            f"the contract {contract!r}", expected="a contract, such as ssl4eo.contract.network_input('S2L1C')"
+        )
     path = checkpoint_file(name, offline=offline)
     if path is None:
         return untrained(str(name), seed=seed, image_size=224 if image_size is None else image_size).eval()
@@ -74,6 +78,7 @@ def load_backbone(
                 remedy="use backbones.adapt for another input",
             )
         backbone = load_own(path, untrained_weights=untrained_weights)
+        _require_agreement(path, backbone)
     elif untrained_weights:
         raise ConfigInvalid(
             f"the untrained network of {path}",
@@ -83,6 +88,18 @@ def load_backbone(
     else:
         backbone = _load_told(path, told_of(name, path), contract=contract, pooling=pooling)
     return (backbone if image_size is None else with_image_size(backbone, image_size)).eval()
+
+
+def _require_agreement(path: Path, backbone: Backbone) -> None:
+    """Refuse a record beside a file of ours that tells another input than the file itself."""
+    record = read_sidecar(path)
+    if record is not None and record.contract != backbone.contract:
+        raise CheckpointInvalid(
+            f"{record.path} says {record.contract}",
+            expected=f"{backbone.contract}, as {path.name} says itself",
+            remedy="one of them was changed: remove the record, or change the input with backbones.adapt",
+            path=str(path),
+        )
 
 
 def _load_told(path: Path, told: Told | None, *, contract: InputContract | None, pooling: Pooling | None) -> Backbone:
@@ -118,7 +135,10 @@ def checkpoint_file(name: str | Path, *, offline: bool | None = None) -> Path | 
     Raises:
         DataMissing: no such file, or nothing may be fetched.
         DownloadFailed, ChecksumMismatch, SourceInvalid: see `fetch_weights`.
+        ConfigInvalid: neither text nor a path.
     """
+    if not isinstance(name, str | Path) or not str(name):  # pyright: ignore[reportUnnecessaryIsInstance] - of callers without types
+        raise ConfigInvalid(f"a checkpoint called {name!r}", expected="a name, an address, or a path")
     text = str(name)
     if text.startswith(RANDOM):
         return None

@@ -10,18 +10,24 @@ Our exports write one; whoever has a file of others can write one by hand, of wh
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssl4eo.backbones.architectures import BackboneOptions, on_meta
+from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, on_meta
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import check_state
 from ssl4eo.checkpoints.reading import read_container
 from ssl4eo.contract import InputContract, contract_from_json
 from ssl4eo.errors import CheckpointInvalid, Ssl4eoError
 from ssl4eo.files import file_sha256
+
+log = logging.getLogger(__name__)
+
+FOLDER_WEIGHTS, FOLDER_RECORD = "model.safetensors", "contract.json"
+"""Of a folder for HuggingFace: weights, and the record of them."""
 
 
 @dataclass(frozen=True)
@@ -56,34 +62,52 @@ def read_sidecar(weights: Path) -> Sidecar | None:
     Raises:
         CheckpointInvalid: the record cannot be read, or is of another file.
     """
-    path = beside(weights)
-    if not path.is_file():
+    path = next((path for path in (beside(weights), *_of_folder(weights)) if path.is_file()), None)
+    if path is None:
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _refused(path, f"cannot be read ({error})", "a record of the weights beside it, in JSON") from error
     if not isinstance(record, dict) or "contract" not in record:
+        log.warning("%s has no contract: it is no record of %s and is passed over", path, weights.name)
         return None
     if "sha256" in record and record["sha256"] != file_sha256(weights):
         raise _refused(
             path, f"is of another file than {weights.name}: its sha256 differs", f"the record of {weights.name}"
         )
-    try:
-        options = record.get("options")
-        size = record.get("image_size")
-        return Sidecar(
-            path,
-            contract_from_json(record["contract"]),
-            None if "arch" not in record else str(record["arch"]),
-            None if size is None else int(size),
-            None if options is None else BackboneOptions.from_json(options),
-            dict(record.get("training") or {}),
+    return _parse(path, record)
+
+
+def _of_folder(weights: Path) -> tuple[Path, ...]:
+    """Name the record of a folder for HuggingFace."""
+    return (weights.with_name(FOLDER_RECORD),) if weights.name == FOLDER_WEIGHTS else ()
+
+
+def _parse(path: Path, record: Mapping[str, Any]) -> Sidecar:
+    size, arch, options, training = (record.get(name) for name in ("image_size", "arch", "options", "training"))
+    wrong = [
+        f"{name} {value!r}"
+        for name, value, fits in (
+            ("contract", record["contract"], isinstance(record["contract"], dict)),
+            ("image_size", size, size is None or (isinstance(size, int) and size > 0 and not isinstance(size, bool))),
+            ("arch", arch, arch is None or arch in ARCHITECTURES),
+            ("options", options, options is None or isinstance(options, dict)),
+            ("training", training, training is None or isinstance(training, dict)),
         )
+        if not fits
+    ]
+    if wrong:
+        raise _refused(path, f"has {', '.join(wrong)[:200]}", "what the record of an export has there")
+    try:
+        contract = contract_from_json(record["contract"])
+        known = None if options is None else BackboneOptions.from_json(options)
     except (AttributeError, KeyError, TypeError, ValueError, Ssl4eoError) as error:
-        raise _refused(
-            path, f"cannot be read ({error})", "contract, image_size and options as an export has"
-        ) from error
+        raise _refused(path, f"cannot be read ({error})", "a contract and options as an export has them") from error
+    if contract.to_json().keys() < record["contract"].keys():
+        more = ", ".join(sorted(record["contract"].keys() - contract.to_json().keys()))
+        raise _refused(path, f"has a contract with {more}", f"{', '.join(contract.to_json())}")
+    return Sidecar(path, contract, arch, size, known, dict(training or {}))
 
 
 def load_recorded(weights: Path, record: Sidecar) -> Backbone:

@@ -74,7 +74,10 @@ def check_values(found: Mapping[str, Tensor], path: Path) -> None:
     """
     floats = [v for v in found.values() if v.is_floating_point()]
     # One pass over all, and only where that shows something (or overflows) one over each.
-    suspicious = not torch.isfinite(nn.utils.get_total_norm(floats))
+    norm = nn.utils.get_total_norm(floats)
+    if floats and norm == 0:
+        log.warning("%s: all weights are zero", path.name)
+    suspicious = not torch.isfinite(norm)
     broken = [k for k, v in found.items() if suspicious and v.is_floating_point() and not torch.isfinite(v).all()]
     if broken:
         raise CheckpointInvalid(

@@ -14,6 +14,7 @@ from ssl4eo.contract.fused import (
     catalog_name,
     contract_from_json,
     fuse,
+    is_contract,
     network_input,
     sensor_groups,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "default_scaling",
     "from_spellings",
     "fuse",
+    "is_contract",
     "network_input",
     "offset_of_baseline",
     "plan_remap",

@@ -82,6 +82,11 @@ InputContract = Contract | FusedContract
 """What a network is fed: one modality, or several stacked."""
 
 
+def is_contract(value: object) -> bool:
+    """Say whether something is a contract: callers without types hand over names and mappings."""
+    return isinstance(value, Contract | FusedContract)
+
+
 def fuse(parts: Sequence[Contract]) -> InputContract:
     """Stack contracts; one alone stays what it is."""
     return parts[0] if len(parts) == 1 else FusedContract(tuple(parts))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ssl4eo import eightbit
-from ssl4eo.errors import ContractMismatch, unknown_name
+from ssl4eo.errors import ContractMismatch, UnknownName, unknown_name
 from ssl4eo.sensors import BASELINE_WITH_OFFSET, OFFSET_DN, canonical_band, modality, statistics
 
 if TYPE_CHECKING:
@@ -212,7 +212,28 @@ def stored(
         ContractMismatch: bands or a scaling that it does not have, or an offset other than 0 and 1000.
     """
     known = modality(modality_name)
-    return Contract(known.name, tuple(bands) if bands is not None else known.bands, known.unit, offset, scaling)
+    names = known.bands if bands is None else _names(bands, known.bands)
+    return Contract(known.name, names, known.unit, offset, scaling)
+
+
+def _names(bands: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Give bands in our spelling; what is none of a known spelling stays, and is refused by the contract."""
+    if isinstance(bands, str) or not all(isinstance(band, str) for band in bands):  # pyright: ignore[reportUnnecessaryIsInstance] - of callers without types
+        raise ContractMismatch(f"bands {bands!r}", expected="a list of names, such as ['B04', 'B03', 'B02']")
+    names = tuple(_ours(band, known) for band in bands)
+    changed = [f"{old} is {new}" for old, new in zip(bands, names, strict=True) if old != new]
+    if changed:
+        log.info("band spelling: %s", ", ".join(changed))
+    return names
+
+
+def _ours(band: str, known: Sequence[str]) -> str:
+    if band in known:
+        return band
+    try:
+        return canonical_band(band)
+    except UnknownName:
+        return band
 
 
 def default_scaling(modality_name: str) -> str:

@@ -268,4 +268,5 @@ def training_record(config: PretrainConfig, steps: int) -> dict[str, Any]:
         "steps": steps,
         "epochs": config.engine.epochs,
         "commit": environment().get("commit"),
+        **({"init_from": config.init_from} if config.init_from else {}),
     }

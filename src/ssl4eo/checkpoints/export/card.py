@@ -72,7 +72,9 @@ class Card:
         if told.get("untrained"):
             return "Its weights are random: it is a baseline and was not trained."
         if "recipe" in told:
-            return f"It was pre-trained without labels by the recipe `{told['recipe']}`."
+            begun = told.get("init_from")
+            more = f" It began with the weights of `{begun}`: their terms of use apply to it, too." if begun else ""
+            return f"It was pre-trained without labels by the recipe `{told['recipe']}`.{more}"
         if "card" in told:
             return (
                 f"Its weights are the published `{told['card']}`, pre-trained without labels for {told['epochs']} "
