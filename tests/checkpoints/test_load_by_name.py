@@ -128,7 +128,7 @@ def test_other_network_under_a_published_name_is_refused(cache):
         load_backbone("moco_v2.resnet18.s2rgb")
 
 
-@pytest.mark.parametrize("computes", [True, False], ids=["computed", "built anew"])
+@pytest.mark.parametrize("computes", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["computed", "anew"])
 def test_relative_positions_are_computed_not_drawn(computes, cache, monkeypatch):
     """A file has the table, not what indexes it; drawing a network to get it takes seconds and is for old timm only."""
     net = beit(13).eval()

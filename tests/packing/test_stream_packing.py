@@ -267,7 +267,16 @@ def read_in_small_bites(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssl4eo.collection.gzipped._OUTPUT", 10_000)
 
 
-@pytest.mark.parametrize(("first", "workers"), [(2, 1), (60, 1), (70, 1), (73, 1), (125, 1), (133, 2), (146, 1)])
+@pytest.mark.parametrize(
+    ("first", "workers"),
+    [
+        (2, 1),
+        *(pytest.param(first, 1, marks=pytest.mark.slow) for first in (60, 70, 125)),
+        (73, 1),
+        (133, 2),
+        (146, 1),
+    ],
+)
 def test_a_wrong_part_is_taken_back_and_what_came_before_it_is_kept(
     tmp_path: Path, many: Path, monkeypatch, first: int, workers: int
 ) -> None:

@@ -127,8 +127,14 @@ def test_levels_of_a_resnet50_are_as_wide_as_published():
     assert level_widths(untrained("random.resnet18.s2rgb", image_size=64)) == (64, 64, 128, 256, 512)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("protocol", [segmentation_linear, segmentation])
+@pytest.mark.parametrize(
+    ("protocol", "name"),
+    [
+        *((segmentation_linear, name) for name in NETWORKS),
+        pytest.param(segmentation, NETWORKS[0], marks=pytest.mark.slow),
+        (segmentation, NETWORKS[1]),
+    ],
+)
 def test_squares_are_found(protocol, name):
     """Better than calling everything ground, whose IoU is 0.45 on average."""
     task = make("segmentation")
@@ -141,7 +147,7 @@ def test_squares_are_found(protocol, name):
     assert len(prediction.curve) == 12
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [NETWORKS[0], pytest.param(NETWORKS[1], marks=pytest.mark.slow)])
 def test_what_is_gone_is_found(name):
     """And what stays is not."""
     task = make("change")
