@@ -126,3 +126,17 @@ def test_encoder_that_is_not_taken_is_named(content, others, tmp_path, caplog):
         assert f"another encoder lies in {name}" in caplog.text
         assert f"other       {name} (an encoder too, not taken)" in report.lines()
         assert inspect(tmp_path / "a.pth").report.others == report.others
+
+
+def test_values_that_are_no_tensors_are_reported(tmp_path, caplog):
+    """Among the keys of an encoder: left out for a reason, and said."""
+    path = tmp_path / "a.pth"
+    torch.save(encoder("resnet18", 13).state_dict() | {"foo": [1, 2], "epoch": 7}, path)
+
+    with caplog.at_level(logging.INFO):
+        load_backbone(path)
+
+    assert "1 of the value of type list, no tensor" in caplog.text
+    report = read_foreign(path).report
+    assert report.dropped["foo"] == "value of type list, no tensor"
+    assert not report.unexpected

@@ -283,3 +283,11 @@ def test_safetensors_that_are_damaged_but_as_long_as_they_say_are_told(tmp_path)
     with pytest.raises(CheckpointInvalid, match="is no safetensors file that can be read"):
         read_container(tmp_path / "a.safetensors")
     assert json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+
+
+def test_a_graph_is_no_file_of_weights(tmp_path):
+    """Our own export to ONNX is not told as damaged."""
+    (tmp_path / "a.onnx").write_bytes(bytes([8, 8]) * 100)
+
+    with pytest.raises(CheckpointInvalid, match="is a graph for onnxruntime"):
+        read_container(tmp_path / "a.onnx")

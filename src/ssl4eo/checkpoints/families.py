@@ -208,6 +208,8 @@ class State:
     """What else lies at the top of the file."""
     stripped: tuple[str, ...]
     """Of WRAPPERS, what was taken off every key, the outer one first."""
+    no_tensors: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Keys among the tensors whose values are none, and what they are."""
 
 
 def find_state(container: Mapping[str, Any], path: object) -> State:
@@ -227,7 +229,7 @@ def find_state(container: Mapping[str, Any], path: object) -> State:
                 if any(fnmatch.filter(tensors, mark) for mark in family.marks):
                     kept = where[:1] or tuple(name for name, value in container.items() if isinstance(value, Tensor))
                     beside = {name: value for name, value in container.items() if name not in kept}
-                    return State(family, where, tensors, beside, stripped)
+                    return State(family, where, tensors, beside, stripped, _no_tensors(container, where))
     top = ", ".join(map(str, list(container)[:8])) or "nothing"
     raise CheckpointInvalid(
         f"{path} holds {top}{', ...' if len(container) > 8 else ''}{_seen(container)}",
@@ -249,6 +251,18 @@ def _unwrapped(
         if prefix is None:
             return
         tensors, stripped = {key.removeprefix(prefix): value for key, value in tensors.items()}, (*stripped, prefix)
+
+
+def _no_tensors(container: Mapping[str, Any], where: tuple[str, ...]) -> dict[str, str]:
+    """Name what lies among the tensors of a level and is none; a level below it is no part of it."""
+    level: Any = container
+    for name in where:
+        level = level[name]
+    return {
+        str(key): f"value of type {type(value).__name__}, no tensor"
+        for key, value in level.items()
+        if not isinstance(value, Tensor | Mapping)
+    }
 
 
 def _tensors_at(container: Mapping[str, Any], where: tuple[str, ...]) -> dict[str, Tensor]:
@@ -278,7 +292,7 @@ def _seen(container: Mapping[str, Any]) -> str:
 def encoder_of(state: State) -> tuple[dict[str, Tensor], KeyReport]:
     """Pick the encoder's tensors under the names of the network; the report still lacks what the network says."""
     family, weights = state.family, dict[str, Tensor]()
-    used, dropped, unexpected = dict[str, str](), dict[str, str](), list[str]()
+    used, dropped, unexpected = dict[str, str](), dict(state.no_tensors), list[str]()
     for key, value in state.tensors.items():
         name = key.removeprefix(family.prefix)
         reason = next((what for pattern, what in family.dropped if fnmatch.fnmatchcase(key, pattern)), None)

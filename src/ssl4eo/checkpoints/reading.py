@@ -57,6 +57,13 @@ def read_container(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise DataMissing(f"no file {path}", expected="a file of weights", path=str(path))
+    if path.suffix.lower() == ".onnx":
+        raise _refused(
+            path,
+            "is a graph for onnxruntime",
+            "weights",
+            "run it with onnxruntime, or load what it was exported from",
+        )
     with path.open("rb") as stream:
         start = stream.read(START)
     if is_safetensors(start):  # first: the length that it begins with may look like a pickle
