@@ -7,6 +7,7 @@ is killed before it, or between two halves, so also a torn file is left. Prints 
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import mmap
@@ -121,7 +122,15 @@ def run(target: Path, *, workers: int, start: str, kill_at: int = 0) -> tuple[in
     while os.read(alive, 1):  # ends when the last process of the group has gone
         pass
     os.close(alive)
+    _wait_for_lock(target)
     return os.waitstatus_to_exitcode(status), steps.count
+
+
+def _wait_for_lock(target: Path) -> None:
+    """Wait until a killed worker has let go of the lock: a process that ends may close the pipe before it."""
+    for lock in target.parent.glob(f"{target.name}.partial/*lock*"):
+        with lock.open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
 
 
 def trial(target: Path, wanted: dict[str, bytes], *, workers: int, start: str, moments: list[int]) -> dict[str, Any]:
