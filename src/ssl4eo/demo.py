@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid
-from ssl4eo.evaluation.run import SCORES, evaluate, load_network
+from ssl4eo.evaluation.network import load_network
+from ssl4eo.evaluation.run import SCORES, evaluate
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.files import read_jsonl, write_json
 from ssl4eo.packing.pack import pack

@@ -6,11 +6,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from published_files import WIDTH, beit, data2vec, dino, encoder, mae, moco_v2, moco_v3
+from safetensors.torch import save_file
 
 from ssl4eo.checkpoints.families import encoder_of, find_state
 from ssl4eo.checkpoints.foreign import load_foreign, read_foreign
@@ -339,3 +341,17 @@ def test_report_says_key_by_key(tmp_path):
     assert "dropped     queue (queue of keys)" in lines
     assert lines[0] == "stripped    module. (DataParallel and DistributedDataParallel)"
     assert len(lines) == 251
+
+
+def test_network_outlives_its_file(tmp_path):
+    """Weights of safetensors are mapped by their reader: kept so, a file that is cut short would kill the process."""
+    path = tmp_path / "a.safetensors"
+    save_file(encoder("resnet18", 13).state_dict(), path)
+    network = load_backbone(path)
+    expected = network.net.layer4[1].conv2.weight.sum()
+
+    maps = Path("/proc/self/maps")
+    assert not maps.exists() or str(path) not in maps.read_text()
+    os.truncate(path, 100)
+
+    assert network.net.layer4[1].conv2.weight.sum() == expected

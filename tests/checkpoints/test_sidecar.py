@@ -181,6 +181,8 @@ def test_card_tells_what_training_began_with(tmp_path):
 
     text = (tmp_path / "hf" / "README.md").read_text()
     assert "It began with the weights of `moco_v2.resnet18.s2rgb`" in text
+    card = CARDS["moco_v2.resnet18.s2rgb"]
+    assert ("license: cc-by-4.0" in text) == card.license.startswith("CC-BY-4.0")
 
 
 @pytest.mark.parametrize("name", [None, 3, ""])
@@ -265,6 +267,8 @@ def test_export_of_published_weights_says_what_their_card_says(tmp_path):
     assert f"- Recommended: {card.recommended}." in text
     assert "| VV | -12.59 | 5.26 |" in text
     assert "| VH | -20.26 | 5.91 |" in text
+    export(tmp_path / "hf", "huggingface", tmp_path / "again")
+    assert "license: cc-by-4.0" in (tmp_path / "again" / "README.md").read_text()
 
 
 def test_export_of_an_export_keeps_the_doubt(tmp_path):

@@ -12,7 +12,8 @@ from ssl4eo.checkpoints.backbone_file import save_backbone
 from ssl4eo.contract import network_input
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing, UnknownName
 from ssl4eo.evaluation import run as module
-from ssl4eo.evaluation.run import Network, evaluate, load_network
+from ssl4eo.evaluation.network import Network, load_network
+from ssl4eo.evaluation.run import evaluate
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task
 from ssl4eo.files import file_sha256, read_jsonl
 from ssl4eo.report.projection import read_features

@@ -17,7 +17,8 @@ from ssl4eo.checkpoints.training_state import load_latest
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import FusedContract, network_input, stored
 from ssl4eo.errors import ContractMismatch
-from ssl4eo.evaluation.run import evaluate, load_network
+from ssl4eo.evaluation.network import load_network
+from ssl4eo.evaluation.run import evaluate
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.loading.pixels import ArchivePixels
 from ssl4eo.methods.moco_v2 import MoCoV2Config

@@ -9,6 +9,7 @@ from report_records import score_row, write_lines
 
 from ssl4eo.report.published import cell_words, published_rows
 from ssl4eo.report.records import read_run
+from ssl4eo.report.table import results_table
 from ssl4eo.report.write import write_report
 
 NAME = "moco_v2.resnet50.s2l1c"
@@ -43,7 +44,7 @@ def test_measured_values_stand_beside_the_published_ones(tmp_path):
 def test_shortened_and_partial_runs_are_no_reproduction(tmp_path):
     """A quick look or a tenth of the labels is another measurement; nor is another network's."""
     assert not rows_of(tmp_path, row(0.988, settings={"epochs_asked": 2}))
-    assert not rows_of(tmp_path, row(0.988, notes=["0.1 of the training part (corrected, seed 42): 9 items"]))
+    assert not rows_of(tmp_path, row(0.988, fraction=0.1))
     assert not rows_of(tmp_path, row(0.988, checkpoint="runs/mine"))
     other_split = rows_of(tmp_path, row(0.988, split="torchgeo"))
     assert all(cell.measured is None for line in other_split for cell in line.cells)
@@ -61,3 +62,15 @@ def test_both_pages_show_it(tmp_path):
         assert "99.1 / 98.8" in text
         assert "best epoch on the reported part" in text
     assert json.loads((tmp_path / "out" / "results.json").read_text())
+
+
+def test_a_fraction_and_a_quick_look_do_not_replace_the_whole(tmp_path):
+    """They are measurements of their own, in the records and in the table."""
+    (tmp_path / "run").mkdir()
+    lines = [row(0.988), row(0.9, fraction=0.1, num_train=3), row(0.5, settings={"epochs_asked": 1})]
+    write_lines(tmp_path / "run" / "scores.jsonl", lines)
+    run = read_run(tmp_path / "run")
+
+    assert sorted(score.value for score in run.scores) == [0.5, 0.9, 0.988]
+    assert len(results_table([run])) == 3
+    assert cell_words(published_rows([run])[0].cells[1])[0] == "99.1 / 98.8"

@@ -24,7 +24,7 @@ from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, Pooli
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import check_state
 from ssl4eo.checkpoints.families import FAMILIES, KeyReport, State, encoder_of, find_state
-from ssl4eo.checkpoints.reading import READ_WHOLE, read_container
+from ssl4eo.checkpoints.reading import is_read_whole, read_container
 from ssl4eo.checkpoints.recognition import INDEX, Found, recognize
 from ssl4eo.checkpoints.sidecar import beside
 from ssl4eo.contract import InputContract, network_input, stored
@@ -141,7 +141,7 @@ def load_foreign(
         options=foreign.options,
         weights=weights,
         net=foreign.net,
-        taken=path.stat().st_size <= READ_WHOLE,
+        taken=is_read_whole(path),
     )
     log.info("%s: %s, %s", path.name, foreign.state.family.title, foreign.report.summary())
     return backbone.eval()

@@ -82,6 +82,16 @@ def read_container(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def is_read_whole(path: Path) -> bool:
+    """Say whether `read_container` reads the tensors of a file into memory of their own, and maps none.
+
+    A tensor that is mapped must be copied before it is kept: the process dies when the file is cut short.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(START)
+    return not is_safetensors(start) and path.stat().st_size <= READ_WHOLE
+
+
 def refuse_notice(path: Path, start: bytes) -> None:
     """Raise if a file is what a server or a tool left in its place.
 

@@ -39,7 +39,6 @@ class Told:
     """[px]"""
     record: Sidecar | None = None
     """The record that says it."""
-    licence: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """How the weights came about, for the record of an export."""
 
@@ -78,7 +77,6 @@ def _by_card(card: Card) -> Told:
         alternatives=card.alternatives,
         arch=card.backbone,
         method=card.method,
-        licence=card.license,
         training={
             "card": card.name,
             "method": card.method,

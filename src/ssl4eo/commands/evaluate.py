@@ -18,7 +18,7 @@ from ssl4eo.evaluation.names import ProtocolName
 from ssl4eo.progress import progress_bar
 
 if TYPE_CHECKING:
-    from ssl4eo.evaluation.run import Score
+    from ssl4eo.evaluation.score import Score
 
 
 def run(  # noqa: PLR0913 - the options of the command line
@@ -76,8 +76,9 @@ def run(  # noqa: PLR0913 - the options of the command line
         return _suite(suite, root, out, epochs=epochs, json=json)
     if checkpoint is None or task is None:
         raise ConfigInvalid("no checkpoint or no task", expected="--checkpoint and --task, or --suite")
+    from ssl4eo.evaluation.network import load_network
     from ssl4eo.evaluation.protocols.table import DEFAULTS
-    from ssl4eo.evaluation.run import evaluate, load_network
+    from ssl4eo.evaluation.run import evaluate
     from ssl4eo.evaluation.tasks.fractions import take_fraction
     from ssl4eo.evaluation.tasks.table import open_task
 

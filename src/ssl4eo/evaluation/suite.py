@@ -8,7 +8,7 @@ judged is a row of the ledger, SKIPPED, with the remedy, and the suite goes on t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,8 +17,10 @@ from typing import Any
 from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.errors import DataMissing, Ssl4eoError, unknown_name
 from ssl4eo.evaluation.columns import OTHER_PROTOCOLS, PUBLISHED_PROTOCOL, PUBLISHED_TASKS
+from ssl4eo.evaluation.network import Network, load_network
 from ssl4eo.evaluation.protocols.table import PROTOCOLS
-from ssl4eo.evaluation.run import SCORES, Network, Score, evaluate, load_network
+from ssl4eo.evaluation.run import SCORES, evaluate
+from ssl4eo.evaluation.score import Score
 from ssl4eo.evaluation.tasks.table import TASKS, open_task
 from ssl4eo.evaluation.tasks.task import Task
 from ssl4eo.files import append_jsonl, numbered_jsonl
@@ -26,6 +28,8 @@ from ssl4eo.files import append_jsonl, numbered_jsonl
 log = logging.getLogger(__name__)
 
 LEDGER = "skipped.jsonl"
+Key = tuple[str, str, str, str, int | None]
+"""Checkpoint, task, split, protocol, epochs that were asked for."""
 
 
 @dataclass(frozen=True)
@@ -96,30 +100,51 @@ def run_suite(
     """
     if name not in SUITES:
         raise unknown_name("suite", name, SUITES)
-    rows, done = SUITES[name], _done(out)
     scores, skipped = list[Score](), list[Skipped]()
-    networks: dict[str, Network] = {}
-    tasks: dict[tuple[str, str], Task] = {}
-    for row in rows:
-        asked = epochs if PROTOCOLS[row.protocol].on_pixels else None
-        if (row.checkpoint, row.task, row.split, row.protocol, asked) in done:
-            continue
+    bench = _Bench(roots, offline)
+    for group in _pending(SUITES[name], _done(out), epochs):
+        row, protocols = group[0], [cell.protocol for cell in group]
         if show is not None:
-            show(f"{row.checkpoint} on {row.task} by {row.protocol}")
+            show(f"{row.checkpoint} on {row.task} by {', '.join(protocols)}")
         try:
-            root = _root_of(row.task, roots)
-            if row.checkpoint not in networks:
-                networks = {row.checkpoint: load_network(row.checkpoint, offline=offline)}  # one at a time in memory
-            network = networks[row.checkpoint]
-            key = (row.task, str(network.backbone.contract))
-            if key not in tasks:
-                tasks[key] = open_task(row.task, root, split=row.split, contract=network.backbone.contract)
-            scores += evaluate(network, tasks[key], [row.protocol], out=out, epochs=epochs)
+            network, task = bench.open(row)
+            scores += evaluate(network, task, protocols, out=out, epochs=epochs)
         except Ssl4eoError as error:
-            log.warning("%s on %s by %s is left out: %s", row.checkpoint, row.task, row.protocol, error)
-            skipped.append(Skipped(row.checkpoint, row.task, row.protocol, error.found, error.remedy))
+            log.warning("%s on %s by %s is left out: %s", row.checkpoint, row.task, ", ".join(protocols), error)
+            skipped += [Skipped(c.checkpoint, c.task, c.protocol, error.found, error.remedy) for c in group]
     _write_ledger(out, skipped)
     return scores, skipped
+
+
+def _pending(rows: Sequence[Judgement], done: set[Key], epochs: int | None) -> list[list[Judgement]]:
+    """Give what is still to be judged: each protocol that trains alone, those on the same features together."""
+    groups: dict[Key, list[Judgement]] = {}
+    for row in rows:
+        trains = PROTOCOLS[row.protocol].on_pixels is not None
+        if (row.checkpoint, row.task, row.split, row.protocol, epochs if trains else None) not in done:
+            together = row.protocol if trains else "features"
+            groups.setdefault((row.checkpoint, row.task, row.split, together, None), []).append(row)
+    return list(groups.values())
+
+
+class _Bench:
+    """Opens networks, one at a time in memory, and tasks, each once for networks of one input."""
+
+    def __init__(self, roots: Path, offline: bool | None) -> None:
+        self._roots, self._offline = roots, offline
+        self._name, self._network = "", None
+        self._tasks: dict[tuple[str, str, str], Task] = {}
+
+    def open(self, row: Judgement) -> tuple[Network, Task]:
+        """Open what a cell is of; nothing is fetched for data that are not there."""
+        root = _root_of(row.task, self._roots)
+        if self._network is None or self._name != row.checkpoint:
+            self._name, self._network = row.checkpoint, load_network(row.checkpoint, offline=self._offline)
+        contract = self._network.backbone.contract
+        key = (row.task, row.split, str(contract))
+        if key not in self._tasks:
+            self._tasks[key] = open_task(row.task, root, split=row.split, contract=contract)
+        return self._network, self._tasks[key]
 
 
 def _root_of(task: str, roots: Path) -> Path:
@@ -140,15 +165,14 @@ def _root_of(task: str, roots: Path) -> Path:
     )
 
 
-def _done(out: Path) -> set[tuple[str, str, str, str, int | None]]:
-    """List what is judged already, and in how many epochs where that was told."""
+def _done(out: Path) -> set[Key]:
+    """List what is judged already on whole training parts, and in how many epochs where that was told."""
     path = out / SCORES
     if not path.is_file():
         return set()
-    return {
-        (row["checkpoint"], row["task"], row["split"], row["protocol"], row["settings"].get("epochs_asked"))
-        for _, row in numbered_jsonl(path)
-    }
+    rows = [row for _, row in numbered_jsonl(path) if row.get("fraction", 1.0) == 1]
+    names = ("checkpoint", "task", "split", "protocol")
+    return {(*(row[name] for name in names), row["settings"].get("epochs_asked")) for row in rows}
 
 
 def _write_ledger(out: Path, skipped: list[Skipped]) -> None:

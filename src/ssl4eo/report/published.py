@@ -55,8 +55,7 @@ def published_rows(runs: Iterable[Run]) -> tuple[PublishedRow, ...]:
     found: dict[Key, Score] = {}
     for run in runs:
         for score in run.scores or ():
-            partial = any("of the training part" in note for note in score.notes)
-            if score.settings.get("epochs_asked") is None and not partial:
+            if score.settings.get("epochs_asked") is None and score.fraction == 1:
                 found[score.checkpoint, score.task, score.split, score.protocol] = score
     if not any(checkpoint in CARDS for checkpoint, *_ in found):
         return ()

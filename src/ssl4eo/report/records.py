@@ -99,12 +99,25 @@ class Score:
     classes: tuple[str, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
     """Counts, true class by predicted class; empty where it was not recorded."""
+    fraction: float = 1.0
+    """Of the split's training items that were learned from."""
     curve: tuple[Mapping[str, float], ...] = ()
     """How training went: epoch, loss, validation."""
     examples: Path | None = None
     """Predicted maps; may be absent on disk."""
     trained_by: Mapping[str, Any] | None = None
     """config.json of the run that made the checkpoint, None where it is not found."""
+
+    @property
+    def conditions(self) -> tuple[object, ...]:
+        """What was measured and how, apart from the network."""
+        asked = self.settings.get("epochs_asked")
+        return (self.task, self.split, self.part, self.protocol, self.metric, self.fraction, asked)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for repetitions of one measurement, of which the last one counts."""
+        return (*self.conditions, self.checkpoint, self.seed)
 
 
 @dataclass(frozen=True)
@@ -262,11 +275,12 @@ def read_scores(path: Path) -> tuple[Score, ...]:
         values["interval"] = None if values["interval"] is None else tuple(values["interval"])
         values["notes"], values["classes"] = (tuple(map(str, row.get(name) or ())) for name in ("notes", "classes"))
         values["confusion"] = tuple(tuple(counts) for counts in row.get("confusion") or ())
+        values["fraction"] = float(row.get("fraction") or 1.0)
         values["curve"] = tuple(row.get("curve") or ())
         values["examples"] = None if row.get("examples") is None else path.parent / row["examples"]
         values["trained_by"] = _find_config(row["checkpoint"], path.parent) if row["pretrained"] else None
         score = Score(**values)
-        key = (score.task, score.split, score.part, score.protocol, score.metric, score.checkpoint, score.seed)
+        key = score.identity
         scores.pop(key, None)
         scores[key] = score
     return tuple(scores.values())

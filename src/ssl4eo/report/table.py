@@ -116,14 +116,14 @@ class Labelled:
     def identity(self) -> tuple[object, ...]:
         """What must be counted once."""
         s = self.score
-        return (s.task, s.split, s.part, s.protocol, s.metric, self.network, s.seed)
+        return (*s.conditions, self.network, s.seed)
 
     @property
     def protocol_key(self) -> tuple[Any, ...]:
         """Equal for scores that may be compared."""
         s = self.score
         names = (s.task, s.split, s.part, s.protocol, s.metric, s.backbone, s.split_sha256 or "")
-        return (*names, s.num_train, s.num_test, s.num_classes)
+        return (*names, str(s.settings.get("epochs_asked")), s.num_train, s.num_test, s.num_classes)
 
     @property
     def experiment(self) -> tuple[str, str]:

@@ -13,11 +13,12 @@ from ssl4eo.backbones.backbone import untrained
 from ssl4eo.backbones.levels import level_maps, level_widths
 from ssl4eo.contract import stored
 from ssl4eo.evaluation.metrics import map_confusion, measure_change, measure_maps
+from ssl4eo.evaluation.network import Network
 from ssl4eo.evaluation.protocols.change import DifferenceNet, change, change_as_published
 from ssl4eo.evaluation.protocols.dense import turned
 from ssl4eo.evaluation.protocols.protocol import Trial
 from ssl4eo.evaluation.protocols.segmentation import segmentation, segmentation_linear
-from ssl4eo.evaluation.run import Network, evaluate
+from ssl4eo.evaluation.run import evaluate
 from ssl4eo.evaluation.tasks.task import UNJUDGED, LabelledPixels, make_task
 from ssl4eo.form import Form
 from ssl4eo.report.predictions import read_examples
@@ -216,4 +217,6 @@ def test_scores_are_written(kind, metric, tmp_path):
     for truth, name in zip(examples.truths, examples.ids, strict=True):
         np.testing.assert_array_equal(truth, source.map(int(name)))
     assert len(set(examples.ids)) == 6
+    (longer,) = evaluate(network, make(kind, 24), [name], out=tmp_path, epochs=2)
+    assert longer.examples != score.examples  # a quick look does not write over what another score shows
     assert not (tmp_path / "training").exists() or not any((tmp_path / "training").iterdir())

@@ -18,7 +18,7 @@ from ssl4eo.evaluation.protocols import tuning
 from ssl4eo.evaluation.protocols.finetune import CORRECTED, run_recipe
 from ssl4eo.evaluation.protocols.protocol import Trial
 from ssl4eo.evaluation.protocols.published import GROUPS, published_recipe
-from ssl4eo.evaluation.protocols.tuning import TuneConfig
+from ssl4eo.evaluation.protocols.tuning import TuneConfig, batches_of
 from ssl4eo.training.optimizer import OptimizerConfig
 
 METHODS = ("moco_v2", "moco_v3", "dino", "mae", "data2vec")
@@ -263,3 +263,15 @@ def test_what_nobody_published_is_refused(method, task):
     with pytest.raises(ConfigInvalid, match="judge it by `linear` or `finetune`"):
         published_recipe("linear", method, task, is_transformer=False)
     assert set(GROUPS.values()) == {"BE", "EU", "SS"}
+
+
+def test_a_last_batch_of_one_joins_the_one_before(trial):
+    """Batch norm needs two values a channel: 17 items in batches of 16 are one batch of 17."""
+    assert [len(rows) for rows in batches_of(np.arange(17), 16)] == [17]
+    assert [len(rows) for rows in batches_of(np.arange(34), 16)] == [16, 16, 2]
+    assert [len(rows) for rows in batches_of(np.arange(32), 16)] == [16, 16]
+    assert [len(rows) for rows in batches_of(np.arange(1), 16)] == [1]
+    given = trial(epochs=1)
+    odd = dataclasses.replace(given, train=given.train.take(np.arange(17)))
+
+    assert len(run_recipe(odd, dataclasses.replace(recipe(), head="batch_norm")).curve) == 1

@@ -11,7 +11,8 @@ from sklearn.model_selection import train_test_split
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.contract import network_input
 from ssl4eo.errors import ContractMismatch, DataMissing, SourceInvalid, UnknownName
-from ssl4eo.evaluation.run import Network, evaluate
+from ssl4eo.evaluation.network import Network
+from ssl4eo.evaluation.run import evaluate
 from ssl4eo.evaluation.tasks.eurosat import CLASSES
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.evaluation.tasks.task import PARTS

@@ -10,6 +10,7 @@ from typing import Any
 
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import is_own, read_header
+from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.checkpoints.inspection import inspect
 from ssl4eo.checkpoints.load import checkpoint_file, load_backbone
 from ssl4eo.checkpoints.told import Told, told_of
@@ -40,11 +41,11 @@ class Source:
 
     def known_licence(self) -> str | None:
         """Give the licence: as stated, else as the card of published weights tells it, None if nobody told."""
-        path = checkpoint_file(self.name)
-        if self.licence is not None or path is None or is_own(path):
+        if self.licence is not None:
             return self.licence
-        told = told_of(self.name, path)
-        found = None if told is None or told.licence is None else _LICENCE.match(told.licence)
+        told = self.training()
+        card = CARDS.get(str(told.get("card") or told.get("init_from")))
+        found = None if card is None else _LICENCE.match(card.license)
         return None if found is None else found[0].lower()
 
 

@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.backbones.levels import level_maps, level_widths
 from ssl4eo.evaluation.metrics import measure_change
-from ssl4eo.evaluation.protocols.dense import Scenes, map_side, network_for
+from ssl4eo.evaluation.protocols.dense import Scenes, network_for, side_for, train_and_predict
 from ssl4eo.evaluation.protocols.protocol import Prediction, Trial
-from ssl4eo.evaluation.protocols.tuning import Lesson, TuneConfig, forget, judged_epoch, tune
+from ssl4eo.evaluation.protocols.tuning import TuneConfig
 from ssl4eo.evaluation.tasks.task import UNJUDGED
 from ssl4eo.training.optimizer import OptimizerConfig
 
@@ -95,7 +95,6 @@ def _run(trial: Trial, config: TuneConfig) -> Prediction:
     config = config.shortened(trial.epochs)
     network = network_for(trial)
     model = DifferenceNet(network, seed=trial.seed).to(next(network.parameters()).device)
-    side = map_side(trial.train)
     scenes = Scenes(
         trial,
         config,
@@ -103,21 +102,10 @@ def _run(trial: Trial, config: TuneConfig) -> Prediction:
         loss_of=_binary_cross_entropy,
         decide=lambda logits: logits[:, 0] > 0,
         judge=measure_change,
-        side=side if network.patch is None else network.image_size,
+        side=side_for(network, trial),
         dates=DATES,
     )
-    lesson = Lesson(model, scenes.epoch, scenes.steps_per_epoch, scenes.loss, scenes.validate)
-    curve = tune(lesson, config, trial)
-    maps = list(scenes.maps(model, trial.test, side))
-    forget(trial)
-    settings = {
-        "threshold": 0.5,
-        "tuning": dataclasses.asdict(config),
-        "judged_epoch": judged_epoch(curve, config),
-        "seen_px": scenes.side,
-    }
-    nothing = torch.zeros(len(maps), 0)
-    return Prediction(nothing.long(), nothing.double(), settings, maps=maps, curve=curve)
+    return train_and_predict(model, scenes, {"threshold": 0.5})
 
 
 def _binary_cross_entropy(logits: Tensor, maps: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ patches do not fit. Letters: B batch, C channels, S side of the network's input,
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +24,17 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import SampleInvalid
 from ssl4eo.evaluation.metrics import Measured, map_confusion
-from ssl4eo.evaluation.protocols.protocol import Trial
-from ssl4eo.evaluation.protocols.tuning import Examples, TuneConfig, order_of
+from ssl4eo.evaluation.protocols.protocol import Prediction, Trial
+from ssl4eo.evaluation.protocols.tuning import (
+    Examples,
+    Lesson,
+    TuneConfig,
+    batches_of,
+    forget,
+    judged_epoch,
+    order_of,
+    tune,
+)
 from ssl4eo.evaluation.tasks.task import LabelledPixels
 from ssl4eo.loading.prefetch import prefetched
 from ssl4eo.views.compose import PLAIN, Geometry, Renderer
@@ -83,14 +94,13 @@ class Scenes:
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
-        return -(-len(self.trial.train) // self.config.batch_size)
+        return len(batches_of(np.arange(len(self.trial.train)), self.config.batch_size))
 
     def epoch(self, epoch: int) -> Iterator[Examples]:
         """Make the batches of an epoch, in the source's unit, each item turned and mirrored at random."""
         part, seed = self.trial.train, self.trial.seed
         order = order_of(len(part), seed=seed, epoch=epoch)
-        for start in range(0, len(order), self.config.batch_size):
-            rows = order[start : start + self.config.batch_size]
+        for rows in batches_of(order, self.config.batch_size):
             drawn = [_positions(sample_rng(seed, epoch=epoch, index=int(row))) for row in rows]
             yield Examples(self._images(part, rows, drawn), torch.from_numpy(self._maps(part, rows, drawn)))
 
@@ -134,8 +144,7 @@ class Scenes:
             side: of the maps [px].
         """
         model.eval()
-        starts = range(0, len(part), self.config.batch_size)
-        rows = (np.arange(start, min(start + self.config.batch_size, len(part))) for start in starts)
+        rows = batches_of(np.arange(len(part)), self.config.batch_size)
         batches = (self._images(part, some, [PLAIN] * len(some)) for some in rows)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
             for images in prefetched(batches):
@@ -152,6 +161,27 @@ class Scenes:
         ]
         measured = self.judge(np.stack(rows))
         return measured.measures[measured.main].value
+
+
+def train_and_predict(model: nn.Module, scenes: Scenes, settings: Mapping[str, Any]) -> Prediction:
+    """Train a model, then predict the maps of the test part; `settings` are told beside those of the training."""
+    trial, config = scenes.trial, scenes.config
+    curve = tune(Lesson(model, scenes.epoch, scenes.steps_per_epoch, scenes.loss, scenes.validate), config, trial)
+    maps = list(scenes.maps(model, trial.test, map_side(trial.train)))
+    forget(trial)
+    told = {
+        **settings,
+        "tuning": dataclasses.asdict(config),
+        "judged_epoch": judged_epoch(curve, config),
+        "seen_px": scenes.side,
+    }
+    nothing = torch.zeros(len(maps), 0)
+    return Prediction(nothing.long(), nothing.double(), told, maps=maps, curve=curve)
+
+
+def side_for(network: Backbone, trial: Trial) -> int:
+    """Give the side of the images that a network of `network_for` is shown [px]."""
+    return map_side(trial.train) if network.patch is None else network.image_size
 
 
 def turned(values: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:

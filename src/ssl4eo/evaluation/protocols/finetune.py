@@ -24,7 +24,16 @@ from ssl4eo.backbones.architectures import Pooling
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.evaluation.metrics import THRESHOLD, weighted_precision
 from ssl4eo.evaluation.protocols.protocol import Prediction, Trial
-from ssl4eo.evaluation.protocols.tuning import Examples, Lesson, TuneConfig, forget, judged_epoch, order_of, tune
+from ssl4eo.evaluation.protocols.tuning import (
+    Examples,
+    Lesson,
+    TuneConfig,
+    batches_of,
+    forget,
+    judged_epoch,
+    order_of,
+    tune,
+)
 from ssl4eo.evaluation.tasks.task import LabelledPixels
 from ssl4eo.loading.prefetch import prefetched
 from ssl4eo.training.optimizer import OptimizerConfig
@@ -161,15 +170,13 @@ class Crops:
     @property
     def steps_per_epoch(self) -> int:
         """Batches of an epoch."""
-        count, size = len(self._trial.train), self._config.batch_size
-        return max(1, count // size) if self._config.drop_last else -(-count // size)
+        return len(batches_of(np.arange(len(self._trial.train)), self._config.batch_size))
 
     def epoch(self, epoch: int) -> Iterator[Examples]:
         """Make the batches of an epoch: random crops, in the source's unit."""
         part, seed = self._trial.train, self._trial.seed
         order = order_of(len(part), seed=seed, epoch=epoch)
-        for number in range(self.steps_per_epoch):
-            rows = order[number * self._config.batch_size : (number + 1) * self._config.batch_size]
+        for rows in batches_of(order, self._config.batch_size):
             geometries = [draw_geometry(sample_rng(seed, epoch=epoch, index=int(row)), self._view) for row in rows]
             yield Examples((self._images(part, rows, geometries),), torch.from_numpy(part.labels[rows]))
 
@@ -200,8 +207,7 @@ class Crops:
     def score(self, model: nn.Module, part: LabelledPixels) -> Tensor:
         """Give the scores (N, K) float64 of a part, in evaluation mode: shares of classes, or of each label."""
         model.eval()
-        starts = range(0, len(part), self._config.batch_size)
-        rows = (np.arange(start, min(start + self._config.batch_size, len(part))) for start in starts)
+        rows = batches_of(np.arange(len(part)), self._config.batch_size)
         batches = (self._images(part, some, [self._plain] * len(some)) for some in rows)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._trial.precision == "bf16"):
             logits = torch.cat([self._logits(model, images).double().cpu() for images in prefetched(batches)])

@@ -8,8 +8,6 @@ map of all levels together. `segmentation`: a feature pyramid (Lin et al. 2017),
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,9 +15,9 @@ from torch.nn import functional as F
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.backbones.levels import level_maps, level_widths
 from ssl4eo.evaluation.metrics import measure_maps
-from ssl4eo.evaluation.protocols.dense import Scenes, map_side, network_for
+from ssl4eo.evaluation.protocols.dense import Scenes, network_for, side_for, train_and_predict
 from ssl4eo.evaluation.protocols.protocol import Prediction, Trial
-from ssl4eo.evaluation.protocols.tuning import Lesson, TuneConfig, forget, judged_epoch, tune
+from ssl4eo.evaluation.protocols.tuning import TuneConfig
 from ssl4eo.evaluation.tasks.task import UNJUDGED
 from ssl4eo.training.optimizer import OptimizerConfig
 
@@ -105,7 +103,6 @@ def _run(trial: Trial, config: TuneConfig, head: type[LinearHead | Pyramid]) -> 
     config = config.shortened(trial.epochs)
     network = network_for(trial)
     model = Segmenter(network, head, trial.num_classes, seed=trial.seed).to(next(network.parameters()).device)
-    side = map_side(trial.train)
     scenes = Scenes(
         trial,
         config,
@@ -113,20 +110,9 @@ def _run(trial: Trial, config: TuneConfig, head: type[LinearHead | Pyramid]) -> 
         loss_of=_cross_entropy,
         decide=lambda logits: logits.argmax(dim=1),
         judge=measure_maps,
-        side=side if network.patch is None else network.image_size,
+        side=side_for(network, trial),
     )
-    lesson = Lesson(model, scenes.epoch, scenes.steps_per_epoch, scenes.loss, scenes.validate)
-    curve = tune(lesson, config, trial)
-    maps = list(scenes.maps(model, trial.test, side))
-    forget(trial)
-    settings = {
-        "head": head.__name__,
-        "tuning": dataclasses.asdict(config),
-        "judged_epoch": judged_epoch(curve, config),
-        "seen_px": scenes.side,
-    }
-    nothing = torch.zeros(len(maps), 0)
-    return Prediction(nothing.long(), nothing.double(), settings, maps=maps, curve=curve)
+    return train_and_predict(model, scenes, {"head": head.__name__})
 
 
 def _cross_entropy(logits: Tensor, maps: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
 import math
@@ -22,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl4eo.errors import SampleInvalid
@@ -59,8 +61,6 @@ class TuneConfig:
     """Whether a network that is trained stays in evaluation mode, as some published programs have it."""
     choose: Literal["best", "last"] = "best"
     """Which epoch is judged: the best on validation, or the last."""
-    drop_last: bool = False
-    """Leave out the last incomplete batch of an epoch."""
 
     def shortened(self, epochs: int | None) -> TuneConfig:
         """Give this for another number of epochs, warm-up and milestones at the same share of it."""
@@ -181,9 +181,17 @@ def backbone_of(model: nn.Module) -> nn.Module:
     return backbone
 
 
-def order_of(count: int, *, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def order_of(count: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
     """Give the order of an epoch: a permutation of `count` positions."""
     return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def batches_of(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Cut an order into batches; a last one of a single item joins the one before, for batch norm needs two."""
+    starts = list(range(0, len(order), size))
+    if len(starts) > 1 and len(order) - starts[-1] == 1:
+        starts.pop()
+    return [order[start:stop] for start, stop in itertools.pairwise([*starts, len(order)])]
 
 
 def _set_modes(model: nn.Module, config: TuneConfig) -> None:

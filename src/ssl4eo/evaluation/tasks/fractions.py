@@ -68,7 +68,7 @@ def take_fraction(task: Task, fraction: float, *, form: Form = "corrected", seed
         chosen = distinct[carve_validation(task.everything.take(distinct), task.kind)]
         positions["validation"] = chosen
         positions["train"] = drawn[~np.isin(drawn, chosen)]
-    return replace(task, positions=MappingProxyType(positions), notes=(*task.notes, note))
+    return replace(task, positions=MappingProxyType(positions), notes=(*task.notes, note), fraction=fraction)
 
 
 def _training_items(task: Task) -> NDArray[np.int64]:

@@ -94,6 +94,8 @@ class Task:
     """Of the data, where there are several."""
     notes: tuple[str, ...] = ()
     """What whoever reads its scores must know."""
+    fraction: float = 1.0
+    """Of the split's training items that are there."""
     carved: bool = False
     """Whether the validation part was carved out of the training part here: the split has none of its own."""
 
