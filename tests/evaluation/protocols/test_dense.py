@@ -214,8 +214,8 @@ def test_scores_are_written(kind, metric, tmp_path):
     examples = read_examples(tmp_path / score.examples)
     assert examples.images.shape == (6, 2 if kind == "change" else 1, SIDE, SIDE, 3)
     source = make(kind, 24).everything.source
-    for truth, name in zip(examples.truths, examples.ids, strict=True):
-        np.testing.assert_array_equal(truth, source.map(int(name)))
+    for truth, item in zip(examples.truths, examples.ids, strict=True):
+        np.testing.assert_array_equal(truth, source.map(int(item)))
     assert len(set(examples.ids)) == 6
     (longer,) = evaluate(network, make(kind, 24), [name], out=tmp_path, epochs=2)
     assert longer.examples != score.examples  # a quick look does not write over what another score shows
