@@ -276,3 +276,26 @@ def test_missing_and_broken_checkpoints_are_refused(tmp_path: Path) -> None:
         load_network(str(tmp_path / "absent.safetensors"))
     with pytest.raises(CheckpointInvalid, match=r"a\.safetensors"):
         load_network(str(tmp_path / "a.safetensors"))
+
+
+def test_a_kill_before_the_score_is_written_costs_no_training(
+    pattern_task: Callable[..., Task], network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state stays until the line stands: the next call trains nothing, and takes the state away."""
+    task, append = pattern_task(60), module.append_jsonl
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "append_jsonl", die)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(network, task, ["finetune"], out=tmp_path, epochs=1)
+    monkeypatch.setattr(module, "append_jsonl", append)
+    (state,) = (tmp_path / "training").glob("*/state.pt")
+    steps: list[int] = []
+
+    (score,) = evaluate(network, task, ["finetune"], out=tmp_path, epochs=1, progress=lambda n, _: steps.append(n))
+
+    assert not steps
+    assert len(score.curve) == 1
+    assert not state.parent.exists()

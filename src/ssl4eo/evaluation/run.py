@@ -25,6 +25,7 @@ from ssl4eo.evaluation.features import Precision, extract
 from ssl4eo.evaluation.network import Network
 from ssl4eo.evaluation.protocols.protocol import Prediction, Supervision, Trial
 from ssl4eo.evaluation.protocols.table import PROTOCOLS
+from ssl4eo.evaluation.protocols.tuning import forget
 from ssl4eo.evaluation.score import BOOTSTRAP_SEED, Score, make_score, measure
 from ssl4eo.evaluation.tasks.task import PARTS, Kind, LabelledPixels, Part, Task
 from ssl4eo.files import append_jsonl, atomic_path
@@ -96,6 +97,7 @@ def evaluate(  # noqa: PLR0913 - options by keyword
             file = out / f"examples-{_key(name, network, task, epochs)}.npz"
             score = replace(score, examples=save_examples(file, task, parts["test"], prediction.maps))
         append_jsonl(out / SCORES, score.to_json())
+        forget(out / TRAINING / _key(name, network, task, epochs))
         scores.append(score)
     return scores
 

@@ -161,13 +161,13 @@ def test_interrupted_training_goes_on_as_if_nothing_had_happened(trial, tmp_path
 
     assert torch.equal(whole.scores, resumed.scores)
     assert whole.curve == resumed.curve
+    tuning.forget(tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("damage", ["other settings", "cut short"])
-def test_state_of_something_else_is_not_gone_on_from(trial, tmp_path, damage, monkeypatch, caplog):
+def test_state_of_something_else_is_not_gone_on_from(trial, tmp_path, damage, caplog):
     """Other settings or a damaged file: begun anew, and said."""
-    monkeypatch.setattr(module, "forget", lambda trial: None)
     run_recipe(trial(folder=tmp_path), recipe())
     if damage == "cut short":
         content = (tmp_path / tuning.STATE).read_bytes()

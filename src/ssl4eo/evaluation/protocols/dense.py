@@ -30,7 +30,6 @@ from ssl4eo.evaluation.protocols.tuning import (
     Lesson,
     TuneConfig,
     batches_of,
-    forget,
     judged_epoch,
     order_of,
     tune,
@@ -168,7 +167,6 @@ def train_and_predict(model: nn.Module, scenes: Scenes, settings: Mapping[str, A
     trial, config = scenes.trial, scenes.config
     curve = tune(Lesson(model, scenes.epoch, scenes.steps_per_epoch, scenes.loss, scenes.validate), config, trial)
     maps = list(scenes.maps(model, trial.test, map_side(trial.train)))
-    forget(trial)
     told = {
         **settings,
         "tuning": dataclasses.asdict(config),

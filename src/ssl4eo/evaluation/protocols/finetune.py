@@ -29,7 +29,6 @@ from ssl4eo.evaluation.protocols.tuning import (
     Lesson,
     TuneConfig,
     batches_of,
-    forget,
     judged_epoch,
     order_of,
     tune,
@@ -136,7 +135,6 @@ def run_recipe(trial: Trial, recipe: Recipe) -> Prediction:
         trial,
     )
     scores = crops.score(model, trial.test)
-    forget(trial)
     predicted = scores.argmax(dim=1) if trial.kind == "class" else (scores >= THRESHOLD).long()
     settings: dict[str, Any] = {**dataclasses.asdict(recipe), "tuning": dataclasses.asdict(config)}
     settings["judged_epoch"] = judged_epoch(curve, config)

@@ -160,11 +160,11 @@ def tune(lesson: Lesson, config: TuneConfig, trial: Trial) -> list[dict[str, flo
     return course.curve
 
 
-def forget(trial: Trial) -> None:
-    """Remove what an interrupted run would go on from: its score is written."""
-    if trial.folder is not None and (trial.folder / STATE).is_file():
-        (trial.folder / STATE).unlink()
-        trial.folder.rmdir()
+def forget(folder: Path) -> None:
+    """Remove what an interrupted run would go on from, once its score is written."""
+    if (folder / STATE).is_file():
+        (folder / STATE).unlink()
+        folder.rmdir()
 
 
 def judged_epoch(curve: list[dict[str, float]], config: TuneConfig) -> int:
