@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import get_args
 
 import numpy as np
@@ -15,6 +16,7 @@ from ssl4eo.collection.eurosat import CLASSES
 from ssl4eo.errors import UnknownName
 from ssl4eo.evaluation import suite as module
 from ssl4eo.evaluation.columns import PUBLISHED_TASKS
+from ssl4eo.evaluation.ledger import Skipped, update_ledger
 from ssl4eo.evaluation.names import ProtocolName
 from ssl4eo.evaluation.protocols.table import PROTOCOLS
 from ssl4eo.evaluation.suite import SUITES, Judgement, run_suite
@@ -69,14 +71,68 @@ def test_what_can_be_judged_is_and_the_rest_is_told(small, roots, tmp_path):
     assert len(list(read_jsonl(tmp_path / "out" / "scores.jsonl"))) == 2
 
 
-def test_the_ledger_is_of_the_last_call(small, roots, tmp_path):
-    """What has come meanwhile is no longer missing."""
+def test_what_has_come_meanwhile_leaves_the_ledger(small, roots, tmp_path, monkeypatch):
+    """A network that could not be opened can be now; rows of other matters stay."""
+    other = Skipped("oscd", "reference", "no rio", "unpack it", items=("rio",))
+    update_ledger(tmp_path / "out", [other])
     run_suite("small", roots, tmp_path / "out")
-    module.SUITES["small"] = module.SUITES["small"][:1]
+    real = module.load_network
+    monkeypatch.setattr(
+        module, "load_network", lambda name, **options: real(name.replace("no.such.network", RGB), **options)
+    )
 
-    run_suite("small", roots, tmp_path / "out")
+    scores, skipped = run_suite("small", roots, tmp_path / "out")
 
-    assert not (tmp_path / "out" / "skipped.jsonl").exists()
+    ledger = list(read_jsonl(tmp_path / "out" / "skipped.jsonl"))
+    assert len(scores) == 1
+    assert ledger == [row.to_json() for row in (other, *skipped)]
+
+
+def test_a_killed_suite_leaves_its_ledger(small, roots, tmp_path, monkeypatch):
+    """Rows are written as they come."""
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    module.SUITES["small"] = module.SUITES["small"][1:]
+    monkeypatch.setattr(module, "evaluate", die)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite("small", roots, tmp_path / "out")
+
+    assert [row["checkpoint"] for row in read_jsonl(tmp_path / "out" / "skipped.jsonl")] == [
+        OPTICAL,
+        RGB,
+        "no.such.network",
+    ]
+
+
+def test_a_split_that_is_not_whole_is_judged_on_request_and_told(tmp_path, roots, monkeypatch, capsys):
+    """The score and the ledger say so; without the request, and when all is there, it is judged anew."""
+    home = roots / "eurosat"
+    for word, numbers in (("train", range(6)), ("val", (6, 7)), ("test", (8, 9, 10))):
+        lines = [f"{name}_{i}.jpg\n" for name in CLASSES for i in numbers]
+        (home / f"eurosat-{word}.txt").write_text("".join(lines))
+    rows = (Judgement(RGB, "eurosat", "torchgeo", "knn"),)
+    monkeypatch.setattr(module, "SUITES", {"small": rows})
+    out = tmp_path / "out"
+
+    assert run_suite("small", roots, out)[0] == []
+    (score,), _ = run_suite("small", roots, out, skip_missing=True)
+    assert (score.num_absent, score.num_test) == (10, 20)
+    assert run_suite("small", roots, out, skip_missing=True)[0] == []
+    (row,) = read_jsonl(out / "skipped.jsonl")
+    assert (row["task"], row["checkpoint"], len(row["items"])) == ("eurosat", "", 10)
+
+    command = ["evaluate", "--checkpoint", RGB, "--task", "eurosat", "--root", str(home), "--split", "torchgeo"]
+    assert main([*command, "--protocol", "knn", "--out", str(tmp_path / "one")]) == 1
+    assert "or judge on what is there: --skip-missing" in capsys.readouterr().err
+    assert main([*command, "--protocol", "knn", "--skip-missing", "--out", str(tmp_path / "one")]) == 0
+    assert "left out" in capsys.readouterr().err
+    for name in CLASSES:
+        shutil.copyfile(home / name / f"{name}_9.jpg", home / name / f"{name}_10.jpg")
+    (score,), _ = run_suite("small", roots, out)
+    assert (score.num_absent, score.num_test) == (0, 30)
+    assert not (out / "skipped.jsonl").exists()
 
 
 def test_published_suite_is_the_published_table():

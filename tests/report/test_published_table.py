@@ -74,3 +74,33 @@ def test_a_fraction_and_a_quick_look_do_not_replace_the_whole(tmp_path):
     assert sorted(score.value for score in run.scores) == [0.5, 0.9, 0.988]
     assert len(results_table([run])) == 3
     assert cell_words(published_rows([run])[0].cells[1])[0] == "99.1 / 98.8"
+
+
+def test_a_split_that_was_not_whole_is_no_reproduction(tmp_path):
+    """It is a measurement of its own."""
+    rows = rows_of(tmp_path, row(0.988, num_absent=3), row(0.5, protocol="linear"))
+
+    assert rows[0].cells[1].measured is None
+
+
+def test_what_was_left_out_is_shown_with_the_way_to_get_it(tmp_path):
+    """Reasons once each; a ledger alone is a record, and its published networks have a table of empty cells."""
+    (tmp_path / "run").mkdir()
+    known = {"task": "eurosat_13", "split": "reference", "found": "no <data> of EuroSAT", "remedy": "ssl4eo download"}
+    lines = [
+        {**known, "checkpoint": name, "protocol": p, "items": []} for name in (NAME, "mine") for p in ("knn", "linear")
+    ]
+    lines.append({"task": "oscd", "split": "reference", "found": "no rio", "remedy": "unpack it", "items": ["rio"]})
+    write_lines(tmp_path / "run" / "skipped.jsonl", lines)
+
+    write_report([tmp_path / "run"], tmp_path / "out")
+
+    page, text = ((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))
+    assert page.count("no &lt;data&gt; of EuroSAT") == 1
+    for shown in (page, text):
+        assert "What was left out" in shown
+        assert "oscd, split reference: 1 item" in shown.replace("\\", "")
+        assert f"knn, linear of {NAME}, mine" in shown.replace("\\", "")
+        assert "Beside the published table" in shown
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [row["remedy"] for row in results["left_out"]] == ["ssl4eo download", "unpack it"]

@@ -36,6 +36,7 @@ def run(  # noqa: PLR0913 - the options of the command line
     fraction_form: Literal["corrected", "as_published"] = "corrected",
     epochs: int | None = None,
     save_features: bool = False,
+    skip_missing: bool = False,
     suite: str | None = None,
     json: bool = False,
 ) -> int:
@@ -62,6 +63,7 @@ def run(  # noqa: PLR0913 - the options of the command line
         fraction_form: how that share is drawn; as_published is with replacement for some tasks
         epochs: of protocols that train, in place of their own: for a quick look
         save_features: keep the features of the test part beside the scores
+        skip_missing: judge on what there is where items that a split names are absent; OUT/skipped.jsonl lists them
         suite: published; checkpoint, task and protocol are the suite's own then
         json: print the scores as JSON
 
@@ -73,9 +75,10 @@ def run(  # noqa: PLR0913 - the options of the command line
         if any(given.values()):
             names = ", ".join(f"--{name}" for name, value in given.items() if value)
             raise ConfigInvalid(f"{names} with --suite", expected="neither: a suite has its own")
-        return _suite(suite, root, out, epochs=epochs, json=json)
+        return _suite(suite, root, out, epochs=epochs, skip_missing=skip_missing, json=json)
     if checkpoint is None or task is None:
         raise ConfigInvalid("no checkpoint or no task", expected="--checkpoint and --task, or --suite")
+    from ssl4eo.evaluation.ledger import LEDGER, gaps_of, update_ledger, whole_of
     from ssl4eo.evaluation.network import load_network
     from ssl4eo.evaluation.protocols.table import DEFAULTS
     from ssl4eo.evaluation.run import evaluate
@@ -94,7 +97,7 @@ def run(  # noqa: PLR0913 - the options of the command line
         if seeds is not None:
             network = replace(network, seed=seed)
         if opened is None:
-            opened = open_task(task, root, split=split, contract=network.backbone.contract)
+            opened = open_task(task, root, split=split, contract=network.backbone.contract, skip_missing=skip_missing)
             opened = take_fraction(opened, fraction, form=fraction_form)
         with progress_bar(f"{checkpoint}, seed {network.seed}: {task}") as progress:
             scores += evaluate(
@@ -106,7 +109,11 @@ def run(  # noqa: PLR0913 - the options of the command line
                 epochs=epochs,
                 progress=progress,
             )
+    assert opened is not None, "there is a seed"
+    update_ledger(out, gaps_of(opened), settled=[whole_of(opened)])
     _tell(scores, json=json)
+    for gap in opened.gaps:
+        Console(stderr=True, soft_wrap=True).print(f"left out, see {out / LEDGER}: {gap.found}", markup=False)
     return 0
 
 
@@ -122,11 +129,12 @@ def _require_training(protocol: list[ProtocolName] | None, seeds: list[int], che
         )
 
 
-def _suite(name: str, roots: Path, out: Path, *, epochs: int | None, json: bool) -> int:
-    from ssl4eo.evaluation.suite import LEDGER, run_suite
+def _suite(name: str, roots: Path, out: Path, *, epochs: int | None, skip_missing: bool, json: bool) -> int:
+    from ssl4eo.evaluation.ledger import LEDGER
+    from ssl4eo.evaluation.suite import run_suite
 
     console = Console(stderr=True, soft_wrap=True)
-    scores, skipped = run_suite(name, roots, out, epochs=epochs, show=console.print)
+    scores, skipped = run_suite(name, roots, out, epochs=epochs, skip_missing=skip_missing, show=console.print)
     if scores or json:
         _tell(scores, json=json)
     if skipped:

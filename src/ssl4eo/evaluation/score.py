@@ -56,6 +56,8 @@ class Score:
     """Items learned from: train and validation part."""
     fraction: float
     """Of the split's training items that were learned from."""
+    num_absent: int
+    """Items that the split names and that were not there."""
     num_test: int
     num_classes: int
     synthetic: bool
@@ -146,6 +148,7 @@ def make_score(
         seed=network.seed,
         num_train=len(task.positions["train"]) + len(task.positions["validation"]),
         fraction=task.fraction,
+        num_absent=task.num_absent,
         num_test=len(task.positions["test"]),
         num_classes=task.num_classes,
         synthetic=task.synthetic,

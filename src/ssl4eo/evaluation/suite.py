@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.errors import DataMissing, Ssl4eoError, unknown_name
 from ssl4eo.evaluation.columns import OTHER_PROTOCOLS, PUBLISHED_PROTOCOL, PUBLISHED_TASKS
+from ssl4eo.evaluation.ledger import Matter, Skipped, gaps_of, update_ledger, whole_of
 from ssl4eo.evaluation.network import Network, load_network
 from ssl4eo.evaluation.protocols.table import PROTOCOLS
 from ssl4eo.evaluation.run import SCORES, evaluate
 from ssl4eo.evaluation.score import Score
 from ssl4eo.evaluation.tasks.table import TASKS, open_task
 from ssl4eo.evaluation.tasks.task import Task
-from ssl4eo.files import append_jsonl, numbered_jsonl
+from ssl4eo.files import numbered_jsonl
 
 log = logging.getLogger(__name__)
 
-LEDGER = "skipped.jsonl"
 Key = tuple[str, str, str, str, int | None]
 """Checkpoint, task, split, protocol, epochs that were asked for."""
 
@@ -43,21 +42,10 @@ class Judgement:
     published: float | None = None
     """Value of the published table, 0 to 1."""
 
-
-@dataclass(frozen=True)
-class Skipped:
-    """A judgement that could not be made."""
-
-    checkpoint: str
-    task: str
-    protocol: str
-    found: str
-    """What is in the way."""
-    remedy: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Give plain values."""
-        return asdict(self)
+    @property
+    def matter(self) -> Matter:
+        """What a row of the ledger would be about."""
+        return self.task, self.split, self.checkpoint, self.protocol
 
 
 def _published() -> Iterator[Judgement]:
@@ -80,6 +68,7 @@ def run_suite(
     *,
     epochs: int | None = None,
     offline: bool | None = None,
+    skip_missing: bool = False,
     show: Callable[[str], None] | None = None,
 ) -> tuple[list[Score], list[Skipped]]:
     """Judge what can be judged.
@@ -87,9 +76,10 @@ def run_suite(
     Args:
         name: of SUITES.
         roots: folder with a folder, or a link to one, for each task, named like the task.
-        out: folder of the records: scores.jsonl, and skipped.jsonl, which is written anew.
+        out: folder of the records: scores.jsonl, and skipped.jsonl.
         epochs: of protocols that train, in place of their own.
         offline: fetch no weights; None: as SSL4EO_OFFLINE says.
+        skip_missing: judge on what there is of a split whose items are not all there.
         show: told what is judged now.
 
     Returns:
@@ -101,18 +91,20 @@ def run_suite(
     if name not in SUITES:
         raise unknown_name("suite", name, SUITES)
     scores, skipped = list[Score](), list[Skipped]()
-    bench = _Bench(roots, offline)
-    for group in _pending(SUITES[name], _done(out), epochs):
+    bench = _Bench(roots, offline, skip_missing)
+    for group in _pending(SUITES[name], _done(out, skip_missing), epochs):
         row, protocols = group[0], [cell.protocol for cell in group]
         if show is not None:
             show(f"{row.checkpoint} on {row.task} by {', '.join(protocols)}")
         try:
             network, task = bench.open(row)
             scores += evaluate(network, task, protocols, out=out, epochs=epochs)
+            update_ledger(out, gaps_of(task), settled=[whole_of(task), *(cell.matter for cell in group)])
         except Ssl4eoError as error:
             log.warning("%s on %s by %s is left out: %s", row.checkpoint, row.task, ", ".join(protocols), error)
-            skipped += [Skipped(c.checkpoint, c.task, c.protocol, error.found, error.remedy) for c in group]
-    _write_ledger(out, skipped)
+            rows = [Skipped(c.task, c.split, error.found, error.remedy, c.checkpoint, c.protocol) for c in group]
+            update_ledger(out, rows)
+            skipped += rows
     return scores, skipped
 
 
@@ -130,8 +122,8 @@ def _pending(rows: Sequence[Judgement], done: set[Key], epochs: int | None) -> l
 class _Bench:
     """Opens networks, one at a time in memory, and tasks, each once for networks of one input."""
 
-    def __init__(self, roots: Path, offline: bool | None) -> None:
-        self._roots, self._offline = roots, offline
+    def __init__(self, roots: Path, offline: bool | None, skip_missing: bool) -> None:
+        self._roots, self._offline, self._skip_missing = roots, offline, skip_missing
         self._name, self._network = "", None
         self._tasks: dict[tuple[str, str, str], Task] = {}
 
@@ -143,7 +135,9 @@ class _Bench:
         contract = self._network.backbone.contract
         key = (row.task, row.split, str(contract))
         if key not in self._tasks:
-            self._tasks[key] = open_task(row.task, root, split=row.split, contract=contract)
+            self._tasks[key] = open_task(
+                row.task, root, split=row.split, contract=contract, skip_missing=self._skip_missing
+            )
         return self._network, self._tasks[key]
 
 
@@ -165,18 +159,15 @@ def _root_of(task: str, roots: Path) -> Path:
     )
 
 
-def _done(out: Path) -> set[Key]:
-    """List what is judged already on whole training parts, and in how many epochs where that was told."""
+def _done(out: Path, skip_missing: bool) -> set[Key]:
+    """List what is judged already on whole training parts, and in how many epochs where that was told.
+
+    A score of a split that was not all there counts only where that would be taken again.
+    """
     path = out / SCORES
     if not path.is_file():
         return set()
     rows = [row for _, row in numbered_jsonl(path) if row.get("fraction", 1.0) == 1]
+    rows = [row for row in rows if skip_missing or not row.get("num_absent", 0)]
     names = ("checkpoint", "task", "split", "protocol")
     return {(*(row[name] for name in names), row["settings"].get("epochs_asked")) for row in rows}
-
-
-def _write_ledger(out: Path, skipped: list[Skipped]) -> None:
-    path = out / LEDGER
-    path.unlink(missing_ok=True)
-    for row in skipped:
-        append_jsonl(path, row.to_json())

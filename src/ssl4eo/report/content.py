@@ -21,6 +21,7 @@ from ssl4eo.report.illustrations import (
     projection_picture,
     teaser_picture,
 )
+from ssl4eo.report.left_out import LeftOut, left_out
 from ssl4eo.report.published import PublishedRow, published_rows
 from ssl4eo.report.records import Run
 from ssl4eo.report.style import Picture
@@ -66,6 +67,8 @@ class Report:
     curves: tuple[Picture, ...]
     records: tuple[RunRecord, ...]
     missing: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    """What was not judged, or not on all items."""
     command: str
     version: str = __version__
 
@@ -101,6 +104,7 @@ def build(
         curves=curves,
         records=tuple(_record(run) for run in runs),
         missing=tuple(missing),
+        left_out=left_out(runs),
         command=command,
     )
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from ssl4eo.report.content import Report, RunRecord
+from ssl4eo.report.left_out import LEFT_OUT_LEAD, LeftOut
 from ssl4eo.report.published import PublishedRow, cell_words, reasons
 from ssl4eo.report.style import Picture
 from ssl4eo.report.table import Row, Summary
@@ -32,6 +33,7 @@ def render_markdown(report: Report) -> str:
     blocks += _pictures("How training went", report.curves)
     blocks.append("## What was run")
     blocks += [block for record in report.records for block in _record(record)]
+    blocks += _left_out(report.left_out)
     if report.missing:
         blocks += ["## What is missing here", "\n".join(f"- {text(item)}" for item in report.missing)]
     blocks += [
@@ -65,6 +67,14 @@ def _published(rows: Sequence[PublishedRow]) -> list[str]:
     notes = "\n".join(f"- {text(reason)}" for reason in reasons())
     lead = "Published / measured here by the published protocol [%]; tolerances and why:"
     return ["## Beside the published table", "\n".join(lines), lead, notes]
+
+
+def _left_out(reasons: Sequence[LeftOut]) -> list[str]:
+    if not reasons:
+        return []
+    lines = ["| judgement or items | why | the way to get it |", "|---|---|---|"]
+    lines += [f"| {text(r.what)} | {text(r.why)} | {text(r.remedy)} |" for r in reasons]
+    return ["## What was left out", LEFT_OUT_LEAD, "\n".join(lines)]
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

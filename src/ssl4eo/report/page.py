@@ -13,6 +13,7 @@ from html import escape
 from importlib.resources import files
 
 from ssl4eo.report.content import Report, RunRecord
+from ssl4eo.report.left_out import LEFT_OUT_LEAD, LeftOut
 from ssl4eo.report.published import PublishedRow, cell_words, reasons
 from ssl4eo.report.style import Picture
 from ssl4eo.report.table import Row, Summary
@@ -42,6 +43,7 @@ def render_html(report: Report) -> str:
         _pictures("What was predicted", _JUDGED_LEAD, report.judgements),
         _pictures("How training went", _CURVES_LEAD, report.curves),
         _records(report.records),
+        _left_out(report.left_out),
         _missing(report.missing),
         "</main>",
         _footer(report),
@@ -188,6 +190,21 @@ def _records(records: Sequence[RunRecord]) -> str:
         for record in records
     )
     return f"<section>\n<h2>What was run</h2>\n{cards}\n</section>"
+
+
+def _left_out(reasons: Sequence[LeftOut]) -> str:
+    if not reasons:
+        return ""
+    rows = "\n".join(
+        f'<tr><th scope="row">{escape(r.what)}</th><td>{escape(r.why)}<small>{escape(r.remedy)}</small></td></tr>'
+        for r in reasons
+    )
+    return (
+        f'<section>\n<h2>What was left out</h2>\n<p class="lead">{escape(LEFT_OUT_LEAD)}</p>\n'
+        '<div class="card"><div class="scroll">'
+        '<table><thead><tr><th scope="col">Judgement or items</th><th scope="col">Why, and the way to get it</th></tr>'
+        f"</thead><tbody>\n{rows}\n</tbody></table></div></div>\n</section>"
+    )
 
 
 def _missing(missing: Sequence[str]) -> str:

@@ -51,13 +51,15 @@ class PublishedRow:
 
 
 def published_rows(runs: Iterable[Run]) -> tuple[PublishedRow, ...]:
-    """Put scores of whole training parts beside the published ones; nothing if no published network was judged."""
+    """Put scores of whole splits beside the published ones; nothing if no published network was to be judged."""
     found: dict[Key, Score] = {}
+    wanted: set[str] = set()
     for run in runs:
+        wanted.update(row.checkpoint for row in run.skipped)
         for score in run.scores or ():
-            if score.settings.get("epochs_asked") is None and score.fraction == 1:
+            if score.settings.get("epochs_asked") is None and score.fraction == 1 and not score.num_absent:
                 found[score.checkpoint, score.task, score.split, score.protocol] = score
-    if not any(checkpoint in CARDS for checkpoint, *_ in found):
+    if not any(checkpoint in CARDS for checkpoint in wanted.union(key[0] for key in found)):
         return ()
     return tuple(
         PublishedRow(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs leave on disk, read and checked: config.json, log.jsonl, scores.jsonl.
+"""What runs leave on disk, read and checked: config.json, log.jsonl, scores.jsonl, skipped.jsonl.
 
-A run folder may lack any of the three; what is there must be right, or the file and line are named.
+A run folder may lack any of the four; what is there must be right, or the file and line are named.
 Unknown keys and unknown kinds of log rows are left alone, so that newer writers stay readable.
 Steps that a crash threw away are dropped: a `resume` row voids all earlier rows of later steps,
 and of rows with the same kind, step and task (or message) the last one counts.
@@ -101,6 +101,8 @@ class Score:
     """Counts, true class by predicted class; empty where it was not recorded."""
     fraction: float = 1.0
     """Of the split's training items that were learned from."""
+    num_absent: int = 0
+    """Items that the split names and that were not there."""
     curve: tuple[Mapping[str, float], ...] = ()
     """How training went: epoch, loss, validation."""
     examples: Path | None = None
@@ -112,12 +114,28 @@ class Score:
     def conditions(self) -> tuple[object, ...]:
         """What was measured and how, apart from the network."""
         asked = self.settings.get("epochs_asked")
-        return (self.task, self.split, self.part, self.protocol, self.metric, self.fraction, asked)
+        return (self.task, self.split, self.part, self.protocol, self.metric, self.fraction, self.num_absent, asked)
 
     @property
     def identity(self) -> tuple[object, ...]:
         """Equal for repetitions of one measurement, of which the last one counts."""
         return (*self.conditions, self.checkpoint, self.seed)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What was left out of a judgement for one reason, or a judgement that was not made."""
+
+    task: str
+    split: str
+    checkpoint: str
+    """Empty: whatever was judged."""
+    protocol: str
+    """Empty: by all protocols."""
+    found: str
+    remedy: str
+    num_items: int
+    """That were left out; 0: the judgement was not made."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +148,8 @@ class Run:
     log: Log | None
     scores: tuple[Score, ...] | None
     """One for each (task, split, part, protocol, metric, checkpoint, seed): the latest."""
+    skipped: tuple[Skipped, ...] = ()
+    """What was not judged, or not on all items."""
 
     @property
     def recipe(self) -> str | None:
@@ -186,6 +206,8 @@ _SCORE = {
     "examples": "the name of a file beside this one, or null",
 }
 
+_SKIPPED = {"task": "text", "found": "text", "remedy": "text"}
+
 
 def read_run(path: Path) -> Run:
     """Read one run folder.
@@ -197,15 +219,16 @@ def read_run(path: Path) -> Run:
     if not path.is_dir():
         raise DataMissing(
             f"no run folder {path}",
-            expected="a folder with config.json, log.jsonl or scores.jsonl",
+            expected="a folder with config.json, log.jsonl, scores.jsonl or skipped.jsonl",
             remedy="name a folder that `ssl4eo pretrain` or `ssl4eo evaluate` wrote",
             path=str(path),
         )
-    config, log, scores = path / "config.json", path / "log.jsonl", path / "scores.jsonl"
-    if not any(record.is_file() for record in (config, log, scores)):
+    names = ("config.json", "log.jsonl", "scores.jsonl", "skipped.jsonl")
+    config, log, scores, skipped = (path / name for name in names)
+    if not any(record.is_file() for record in (config, log, scores, skipped)):
         raise DataMissing(
             f"{path} holds no record of a run",
-            expected="one of config.json, log.jsonl and scores.jsonl",
+            expected=f"one of {', '.join(names)}",
             remedy="name a folder that `ssl4eo pretrain` or `ssl4eo evaluate` wrote",
             path=str(path),
         )
@@ -215,6 +238,7 @@ def read_run(path: Path) -> Run:
         config=read_config(config) if config.is_file() else None,
         log=read_log(log) if log.is_file() else None,
         scores=read_scores(scores) if scores.is_file() else None,
+        skipped=read_skipped(skipped) if skipped.is_file() else (),
     )
 
 
@@ -275,7 +299,7 @@ def read_scores(path: Path) -> tuple[Score, ...]:
         values["interval"] = None if values["interval"] is None else tuple(values["interval"])
         values["notes"], values["classes"] = (tuple(map(str, row.get(name) or ())) for name in ("notes", "classes"))
         values["confusion"] = tuple(tuple(counts) for counts in row.get("confusion") or ())
-        values["fraction"] = float(row.get("fraction") or 1.0)
+        values["fraction"], values["num_absent"] = float(row.get("fraction") or 1.0), int(row.get("num_absent") or 0)
         values["curve"] = tuple(row.get("curve") or ())
         values["examples"] = None if row.get("examples") is None else path.parent / row["examples"]
         values["trained_by"] = _find_config(row["checkpoint"], path.parent) if row["pretrained"] else None
@@ -284,6 +308,17 @@ def read_scores(path: Path) -> tuple[Score, ...]:
         scores.pop(key, None)
         scores[key] = score
     return tuple(scores.values())
+
+
+def read_skipped(path: Path) -> tuple[Skipped, ...]:
+    """Read skipped.jsonl."""
+    rows: list[Skipped] = []
+    for number, row in numbered_jsonl(path):
+        check(row, _SKIPPED, f"line {number} of {path}")
+        items = row.get("items") or ()
+        words = {name: str(row.get(name) or "") for name in (*_SKIPPED, "split", "checkpoint", "protocol")}
+        rows.append(Skipped(**words, num_items=len(items)))
+    return tuple(rows)
 
 
 def _find_config(checkpoint: str, folder: Path) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def results_json(report: Report, runs: Sequence[Run], names: Sequence[str]) -> d
         "table": [_row_json(row) for row in report.rows],
         "runs": [_run_json(run) for run in runs],
         "missing": list(report.missing),
+        "left_out": [asdict(reason) for reason in report.left_out],
         "command": report.command,
         "ssl4eo": report.version,
         "files": list(names),

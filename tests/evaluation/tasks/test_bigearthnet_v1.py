@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import pickle
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -341,6 +342,22 @@ def test_patches_of_the_split_that_are_not_there_are_told(root: Path) -> None:
         DataMissing, match=rf"2 of the split's 6 patches are not in .*v1\.0 \({s2_name(88)} is the first"
     ):
         open_task("bigearthnet_v1_s2", root, contract=L2A)
+
+
+def test_absent_patches_are_left_out_on_request(root: Path) -> None:
+    """Of both sensors, each patch counted once; the others keep parts and labels."""
+    write_lists(root, train=[0, 6, 1, 88], val=[3, 4])
+    shutil.rmtree(root / "BigEarthNet-S1-v1.0" / s1_name(3))
+    (root / "s1_s2_name_country_season.csv").write_text(
+        "".join(f"{s1_name(i)},{s2_name(i)},Austria,Fall\n" for i in (0, 1, 3, 4, 6, 88))
+    )
+
+    task = open_task("bigearthnet_v1_s1s2", root, contract=BOTH, skip_missing=True)
+
+    assert [gap.items for gap in task.gaps] == [(s2_name(88),), (s2_name(88), s2_name(3))]
+    assert (task.num_absent, task.part("test").ids) == (2, (s2_name(4),))
+    assert indices(task.part("test").labels) == [NINETEEN[4]]
+    assert any("left out: 1 of the split's 6 patches" in note for note in task.notes)
 
 
 def test_radar_patches_without_a_pair_are_told(root: Path) -> None:

@@ -130,6 +130,21 @@ def test_patches_that_are_not_there_are_told(root: Path) -> None:
         open_task("bigearthnet_v2_s1", root, contract=S1)
 
 
+def test_absent_patches_are_left_out_on_request(tmp_path: Path) -> None:
+    """What is left is read as before."""
+    root = tmp_path / "more"
+    write_v2(root, [*LABELS, ["Pastures"]], [*PARTS, "train"])
+    (root / "BigEarthNet-S1" / v2_names(4)[1].rsplit("_", 3)[0] / v2_names(4)[1]).rename(root / "elsewhere")
+
+    task = open_task("bigearthnet_v2_s1s2", root, contract=BOTH, skip_missing=True)
+
+    assert (task.num_absent, len(task.everything)) == (1, 4)
+    assert task.gaps[0].items == (v2_names(4)[1],)
+    assert task.part("train").ids == (v2_names(0)[0], v2_names(3)[0])
+    pixels = task.part("test").source.pixels(int(task.part("test").items[0]), 0)
+    assert pixels[60][:, 0, 0].tolist() == [value(1, 0), value(1, 9)]
+
+
 def test_foreign_networks_and_splits_are_refused(root: Path) -> None:
     """At the door."""
     with pytest.raises(ContractMismatch, match="S1GRD cannot stand for S2L2A"):

@@ -13,6 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from ssl4eo.contract import FusedContract, network_input, plan_remap
 from ssl4eo.errors import ContractMismatch, DataMissing, SourceInvalid, UnknownName
 from ssl4eo.evaluation.tasks.dfc2020 import CLASSES, INDEX_OF_VALUE, open_dfc2020
+from ssl4eo.evaluation.tasks.gaps import Gaps
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.evaluation.tasks.task import PARTS, UNJUDGED
 from ssl4eo.sensors import statistics
@@ -221,6 +222,20 @@ def test_a_patch_without_one_of_its_files_is_refused(dfc, tmp_path):
     path_of(tmp_path / "a", "test", "dfc", "0_p8").unlink()
     with pytest.raises(SourceInvalid, match=r"expected .*dfc_0_p8.tif"):
         open_dfc2020(tmp_path / "a", split="reference", contract=L1C)
+
+
+def test_patches_without_a_file_are_left_out_on_request(dfc, tmp_path):
+    """Whichever file it is."""
+    shutil.copytree(dfc, tmp_path / "a")
+    path_of(tmp_path / "a", "test", "s1", "0_p9").unlink()
+    gaps = Gaps()
+
+    task = open_dfc2020(tmp_path / "a", split="reference", contract=BOTH, gaps=gaps)
+
+    assert [gap.items for gap in gaps.found] == [("0_p9",)]
+    assert not any("p9" in name for name in task.part("test").ids)
+    assert len(task.part("test")) == 2
+    task.part("test").source.pixels(int(task.part("test").items[1]), 0)
 
 
 def test_missing_folders_and_unknown_splits_are_refused(dfc, tmp_path):

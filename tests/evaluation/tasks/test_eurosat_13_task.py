@@ -142,6 +142,19 @@ def test_lists_that_do_not_fit_are_refused(eurosat_13, tmp_path, spoil, message)
         open_task("eurosat_13", tmp_path / "a", split="torchgeo", contract=L1C)
 
 
+def test_listed_tiles_that_are_absent_are_left_out_on_request(eurosat_13, tmp_path):
+    """The part of the list without them; what is not listed stays out."""
+    shutil.copytree(eurosat_13, tmp_path / "a")
+    whole = open_task("eurosat_13", eurosat_13, split="torchgeo", contract=L1C).part("test").ids
+    (path,) = (tmp_path / "a").rglob(Path(whole[0]).name)
+    path.unlink()
+
+    task = open_task("eurosat_13", tmp_path / "a", split="torchgeo", contract=L1C, skip_missing=True)
+
+    assert task.part("test").ids == whole[1:]
+    assert (task.num_absent, Path(task.gaps[0].items[0]).stem) == (1, path.stem)
+
+
 def test_absent_lists_are_refused_with_the_way_to_get_them(eurosat_13):
     """Only the class folders were kept."""
     with pytest.raises(DataMissing, match=r"no eurosat-spatial-train.txt in .*ssl4eo download eurosat --only splits"):

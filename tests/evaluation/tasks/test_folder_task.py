@@ -75,6 +75,20 @@ def test_pictures_in_red_green_blue_need_no_word(tmp_path, suffix):
     assert any("red, green, blue" in note for note in task.notes)
 
 
+def test_folds_judge_every_picture_once(tmp_path):
+    """Fifths of each class, as equal as can be, whatever else there is."""
+    fill(tmp_path, suffix=".png", count=11)
+
+    folds = [open_folder(tmp_path, split=f"fold_{i}", contract=RGB) for i in range(1, 6)]
+
+    ids = [name for task in folds for name in task.part("test").ids]
+    assert sorted(ids) == sorted(folds[0].everything.ids)
+    assert sorted(len(task.part("test")) for task in folds) == [6, 6, 7, 7, 7]
+    for task in folds:
+        assert set(np.bincount(task.part("test").labels)) <= {2, 3}
+        assert not set(task.part("train").ids) & set(task.part("test").ids)
+
+
 def test_a_fifth_of_each_class_is_test_by_hash(tmp_path):
     """The smallest hashes of the paths, recomputed; validation is a tenth of the rest."""
     task = open_folder(fill(tmp_path, suffix=".png"), split="reference", contract=RGB)

@@ -320,6 +320,21 @@ def test_absent_cities_are_named_with_the_split_that_does_without(raw_oscd):
         open_oscd(raw_oscd, split="city", contract=L1C)
 
 
+def test_absent_cities_are_left_out_on_request(raw_oscd, tmp_path):
+    """Named; without any city nothing can be left out."""
+    shutil.copytree(raw_oscd, tmp_path / "a")
+    for place in sorted((tmp_path / "a").rglob("nantes")):
+        shutil.rmtree(place)
+
+    task = open_task("oscd", tmp_path / "a", split="cities", contract=L1C, skip_missing=True)
+
+    assert [gap.items for gap in task.gaps] == [("nantes",)]
+    assert {name.split("/")[0] for name in task.part("test").ids} == {"cupertino", "beihai"}
+    (tmp_path / "b").mkdir()
+    with pytest.raises(DataMissing, match="lacks aguasclaras"):
+        open_task("oscd", tmp_path / "b", split="cities", contract=L1C, skip_missing=True)
+
+
 def test_missing_root_is_refused(tmp_path):
     """Named."""
     with pytest.raises(DataMissing, match=r"no folder .*absent"):

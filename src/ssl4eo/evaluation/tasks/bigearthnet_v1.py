@@ -26,6 +26,7 @@ from ssl4eo.contract import InputContract, plan_remap
 from ssl4eo.errors import DataMissing, unknown_name
 from ssl4eo.evaluation.tasks.bigearthnet_labels import CLASSES_19, CLASSES_43, merge_labels, read_labels
 from ssl4eo.evaluation.tasks.bigearthnet_lists import SPLIT_NAMES, list_pairs, list_patches
+from ssl4eo.evaluation.tasks.gaps import Gaps, settle
 from ssl4eo.evaluation.tasks.patches import Patches, PatchPixels, names_in
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Part, Task, make_task
 
@@ -61,7 +62,13 @@ _LAYOUTS: Mapping[str, _Layout] = {
 
 
 def open_bigearthnet_v1(
-    root: Path, *, split: str, contract: InputContract, sensors: str = "s2", num_labels: int = 19
+    root: Path,
+    *,
+    split: str,
+    contract: InputContract,
+    gaps: Gaps | None = None,
+    sensors: str = "s2",
+    num_labels: int = 19,
 ) -> Task:
     """List the patches of a split and read their labels; the first time that takes minutes, then seconds.
 
@@ -69,6 +76,7 @@ def open_bigearthnet_v1(
         root: the folder that holds the published folders, or one of these; lists of one's own lie in it.
         split: one of SPLITS.
         contract: what the network is fed; the patches must be convertible into it.
+        gaps: takes the patches of the split that are not there; None refuses them.
         sensors: s2, s1 or s1s2.
         num_labels: 19, or 43 in alphabetical order.
 
@@ -86,7 +94,13 @@ def open_bigearthnet_v1(
     parts, dropped = list_patches(split, places)
     names = [patch for listed in parts.values() for patch in listed]
     pairs = list_pairs(names, places) if "S1GRD" in folders else {}
-    held = [_require_patches(modality, folder, names, pairs) for modality, folder in folders.items()]
+    lacking = set[str]().union(
+        *(_lacking(modality, folder, names, pairs, gaps) for modality, folder in folders.items())
+    )
+    for part, listed in parts.items() if lacking else ():
+        parts[part] = [patch for patch in listed if patch not in lacking]
+    names = [patch for listed in parts.values() for patch in listed]
+    held = [Patches(modality, folder, _own(modality, names, pairs)) for modality, folder in folders.items()]
     source = PatchPixels(f"BigEarthNet v{VERSION}, {sensors}", held, size=SIZE)
     plan_remap(source.contract, contract)
     labels = read_labels(held[0], {ours: other for other, ours in pairs.items()} if sensors == "s1" else None)
@@ -137,16 +151,25 @@ def _find_folder(root: Path, modality: str) -> Path:
     )
 
 
-def _require_patches(modality: str, folder: Path, names: Sequence[str], pairs: Mapping[str, str]) -> Patches:
-    """Check that each patch has its folder; no file is opened."""
-    own = tuple(names) if modality == "S2L2A" else tuple(pairs[name] for name in names)
-    there = names_in(folder)
-    absent = [name for name in own if name not in there]
-    if absent:
-        raise DataMissing(
-            f"{len(absent)} of the split's {len(own)} patches are not in {folder} ({absent[0]} is the first)",
+def _own(modality: str, names: Sequence[str], pairs: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the names of a modality's patches."""
+    return tuple(names) if modality == "S2L2A" else tuple(pairs[name] for name in names)
+
+
+def _lacking(
+    modality: str, folder: Path, names: Sequence[str], pairs: Mapping[str, str], gaps: Gaps | None
+) -> set[str]:
+    """Give the Sentinel-2 names of patches that have no folder, if they may be left out; no file is opened."""
+    own, there = _own(modality, names, pairs), names_in(folder)
+    absent = {name: patch for name, patch in zip(names, own, strict=True) if patch not in there}
+    settle(
+        gaps,
+        tuple(absent),
+        lambda first: DataMissing(
+            f"{len(absent)} of the split's {len(own)} patches are not in {folder} ({absent[first]} is the first)",
             expected="all of them",
             remedy="unpack the whole archive there, or lay lists of the patches that there are beside it",
             path=str(folder),
-        )
-    return Patches(modality, folder, own)
+        ),
+    )
+    return set(absent)

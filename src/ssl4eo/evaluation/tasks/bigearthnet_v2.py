@@ -22,6 +22,7 @@ from ssl4eo.contract import InputContract, plan_remap
 from ssl4eo.errors import DataMissing, SourceInvalid, unknown_name
 from ssl4eo.evaluation.tasks.bigearthnet_labels import CLASSES_19, encode_labels
 from ssl4eo.evaluation.tasks.bigearthnet_v1 import SENSORS, SIZE
+from ssl4eo.evaluation.tasks.gaps import Gaps, settle
 from ssl4eo.evaluation.tasks.patches import Patches, PatchPixels, names_in
 from ssl4eo.evaluation.tasks.task import PARTS, LabelledPixels, Task, make_task
 
@@ -37,13 +38,16 @@ _FOLDERS = {"S2L2A": ("BigEarthNet-S2", "patch_id", 2), "S1GRD": ("BigEarthNet-S
 """Folder, column of the patches' names, and how many fields more they have than their scenes' folders."""
 
 
-def open_bigearthnet_v2(root: Path, *, split: str, contract: InputContract, sensors: str = "s2") -> Task:
+def open_bigearthnet_v2(
+    root: Path, *, split: str, contract: InputContract, gaps: Gaps | None = None, sensors: str = "s2"
+) -> Task:
     """Read the table and list the folders of scenes; pixels are read when they are asked for.
 
     Args:
         root: the folder that holds the table and the published folders.
         split: `reference`.
         contract: what the network is fed; the patches must be convertible into it.
+        gaps: takes the rows whose patches are not there; None refuses them.
         sensors: s2, s1 or s1s2.
 
     Raises:
@@ -56,7 +60,9 @@ def open_bigearthnet_v2(root: Path, *, split: str, contract: InputContract, sens
     if split not in SPLITS:
         raise unknown_name(f"split of {name}", split, SPLITS)
     table, dropped = _read_table(root / TABLE)
-    held = [_require_patches(root, modality, table) for modality in SENSORS[sensors]]
+    for modality in SENSORS[sensors]:
+        table = table.filter(pa.array(_are_there(_patches(root, modality, table), root, gaps)))
+    held = [_patches(root, modality, table) for modality in SENSORS[sensors]]
     source = PatchPixels(f"BigEarthNet v{VERSION}, {sensors}", held, size=SIZE)
     plan_remap(source.contract, contract)
     ids = table["patch_id"].to_pylist()
@@ -123,23 +129,28 @@ def _read_table(file: Path) -> tuple[pa.Table, str]:
     return table.filter(pa.array(~bad)), note
 
 
-def _require_patches(root: Path, modality: str, table: pa.Table) -> Patches:
-    """Check that each patch has its folder; no file is opened."""
+def _patches(root: Path, modality: str, table: pa.Table) -> Patches:
     folder, column, fields = _FOLDERS[modality]
-    names: list[str] = table[column].to_pylist()
-    patches = Patches(modality, root / folder, tuple(names), scene_fields=fields)
-    scenes = {name.rsplit("_", fields)[0] for name in names}
+    return Patches(modality, root / folder, tuple(table[column].to_pylist()), scene_fields=fields)
+
+
+def _are_there(patches: Patches, root: Path, gaps: Gaps | None) -> list[bool]:
+    """Say of each patch whether it has its folder; no file is opened."""
+    names, folder = patches.names, patches.folder
+    scenes = {name.rsplit("_", patches.scene_fields)[0] for name in names}
     there: set[str] = set()
     for scene in scenes:
-        if (patches.folder / scene).is_dir():
-            there |= names_in(patches.folder / scene)
+        if (folder / scene).is_dir():
+            there |= names_in(folder / scene)
     absent = [name for name in names if name not in there]
-    if absent:
-        raise DataMissing(
-            f"{len(absent)} of {len(names)} patches of {root / TABLE} are not in {patches.folder} "
-            f"({absent[0]} is the first)",
-            expected=f"{folder}/<scene>/<patch> for each",
+    settle(
+        gaps,
+        absent,
+        lambda first: DataMissing(
+            f"{len(absent)} of {len(names)} patches of {root / TABLE} are not in {folder} ({first} is the first)",
+            expected=f"{folder.name}/<scene>/<patch> for each",
             remedy="unpack the whole archive there, or keep only the rows of patches that there are",
-            path=str(patches.folder),
-        )
-    return patches
+            path=str(folder),
+        ),
+    )
+    return [name in there for name in names]

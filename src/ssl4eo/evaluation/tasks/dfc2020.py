@@ -15,6 +15,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from ssl4eo.collection.picture import Kind, read_picture
 from ssl4eo.contract import InputContract, fuse, plan_remap, stored
 from ssl4eo.errors import DataMissing, SourceInvalid, unknown_name
+from ssl4eo.evaluation.tasks.gaps import Gaps, settle
 from ssl4eo.evaluation.tasks.task import UNJUDGED, LabelledPixels, Task, make_task
 from ssl4eo.form import AnyForm, Form, fuse_forms
 from ssl4eo.grid import BASE_RESOLUTION
@@ -176,13 +178,14 @@ _KINDS = {"S2L1C": "s2", "S1GRD": "s1"}
 _READERS = {"S2L1C": _read_optical, "S1GRD": _read_radar}
 
 
-def open_dfc2020(root: Path, *, split: str, contract: InputContract) -> Task:
+def open_dfc2020(root: Path, *, split: str, contract: InputContract, gaps: Gaps | None = None) -> Task:
     """List the patches; files are opened when they are asked for.
 
     Args:
         root: the folder that holds ROIs0000_validation and ROIs0000_test.
         split: `reference`.
         contract: what the network is fed; decides which sensors are read.
+        gaps: takes the patches that lack a file; None refuses them.
 
     Raises:
         DataMissing: a folder is not there or empty.
@@ -194,7 +197,7 @@ def open_dfc2020(root: Path, *, split: str, contract: InputContract) -> Task:
         raise unknown_name(f"split of {NAME}", split, SPLITS)
     modalities = _modalities(contract)
     kinds = [_KINDS[name] for name in modalities]
-    patches = [(part, patch) for part in PARTS for patch in _list(root, PARTS[part], kinds)]
+    patches = [(part, patch) for part in PARTS for patch in _list(root, PARTS[part], kinds, gaps)]
     source = Dfc2020Pixels(root, patches, modalities)
     is_test = np.array([part == "test" for part, _ in patches])
     count = len(patches)
@@ -218,20 +221,23 @@ def _modalities(contract: InputContract) -> list[str]:
     return wanted
 
 
-def _list(root: Path, folders: Folders, kinds: Sequence[str]) -> list[str]:
+def _list(root: Path, folders: Folders, kinds: Sequence[str], gaps: Gaps | None) -> list[str]:
     """List the numbers of the patches of a part that have labels, sorted; each must have the other files."""
     labels, *others = ({*_patches(root, folders, kind)} for kind in ("dfc", *kinds))
     for kind, found in zip(kinds, others, strict=True):
-        lacking = sorted(labels ^ found)
-        if lacking:
-            lost = kind if lacking[0] in labels else "dfc"
-            raise SourceInvalid(
-                f"{len(lacking)} patches of {root / folders.roi} lack a file of {kind} or dfc",
-                expected=f"{folders.file(root, lost, lacking[0])}",
-                remedy="unpack the data set again, both sensors and labels",
-                path=str(root / folders.roi),
-            )
-    return sorted(labels, key=_numeric)
+        lacking = sorted(labels ^ found, key=_numeric)
+        lost = kind if lacking and lacking[0] in labels else "dfc"
+        settle(gaps, lacking, partial(_lacks_file, root, folders, kind=kind, lost=lost, count=len(lacking)))
+    return sorted(labels.intersection(*others), key=_numeric)
+
+
+def _lacks_file(root: Path, folders: Folders, patch: str, *, kind: str, lost: str, count: int) -> SourceInvalid:
+    return SourceInvalid(
+        f"{count} patches of {root / folders.roi} lack a file of {kind} or dfc",
+        expected=f"{folders.file(root, lost, patch)}",
+        remedy="unpack the data set again, both sensors and labels",
+        path=str(root / folders.roi),
+    )
 
 
 def _patches(root: Path, folders: Folders, kind: str) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,6 +22,7 @@ from ssl4eo.collection.eurosat import CLASSES, FILE_BANDS
 from ssl4eo.collection.picture import Kind
 from ssl4eo.contract import InputContract, plan_remap, stored
 from ssl4eo.errors import DataMissing, SourceInvalid, unknown_name
+from ssl4eo.evaluation.tasks.gaps import Gaps, settle
 from ssl4eo.evaluation.tasks.pictures import PicturePixels
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Part, Task, make_task
 from ssl4eo.loading.folder import FolderPixels, ImageFolder
@@ -42,13 +44,14 @@ UNPACKED = Path("ds/images/remote_sensing/otherDatasets/sentinel_2/tif")
 _WORD: Mapping[Part, str] = MappingProxyType({"train": "train", "validation": "val", "test": "test"})
 
 
-def open_eurosat(root: Path, *, split: str, contract: InputContract) -> Task:
+def open_eurosat(root: Path, *, split: str, contract: InputContract, gaps: Gaps | None = None) -> Task:
     """List the RGB pictures and split them; pixels are read when they are asked for.
 
     Args:
         root: the folder that holds the ten class folders.
         split: a name of SPLITS.
         contract: what the network is fed; the pictures must be convertible into it.
+        gaps: takes the pictures of lists that are not there; None refuses them.
 
     Raises:
         DataMissing: no such folder, no pictures in class folders, or no lists of the split.
@@ -61,16 +64,17 @@ def open_eurosat(root: Path, *, split: str, contract: InputContract) -> Task:
     _check_classes(folder)
     source = FolderPixels(folder)
     plan_remap(source.contract, contract)
-    return _split(NAME, folder, source, split, places=[root, root.parent])
+    return _split(NAME, folder, source, split, places=[root, root.parent], gaps=gaps)
 
 
-def open_eurosat_13(root: Path, *, split: str, contract: InputContract) -> Task:
+def open_eurosat_13(root: Path, *, split: str, contract: InputContract, gaps: Gaps | None = None) -> Task:
     """List the GeoTIFFs of 13 bands and split them; files are opened when they are asked for.
 
     Args:
         root: the folder that holds the ten class folders, or EuroSATallBands.zip as unpacked.
         split: a name of SPLITS.
         contract: what the network is fed; L1C must be convertible into it.
+        gaps: takes the tiles of lists that are not there; None refuses them.
 
     Raises:
         DataMissing: no such folder, no GeoTIFFs in class folders, or no lists of the split.
@@ -87,7 +91,7 @@ def open_eurosat_13(root: Path, *, split: str, contract: InputContract) -> Task:
     source = PicturePixels(
         home, files, title="EuroSAT, 13 bands", contract=stored("S2L1C", bands=FILE_BANDS), kind=KIND
     )
-    return _split(NAME_13, folder, source, split, places=[root, home, root.parent])
+    return _split(NAME_13, folder, source, split, places=[root, home, root.parent], gaps=gaps)
 
 
 def _check_split(name: str, split: str) -> None:
@@ -107,7 +111,9 @@ def _check_classes(folder: ImageFolder) -> None:
         )
 
 
-def _split(name: str, folder: ImageFolder, source: PixelSource, split: str, *, places: Sequence[Path]) -> Task:
+def _split(
+    name: str, folder: ImageFolder, source: PixelSource, split: str, *, places: Sequence[Path], gaps: Gaps | None
+) -> Task:
     count = len(folder.paths)
     everything = LabelledPixels(
         source,
@@ -117,7 +123,7 @@ def _split(name: str, folder: ImageFolder, source: PixelSource, split: str, *, p
         ids=tuple(path.relative_to(folder.root).as_posix() for path in folder.paths),
     )
     if split in LISTS:
-        part = _listed(folder, split, places)
+        part = _listed(folder, split, places, gaps)
         kept = np.flatnonzero(part != "")
         everything, part = everything.take(kept), part[kept]
         test, validation = part == "test", part == "validation"
@@ -134,7 +140,7 @@ def _split(name: str, folder: ImageFolder, source: PixelSource, split: str, *, p
     return make_task(name, split=split, classes=CLASSES, everything=everything, test=test, validation=validation)
 
 
-def _listed(folder: ImageFolder, split: str, places: Sequence[Path]) -> NDArray[np.str_]:
+def _listed(folder: ImageFolder, split: str, places: Sequence[Path], gaps: Gaps | None) -> NDArray[np.str_]:
     """Give the part of each picture (N,) by the lists of a split, empty for those that no list has."""
     position = {path.stem: i for i, path in enumerate(folder.paths)}
     out = np.zeros(len(folder.paths), dtype="U10")
@@ -143,14 +149,8 @@ def _listed(folder: ImageFolder, split: str, places: Sequence[Path]) -> NDArray[
         lines = path.read_text(encoding="utf-8").split()
         stems = [Path(line).stem for line in lines]
         absent = [line for line, stem in zip(lines, stems, strict=True) if stem not in position]
-        if absent:
-            raise SourceInvalid(
-                f"{path} names {len(absent)} pictures that {folder.root} does not have, {absent[0]} first",
-                expected="all pictures of the split",
-                remedy="unpack the whole data set, or use split reference, which goes by what is there",
-                path=str(path),
-            )
-        chosen = np.array([position[stem] for stem in stems], dtype=np.int64)
+        settle(gaps, absent, partial(_not_whole, folder.root, path, len(absent)))
+        chosen = np.array([position[stem] for stem in stems if stem in position], dtype=np.int64)
         if len(set(stems)) != len(stems) or (out[chosen] != "").any():
             raise SourceInvalid(
                 f"{path} names a picture twice, or one that another list of the split has",
@@ -160,6 +160,15 @@ def _listed(folder: ImageFolder, split: str, places: Sequence[Path]) -> NDArray[
             )
         out[chosen] = part
     return out
+
+
+def _not_whole(root: Path, path: Path, count: int, first: str) -> SourceInvalid:
+    return SourceInvalid(
+        f"{path} names {count} pictures that {root} does not have, {first} first",
+        expected="all pictures of the split",
+        remedy="unpack the whole data set, or use split reference, which goes by what is there",
+        path=str(path),
+    )
 
 
 def _find(name: str, places: Sequence[Path]) -> Path:

@@ -5,8 +5,9 @@ What the values mean is told and never guessed: by a file `contract.json` beside
 `Contract.to_json` writes it, bands in the order of the files; or, without one, by the files. Three 8-bit channels
 red, green, blue are S2RGB; band descriptions count where they fit exactly one modality and, of digital numbers, tags
 tell the offset (`collection/offset.py`).
-Split `reference`: a fifth of each class is test, by hash of the path. Split `folders`: folders `train`, `test` and, if
-there is one, `val` or `validation`, each with class folders.
+Split `reference`: a fifth of each class is test, by hash of the path. Splits `fold_1` to `fold_5`: each fifth of each
+class in turn, by another hash, so that five judgements cover every picture once. Split `folders`: folders `train`,
+`test` and, if there is one, `val` or `validation`, each with class folders.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from ssl4eo.collection.picture_folder import is_picture
 from ssl4eo.contract import Contract, InputContract, contract_from_json, plan_remap, stored
 from ssl4eo.errors import ConfigInvalid, DataMissing, SourceInvalid, Ssl4eoError, unknown_name
 from ssl4eo.evaluation.tasks.pictures import PicturePixels
-from ssl4eo.evaluation.tasks.task import LabelledPixels, Part, Task, hold_out, make_task
+from ssl4eo.evaluation.tasks.task import LabelledPixels, Part, Task, deal, hold_out, make_task
 from ssl4eo.form import DTYPES
 from ssl4eo.sensors import MODALITIES
 
 NAME = "folder"
-SPLITS = ("reference", "folders")
+FOLDS = tuple(f"fold_{number}" for number in range(1, 6))
+SPLITS = ("reference", "folders", *FOLDS)
 SIDECAR = "contract.json"
 TEST_SHARE = 0.2
 """Share of each class in the test part of split `reference`."""
@@ -84,7 +86,7 @@ def open_folder(root: Path, *, split: str, contract: InputContract) -> Task:
     everything = LabelledPixels(
         source, items=np.arange(len(files)), seasons=np.zeros(len(files), np.int64), labels=labels, ids=ids
     )
-    test, validation = _divide(listed, ids, labels)
+    test, validation = _divide(split, listed, ids, labels)
     task = make_task(
         NAME,
         split=split,
@@ -97,9 +99,11 @@ def open_folder(root: Path, *, split: str, contract: InputContract) -> Task:
 
 
 def _divide(
-    listed: Mapping[str, Sequence[str]], ids: Sequence[str], labels: NDArray[np.int64]
+    split: str, listed: Mapping[str, Sequence[str]], ids: Sequence[str], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
     """Give the test and the validation part (N,), None where that is to be carved out."""
+    if split in FOLDS:
+        return deal(ids, labels, len(FOLDS), salt=f"{NAME}/folds") == FOLDS.index(split), None
     if "test" not in listed:
         return hold_out(ids, labels, share=TEST_SHARE, salt=f"{NAME}/reference"), None
     part = np.repeat(list(listed), [len(files) for files in listed.values()])

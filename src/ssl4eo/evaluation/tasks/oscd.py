@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ssl4eo.contract import Contract, InputContract, plan_remap, stored
 from ssl4eo.errors import DataMissing, unknown_name
+from ssl4eo.evaluation.tasks.gaps import Gaps, settle
 from ssl4eo.evaluation.tasks.oscd_scenes import FOLDERS, LayoutForm, Scene, find_scene, inputs
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task, make_task
 from ssl4eo.form import Form
@@ -150,13 +151,14 @@ def starts(size: int, *, drops_exact_last: bool = False) -> range:
     return range(0, size - TILE + (0 if drops_exact_last else 1), TILE)
 
 
-def open_oscd(root: Path, *, split: str, contract: InputContract) -> Task:
+def open_oscd(root: Path, *, split: str, contract: InputContract, gaps: Gaps | None = None) -> Task:
     """Find the cities of a split and cut them; pixels are read when they are asked for.
 
     Args:
         root: a folder with a folder for each city, images and labels together or in two folders, as unpacked.
         split: a name of SPLITS.
         contract: what the network is fed; L1C must be convertible into it.
+        gaps: takes the cities that are not there; None refuses them.
 
     Raises:
         DataMissing: a city of the split is not there, or not as a whole.
@@ -168,7 +170,7 @@ def open_oscd(root: Path, *, split: str, contract: InputContract) -> Task:
         raise unknown_name(f"split of {NAME}", split, SPLITS)
     chosen = SPLITS[split]
     plan_remap(stored("S2L1C"), contract)
-    form, scenes = _find(root, (*chosen.train, *chosen.test))
+    form, scenes = _find(root, (*chosen.train, *chosen.test), gaps)
     source = OscdPixels(scenes, drops_exact_last=chosen.drops_exact_last)
     count = len(source)
     everything = LabelledPixels(
@@ -204,7 +206,7 @@ def _notes(chosen: Split, form: LayoutForm) -> tuple[str, ...]:
     )
 
 
-def _find(root: Path, cities: Sequence[str]) -> tuple[LayoutForm, list[Scene]]:
+def _find(root: Path, cities: Sequence[str], gaps: Gaps | None) -> tuple[LayoutForm, list[Scene]]:
     """Find all cities in the one or the other form."""
     if not root.is_dir():
         raise DataMissing(f"no folder {root}", expected="the unpacked OSCD", path=str(root))
@@ -216,12 +218,16 @@ def _find(root: Path, cities: Sequence[str]) -> tuple[LayoutForm, list[Scene]]:
     form = max(forms, key=lambda name: len(forms[name]))  # the first of equals
     images, labels = forms[form], {c: home / c / "cm" for c in cities for home in homes if (home / c / "cm").is_dir()}
     missing = [city for city in cities if city not in images or city not in labels]
-    if missing:
-        raise DataMissing(
+    settle(
+        None if len(missing) == len(cities) else gaps,
+        missing,
+        lambda _: DataMissing(
             f"{root} lacks {', '.join(missing)} of OSCD's {len(cities)} cities",
             expected=f"<city>/{FOLDERS[form][0]}, <city>/{FOLDERS[form][1]} and <city>/cm, "
             "in the folder or in folders such as images and labels",
             remedy="unpack images, train labels and test labels there; split `cities` needs no official test city",
             path=str(root),
-        )
-    return form, [find_scene(c, images=images[c], label=labels[c], form=form) for c in cities]
+        ),
+    )
+    there = [city for city in cities if city not in missing]
+    return form, [find_scene(c, images=images[c], label=labels[c], form=form) for c in there]

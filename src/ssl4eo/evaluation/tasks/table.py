@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -23,15 +23,26 @@ from ssl4eo.evaluation.tasks import (
     synthetic,
     synthetic_dense,
 )
+from ssl4eo.evaluation.tasks.gaps import Gaps
 from ssl4eo.evaluation.tasks.task import Task
 
 
 class Opener(Protocol):
     """Opens a task for networks of one input contract."""
 
-    def __call__(self, root: Path, *, split: str, contract: InputContract) -> Task:
-        """Split the data at `root`; refuse data that the contract cannot be fed from."""
+    def __call__(self, root: Path, *, split: str, contract: InputContract, gaps: Gaps | None = None) -> Task:
+        """Split the data at `root`; refuse data that the contract cannot be fed from, and absent items without gaps."""
         ...
+
+
+def _by_what_is_there(opener: Callable[..., Task]) -> Opener:
+    """Make an opener of one whose splits name no items, so that none can be absent."""
+
+    def open_it(root: Path, *, split: str, contract: InputContract, gaps: Gaps | None = None) -> Task:
+        del gaps
+        return opener(root, split=split, contract=contract)
+
+    return open_it
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ def _so2sat() -> dict[str, TaskEntry]:
             f"So2Sat-LCZ42, 17 local climate zones, {_SEEN_BY[sensors]}"
             + ("" if sensors == "s1" else f", absent bands {fill}"),
             so2sat.SPLITS,
-            partial(so2sat.open_so2sat, sensors=sensors, fill=fill),
+            _by_what_is_there(partial(so2sat.open_so2sat, sensors=sensors, fill=fill)),
         )
         for name, sensors, fill in rows
     }
@@ -102,23 +113,27 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType(
             eurosat.open_eurosat_13,
         ),
         folder.NAME: TaskEntry(
-            "your own folder of class folders: GeoTIFF, PNG or JPEG", folder.SPLITS, folder.open_folder
+            "your own folder of class folders: GeoTIFF, PNG or JPEG",
+            folder.SPLITS,
+            _by_what_is_there(folder.open_folder),
         ),
         oscd.NAME: TaskEntry(
             "OSCD, change between two dates of a city, tiles of 96 px, raw or rect", tuple(oscd.SPLITS), oscd.open_oscd
         ),
         synthetic.NAME: TaskEntry(
-            "scene classes of the synthetic planet, an archive", synthetic.SPLITS, synthetic.open_synthetic
+            "scene classes of the synthetic planet, an archive",
+            synthetic.SPLITS,
+            _by_what_is_there(synthetic.open_synthetic),
         ),
         synthetic_dense.SEGMENTATION: TaskEntry(
             "land cover a pixel of the synthetic planet, an archive",
             synthetic.SPLITS,
-            synthetic_dense.open_synthetic_segmentation,
+            _by_what_is_there(synthetic_dense.open_synthetic_segmentation),
         ),
         synthetic_dense.CHANGE: TaskEntry(
             "changes pasted into the synthetic planet, an archive of two or more seasons",
             synthetic.SPLITS,
-            synthetic_dense.open_synthetic_change,
+            _by_what_is_there(synthetic_dense.open_synthetic_change),
         ),
         **_bigearthnet(),
         **_so2sat(),
@@ -126,7 +141,9 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType(
 )
 
 
-def open_task(name: str, root: Path, *, contract: InputContract, split: str = "reference") -> Task:
+def open_task(
+    name: str, root: Path, *, contract: InputContract, split: str = "reference", skip_missing: bool = False
+) -> Task:
     """Open a task by name.
 
     Args:
@@ -134,6 +151,7 @@ def open_task(name: str, root: Path, *, contract: InputContract, split: str = "r
         root: where its data lie.
         contract: what the network is fed.
         split: a named split of the task.
+        skip_missing: leave out what the split names and the data lack, as a note and `gaps` of the task say.
 
     Raises:
         UnknownName: no such task or split.
@@ -142,4 +160,9 @@ def open_task(name: str, root: Path, *, contract: InputContract, split: str = "r
     """
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
-    return TASKS[name].open(root, split=split, contract=contract)
+    gaps = Gaps() if skip_missing else None
+    task = TASKS[name].open(root, split=split, contract=contract, gaps=gaps)
+    if gaps is None or not gaps.found:
+        return task
+    notes = tuple(f"left out: {gap.found}" for gap in gaps.found)
+    return replace(task, gaps=tuple(gaps.found), notes=(*task.notes, *notes))

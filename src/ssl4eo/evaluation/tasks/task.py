@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.errors import SourceInvalid, unknown_name
+from ssl4eo.evaluation.tasks.gaps import Gap
 from ssl4eo.loading.pixels import PixelSource
 
 Part = Literal["train", "validation", "test"]
@@ -96,6 +97,8 @@ class Task:
     """What whoever reads its scores must know."""
     fraction: float = 1.0
     """Of the split's training items that are there."""
+    gaps: tuple[Gap, ...] = ()
+    """What the split names and the data lack, so that it is not the whole split."""
     carved: bool = False
     """Whether the validation part was carved out of the training part here: the split has none of its own."""
 
@@ -137,6 +140,11 @@ class Task:
     def synthetic(self) -> bool:
         """Say whether no satellite saw the pixels."""
         return self.everything.source.synthetic
+
+    @property
+    def num_absent(self) -> int:
+        """Number of items, or scenes, that the split names and that are not there."""
+        return len({item for gap in self.gaps for item in gap.items})
 
     @property
     def num_classes(self) -> int:
@@ -226,3 +234,14 @@ def hold_out(ids: Sequence[str], labels: NDArray[np.int64], *, share: float, sal
         count = max(1, int(share * len(members) + 0.5))
         chosen[members[np.argsort(order[members], kind="stable")[:count]]] = True
     return chosen
+
+
+def deal(ids: Sequence[str], labels: NDArray[np.int64], folds: int, *, salt: str) -> NDArray[np.int64]:
+    """Deal the items of each class to `folds` folds in the order of their hashes: (N,) of 0 to folds - 1.
+
+    Where a class ends, the next one goes on, so that folds differ by one item at most.
+    """
+    order = np.lexsort((hash_order(ids, salt=salt), labels))
+    out = np.empty(len(ids), np.int64)
+    out[order] = np.arange(len(ids)) % folds
+    return out
