@@ -126,6 +126,10 @@ class DownloadFailed(Ssl4eoError, OSError):
     """A server that refuses, stays away, or does not serve what it said; parts that came are kept."""
 
 
+class ServiceFailed(Ssl4eoError, ConnectionError):
+    """A service of imagery that refuses or stays away after all retries; nothing that was collected is lost."""
+
+
 class ChecksumMismatch(Ssl4eoError, ValueError):
     """A file whose checksum is not the published one; nothing stands under the final name."""
 

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A place to be collected: an id, its point, and spare points that stand in for it where nothing was seen.
+
+All points of all places are drawn before anything is collected and keep their distance from each other, so that which
+of them a place takes depends on the images alone: not on the number of workers, their order, or an interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ssl4eo.errors import SampleInvalid
+from ssl4eo.sample import Location
+
+
+@dataclass(frozen=True)
+class Place:
+    """One id and where it may lie."""
+
+    id: str
+    points: tuple[tuple[float, float], ...]
+    """(longitude, latitude) [deg, WGS 84] in the order in which they are tried; one at least."""
+    facts: Mapping[str, int | float | str] = field(default_factory=dict[str, int | float | str])
+    """What is known of it: the city it was drawn around, its stratum."""
+
+    def __post_init__(self) -> None:
+        """Refuse places without a point, and points that are not on Earth."""
+        if not self.points:
+            raise SampleInvalid(f"place {self.id} has no point", expected="one at least")
+        for attempt in range(len(self.points)):
+            self.location(attempt)
+
+    def location(self, attempt: int = 0) -> Location:
+        """Give the location of an attempt, from 0."""
+        lon, lat = self.points[attempt]
+        return Location(self.id, lon, lat)
