@@ -219,7 +219,7 @@ def _row(pretrained: Sequence[Labelled], untrained: Sequence[Labelled], notes: t
         experiment=pretrained[0].experiment[0] if pretrained else "",
         untrained=_summary(untrained),
         pretrained=_summary(pretrained),
-        notes=(*notes, *_settings_notes(members)),
+        notes=(*notes, *dict.fromkeys(n for e in members for n in e.score.notes), *_settings_notes(members)),
     )
 
 
