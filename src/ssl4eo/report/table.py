@@ -122,8 +122,9 @@ class Labelled:
     def protocol_key(self) -> tuple[Any, ...]:
         """Equal for scores that may be compared."""
         s = self.score
-        names = (s.task, s.split, s.part, s.protocol, s.metric, s.backbone, s.split_sha256 or "")
-        return (*names, str(s.settings.get("epochs_asked")), s.num_train, s.num_test, s.num_classes)
+        names = (s.task, s.split, s.part, s.protocol, s.metric, s.backbone, s.split_sha256 or "", s.train_sha256 or "")
+        options = (str(s.settings.get(name)) for name in ("epochs_asked", "image_size"))
+        return (*names, *options, s.num_train, s.num_test, s.num_classes)
 
     @property
     def experiment(self) -> tuple[str, str]:
