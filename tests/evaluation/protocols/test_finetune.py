@@ -14,9 +14,11 @@ from sklearn.metrics import average_precision_score
 
 from ssl4eo.backbones.backbone import untrained
 from ssl4eo.errors import ConfigInvalid, SampleInvalid
+from ssl4eo.evaluation.features import extract
 from ssl4eo.evaluation.protocols import finetune as module
 from ssl4eo.evaluation.protocols import tuning
 from ssl4eo.evaluation.protocols.finetune import CORRECTED, run_recipe
+from ssl4eo.evaluation.protocols.linear import fit_probe
 from ssl4eo.evaluation.protocols.protocol import Trial
 from ssl4eo.evaluation.protocols.published import GROUPS, published_recipe
 from ssl4eo.evaluation.protocols.tuning import TuneConfig, batches_of
@@ -52,7 +54,7 @@ def trial(pattern_task):
 
 
 def recipe(**tuned):
-    return dataclasses.replace(CORRECTED, tuning=TuneConfig(10, 16, SGD, **tuned))
+    return dataclasses.replace(CORRECTED, tuning=TuneConfig(10, 16, SGD, **tuned), probe_first=False)
 
 
 def weights_of(backbone):
@@ -309,3 +311,24 @@ def test_no_epochs_are_refused(trial, epochs):
     """Before anything is computed."""
     with pytest.raises(ConfigInvalid, match=f"{epochs} epochs"):
         run_recipe(trial(epochs=epochs), recipe())
+
+
+def test_the_head_begins_as_the_linear_probe(trial):
+    """Epoch 0 is the probe of the features as they are, and a candidate: no rate, no change, the probe's predictions."""
+    given = trial(epochs=1)
+    still = dataclasses.replace(CORRECTED, tuning=dataclasses.replace(CORRECTED.tuning, optimizer=STILL))
+    features = {name: extract(given.backbone, getattr(given, name)) for name in ("train", "validation", "test")}
+    labels = [torch.from_numpy(part.labels) for part in (given.train, given.validation)]
+
+    prediction = run_recipe(given, still)
+
+    probe = fit_probe(features["train"], labels[0], features["validation"], labels[1])
+    logits = features["test"].double() @ probe.matrix + probe.bias
+    expected = probe.known[logits.argmax(dim=1)]
+    assert prediction.settings["judged_epoch"] == 0
+    assert prediction.curve[0].keys() == {"epoch", "validation"}
+    assert prediction.curve[0]["validation"] == max(probe.choice.values)
+    assert torch.equal(prediction.labels, expected)
+
+
+STILL = OptimizerConfig("sgd", lr=1e-12, weight_decay=0.0)

@@ -5,8 +5,9 @@ Both dates go through the same frozen network; at each level stands the absolute
 twice, a 3x3 convolution to the width of the next level, that level beside it, a 3x3 convolution, batch norm, ReLU,
 dropout 0.3; last one 1x1 convolution. The published setting is Adam 1e-3, decay 1e-4, times 0.95 after each epoch, 100
 epochs of batches of 8.
-`change` is this with a frozen network that is frozen, and the epoch chosen on validation. `change_as_published` has the
-published defects: statistics of batch norm move, and the last epoch is judged.
+`change` is this with a frozen network that is frozen, and epoch and threshold chosen on validation: so little changes
+that a threshold of 0.5 may find nothing for a long time. `change_as_published` has the published defects: statistics of
+batch norm move, the last epoch is judged, and a pixel is changed from 0.5 on.
 Source: src/benchmark/transfer_change_detection of zhu-xlab/SSL4EO-S12; Daudt et al. 2018 for the siamese difference.
 Two differences: a transformer's levels come from backbones.levels, and weights are drawn from the seed.
 """
@@ -15,16 +16,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from dataclasses import dataclass, field
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.backbones.levels import level_maps, level_widths
 from ssl4eo.evaluation.metrics import measure_change
-from ssl4eo.evaluation.protocols.dense import Scenes, network_for, side_for, train_and_predict
+from ssl4eo.evaluation.protocols.dense import Scenes, map_side, network_for, side_for, train_and_predict
 from ssl4eo.evaluation.protocols.protocol import Prediction, Trial
 from ssl4eo.evaluation.protocols.tuning import TuneConfig
 from ssl4eo.evaluation.tasks.task import UNJUDGED
@@ -39,6 +43,8 @@ CORRECTED = TuneConfig(
 )
 AS_PUBLISHED = dataclasses.replace(CORRECTED, statistics_move=True, choose="last")
 DATES = (0, 1)
+LEVELS = 256
+"""Steps of the share of change that thresholds are chosen from."""
 
 
 class Up(nn.Module):
@@ -95,17 +101,67 @@ def _run(trial: Trial, config: TuneConfig) -> Prediction:
     config = config.shortened(trial.epochs)
     network = network_for(trial)
     model = DifferenceNet(network, seed=trial.seed).to(next(network.parameters()).device)
-    scenes = Scenes(
+    cut = Cut()
+    scenes = RareScenes(
         trial,
         config,
+        cut=cut,
+        chooses_cut=config.choose == "best",
         predict=lambda net, images: net(*images),
         loss_of=_binary_cross_entropy,
-        decide=lambda logits: logits[:, 0] > 0,
+        decide=lambda logits: logits[:, 0].sigmoid() > cut.share,
         judge=measure_change,
         side=side_for(network, trial),
         dates=DATES,
     )
-    return train_and_predict(model, scenes, {"threshold": 0.5})
+    return train_and_predict(model, scenes, lambda: {"threshold": cut.share})
+
+
+@dataclass
+class Cut:
+    """From which share on a pixel counts as changed."""
+
+    share: float = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class RareScenes(Scenes):
+    """Scenes of which little changes: the cut that gives the best F1 on validation is part of what is chosen there."""
+
+    cut: Cut = field(kw_only=True)
+    chooses_cut: bool = field(kw_only=True)
+
+    def validate(self, model: nn.Module) -> float:
+        """Give the best F1 on the whole validation part, and set the cut that gives it."""
+        if not self.chooses_cut:
+            return super().validate(model)
+        part = self.trial.validation
+        assert part.maps is not None, "dense tasks have maps"
+        counts = np.zeros((2, LEVELS), np.int64)  # unchanged and changed pixels by predicted level
+        predicted = self.maps(model, part, map_side(part), decide=lambda x: (x[:, 0].sigmoid() * (LEVELS - 1)).round())
+        for item, levels in zip(part.items, predicted, strict=True):
+            truth = part.maps(int(item))
+            for value in (0, 1):
+                counts[value] += np.bincount(levels[truth == value], minlength=LEVELS)
+        level, best = best_cut(counts)
+        self.cut.share = (level - 0.5) / (LEVELS - 1)
+        return best
+
+
+def best_cut(counts: NDArray[np.int64]) -> tuple[int, float]:
+    """Find the lowest level that counts as changed, and the F1 that it gives, of equals the highest level.
+
+    Args:
+        counts: (2, L) pixels that did not change and that did, by predicted level.
+
+    >>> best_cut(np.array([[5, 1, 0], [0, 1, 2]]))
+    (1, 0.8571428571428571)
+    """
+    alarms, hits = (counts[value, ::-1].cumsum() for value in (0, 1))  # from the highest level down
+    total = int(counts[1].sum())
+    f1 = 2 * hits / np.maximum(hits + alarms + total, 1)
+    place = int(np.argmax(f1))
+    return counts.shape[1] - 1 - place, float(f1[place])
 
 
 def _binary_cross_entropy(logits: Tensor, maps: Tensor) -> Tensor:

@@ -134,20 +134,24 @@ class Scenes:
         return self.loss_of(logits, batch.targets.to(self.device))
 
     @torch.no_grad()
-    def maps(self, model: nn.Module, part: LabelledPixels, side: int) -> Iterator[NDArray[np.uint8]]:
+    def maps(
+        self, model: nn.Module, part: LabelledPixels, side: int, *, decide: Callable[[Tensor], Tensor] | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
         """Predict the maps (y, x) of a part one after the other, in evaluation mode.
 
         Args:
             model: that is trained.
             part: of the task; its maps are not looked at.
             side: of the maps [px].
+            decide: in place of the scenes' own: logits (B, K, y, x) -> (B, y, x) of 0 to 255.
         """
         model.eval()
         rows = batches_of(np.arange(len(part)), self.config.batch_size)
         batches = (self._images(part, some, [PLAIN] * len(some)) for some in rows)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.trial.precision == "bf16"):
             for images in prefetched(batches):
-                yield from self.decide(self._logits(model, images, (side, side))).to(torch.uint8).cpu().numpy()
+                logits = self._logits(model, images, (side, side))
+                yield from (decide or self.decide)(logits).to(torch.uint8).cpu().numpy()
 
     def validate(self, model: nn.Module) -> float:
         """Give the main measure on the whole validation part."""
@@ -162,13 +166,14 @@ class Scenes:
         return measured.measures[measured.main].value
 
 
-def train_and_predict(model: nn.Module, scenes: Scenes, settings: Mapping[str, Any]) -> Prediction:
+def train_and_predict(model: nn.Module, scenes: Scenes, settings: Callable[[], Mapping[str, Any]]) -> Prediction:
     """Train a model, then predict the maps of the test part; `settings` are told beside those of the training."""
     trial, config = scenes.trial, scenes.config
     curve = tune(Lesson(model, scenes.epoch, scenes.steps_per_epoch, scenes.loss, scenes.validate), config, trial)
+    scenes.validate(model)  # what is chosen on validation is chosen for the weights that are judged
     maps = list(scenes.maps(model, trial.test, map_side(trial.train)))
     told = {
-        **settings,
+        **settings(),
         "tuning": dataclasses.asdict(config),
         "judged_epoch": judged_epoch(curve, config),
         "seen_px": scenes.side,

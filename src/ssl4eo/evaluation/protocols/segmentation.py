@@ -112,7 +112,7 @@ def _run(trial: Trial, config: TuneConfig, head: type[LinearHead | Pyramid]) -> 
         judge=measure_maps,
         side=side_for(network, trial),
     )
-    return train_and_predict(model, scenes, {"head": head.__name__})
+    return train_and_predict(model, scenes, lambda: {"head": head.__name__})
 
 
 def _cross_entropy(logits: Tensor, maps: Tensor) -> Tensor:
