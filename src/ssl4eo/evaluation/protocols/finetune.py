@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tuning, and linear probes by gradient descent: a head on the network, trained on random crops.
 
-`finetune` is the form that we stand for: the head begins as the linear probe of the features as they are (a random head
-distorts them while it is being learned, Kumar et al. 2022), then AdamW, layer-wise decay, warm-up, flips and quarter
-turns, the epoch chosen on validation, of which epoch 0 is the probe itself. `linear_as_published` and
-`finetune_as_published` take optimizer, schedule, epochs, batch and head from the released scripts of each method
-(published.py), one loop for all of them.
+`finetune` is the form that we stand for: AdamW, layer-wise decay for transformers, warm-up, flips and quarter turns,
+the epoch chosen on validation. `linear_as_published` and `finetune_as_published` take optimizer, schedule, epochs,
+batch and head from the released scripts of each method (published.py), one loop for all of them.
 """
 
 from __future__ import annotations
@@ -24,9 +22,7 @@ from torch.nn import functional as F
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.architectures import Pooling
 from ssl4eo.backbones.backbone import Backbone
-from ssl4eo.evaluation.features import extract
 from ssl4eo.evaluation.metrics import THRESHOLD, weighted_precision
-from ssl4eo.evaluation.protocols.linear import fit_probe
 from ssl4eo.evaluation.protocols.protocol import Prediction, Trial
 from ssl4eo.evaluation.protocols.tuning import (
     Examples,
@@ -59,8 +55,6 @@ class Recipe:
     """What stands between features and the linear layer: nothing, or a norm without weights of its own."""
     head_std: float = 0.01
     """Of the linear layer's first weights."""
-    probe_first: bool = False
-    """Whether the head begins as the linear probe that is fitted on the training part and chosen on validation."""
     crop: tuple[float, float] = (0.2, 1.0)
     """Smallest and largest area of a training crop."""
     pooling: Pooling | None = None
@@ -77,10 +71,9 @@ CORRECTED = Recipe(
     TuneConfig(
         epochs=50,
         batch_size=64,
-        optimizer=OptimizerConfig("adamw", lr=2e-4, weight_decay=0.05, layer_decay=0.75),
+        optimizer=OptimizerConfig("adamw", lr=5e-4, weight_decay=0.05, layer_decay=0.75),
         warmup_epochs=5,
-    ),
-    probe_first=True,
+    )
 )
 
 
@@ -129,7 +122,6 @@ def run_recipe(trial: Trial, recipe: Recipe) -> Prediction:
         std=recipe.head_std,
         seed=trial.seed,
     ).to(next(trial.backbone.parameters()).device)
-    begun = _begin_with_probe(model, trial) if recipe.probe_first else {}
     crops = Crops(trial, recipe, config)
     curve = tune(
         Lesson(
@@ -138,7 +130,6 @@ def run_recipe(trial: Trial, recipe: Recipe) -> Prediction:
             steps_per_epoch=crops.steps_per_epoch,
             loss=crops.loss,
             validate=crops.validate,
-            judge_start=recipe.probe_first,
         ),
         config,
         trial,
@@ -146,20 +137,8 @@ def run_recipe(trial: Trial, recipe: Recipe) -> Prediction:
     scores = crops.score(model, trial.test)
     predicted = scores.argmax(dim=1) if trial.kind == "class" else (scores >= THRESHOLD).long()
     settings: dict[str, Any] = {**dataclasses.asdict(recipe), "tuning": dataclasses.asdict(config)}
-    settings |= {"judged_epoch": judged_epoch(curve, config), **begun}
+    settings["judged_epoch"] = judged_epoch(curve, config)
     return Prediction(predicted, scores, settings, curve=curve)
-
-
-def _begin_with_probe(model: Classifier, trial: Trial) -> dict[str, Any]:
-    """Put the linear probe of the features into the head; classes that the training part lacks stay as they are."""
-    parts = (trial.train, trial.validation)
-    features = [extract(trial.backbone, part, precision=trial.precision).double() for part in parts]
-    labels = [torch.from_numpy(part.labels) for part in parts]
-    probe = fit_probe(features[0], labels[0], features[1], labels[1])
-    with torch.no_grad():
-        model.head.weight[probe.known] = probe.matrix.T.to(model.head.weight)
-        model.head.bias[probe.known] = probe.bias.to(model.head.bias)
-    return {"probe_C": probe.choice.c}
 
 
 class Crops:

@@ -98,39 +98,6 @@ class Choice:
     """Values of C whose fit was stopped before it was done."""
 
 
-@dataclass(frozen=True, eq=False)
-class Probe:
-    """A fitted probe as a linear map of features that are neither standardized nor turned."""
-
-    known: Tensor
-    """(K',) classes, or labels, that it tells apart."""
-    matrix: Tensor
-    """(D, K') float64."""
-    bias: Tensor
-    """(K',) float64."""
-    choice: Choice
-
-
-def fit_probe(train: Tensor, labels: Tensor, validation: Tensor, validation_labels: Tensor) -> Probe:
-    """Choose the strength on validation and fit on the training part alone.
-
-    Args:
-        train: (N, D) float64.
-        labels: (N,), or (N, K) of 0 and 1.
-        validation: (V, D) float64.
-        validation_labels: (V,) or (V, K).
-
-    Raises:
-        SampleInvalid: fewer than two classes in `labels`, or features that are not finite.
-    """
-    train, validation = _double(train), _double(validation)
-    choice = choose_strength(train, labels, validation, validation_labels)
-    axes, (known, targets) = Axes.fit(train), _targets(labels)
-    weights = fit_weights(axes(train), targets, axes.variance, c=choice.c)
-    matrix = (axes.turn @ weights.matrix) / axes.scale[:, None]  # (D, K')
-    return Probe(known, matrix, weights.bias - axes.mean @ matrix, choice)
-
-
 def linear(seen: Supervision, test: Tensor) -> Prediction:
     """Choose C on validation, fit on everything labelled, predict.
 

@@ -113,8 +113,6 @@ class Lesson:
     loss: Callable[[nn.Module, Examples], Tensor]
     validate: Callable[[nn.Module], float]
     """Value on validation, the larger the better."""
-    judge_start: bool = False
-    """Whether the model before the first step is a candidate, too: epoch 0."""
 
 
 @dataclass
@@ -139,9 +137,6 @@ def tune(lesson: Lesson, config: TuneConfig, trial: Trial) -> list[dict[str, flo
     optimizer = make_optimizer(config.optimizer, model.named_parameters(), fused=False)
     key = _key(config, trial, lesson)
     course = _resume(trial.folder, key, model, optimizer) or Course(0, [], None)
-    if lesson.judge_start and not course.curve:
-        course.curve.append({"epoch": 0, "validation": lesson.validate(model)})
-        course.best = _weights_of(model)
     for epoch in range(course.epoch, config.epochs):
         _set_modes(model, config)
         losses: list[float] = []
@@ -161,7 +156,7 @@ def tune(lesson: Lesson, config: TuneConfig, trial: Trial) -> list[dict[str, flo
                 trial.progress(step + 1, config.epochs * lesson.steps_per_epoch)
         value = lesson.validate(model)
         if config.choose == "best" and value > max((row["validation"] for row in course.curve), default=-math.inf):
-            course.best = _weights_of(model)
+            course.best = {name: v.detach().clone() for name, v in model.state_dict().items()}
         course.curve.append({"epoch": epoch + 1, "loss": float(np.mean(losses)), "validation": value})
         course.epoch = epoch + 1
         _keep(trial.folder, key, course, model, optimizer)
@@ -169,10 +164,6 @@ def tune(lesson: Lesson, config: TuneConfig, trial: Trial) -> list[dict[str, flo
         model.load_state_dict(course.best)
     model.eval()
     return course.curve
-
-
-def _weights_of(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def forget(folder: Path) -> None:
@@ -183,10 +174,10 @@ def forget(folder: Path) -> None:
 
 
 def judged_epoch(curve: list[dict[str, float]], config: TuneConfig) -> int:
-    """Give the epoch whose weights are judged; 0 is before the first step."""
+    """Give the epoch, from 1, whose weights are judged."""
     if config.choose == "last":
-        return int(curve[-1]["epoch"])
-    return int(curve[int(np.argmax([row["validation"] for row in curve]))]["epoch"])
+        return len(curve)
+    return 1 + int(np.argmax([row["validation"] for row in curve]))
 
 
 def backbone_of(model: nn.Module) -> nn.Module:
