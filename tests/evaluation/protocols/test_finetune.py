@@ -14,11 +14,9 @@ from sklearn.metrics import average_precision_score
 
 from ssl4eo.backbones.backbone import untrained
 from ssl4eo.errors import ConfigInvalid, SampleInvalid
-from ssl4eo.evaluation.features import extract
 from ssl4eo.evaluation.protocols import finetune as module
 from ssl4eo.evaluation.protocols import tuning
 from ssl4eo.evaluation.protocols.finetune import CORRECTED, run_recipe
-from ssl4eo.evaluation.protocols.linear import fit_probe
 from ssl4eo.evaluation.protocols.protocol import Trial
 from ssl4eo.evaluation.protocols.published import GROUPS, published_recipe
 from ssl4eo.evaluation.protocols.tuning import TuneConfig, batches_of
@@ -54,7 +52,7 @@ def trial(pattern_task):
 
 
 def recipe(**tuned):
-    return dataclasses.replace(CORRECTED, tuning=TuneConfig(10, 16, SGD, **tuned), probe_first=False)
+    return dataclasses.replace(CORRECTED, tuning=TuneConfig(10, 16, SGD, **tuned))
 
 
 def weights_of(backbone):
@@ -281,7 +279,7 @@ def test_a_last_batch_of_one_joins_the_one_before(trial):
 
 
 def test_a_state_of_other_pixels_or_labels_is_not_gone_on_from(trial, tmp_path, caplog):
-    """The same names with another offset, or a corrected label: begun anew, so that no score is a mixture."""
+    """The same names with another contract, or a corrected label: begun anew, so that no score is a mixture."""
     first = trial(folder=tmp_path)
     run_recipe(first, recipe())
     relabelled = first.train.labels.copy()
@@ -296,11 +294,11 @@ def test_a_state_of_other_pixels_or_labels_is_not_gone_on_from(trial, tmp_path, 
 
 
 class Shifted:
-    """A source that says that it contains the offset."""
+    """A source that says that its bands are in another order."""
 
     def __init__(self, source):
         self.identity = source.identity
-        self.contract = dataclasses.replace(source.contract, offset=1000)
+        self.contract = dataclasses.replace(source.contract, bands=source.contract.bands[::-1])
 
 
 LESSON = SimpleNamespace(model=torch.nn.Linear(1, 1))
@@ -311,24 +309,3 @@ def test_no_epochs_are_refused(trial, epochs):
     """Before anything is computed."""
     with pytest.raises(ConfigInvalid, match=f"{epochs} epochs"):
         run_recipe(trial(epochs=epochs), recipe())
-
-
-def test_the_head_begins_as_the_linear_probe(trial):
-    """Epoch 0 is the probe of the features as they are, and a candidate: no rate, no change, the probe's predictions."""
-    given = trial(epochs=1)
-    still = dataclasses.replace(CORRECTED, tuning=dataclasses.replace(CORRECTED.tuning, optimizer=STILL))
-    features = {name: extract(given.backbone, getattr(given, name)) for name in ("train", "validation", "test")}
-    labels = [torch.from_numpy(part.labels) for part in (given.train, given.validation)]
-
-    prediction = run_recipe(given, still)
-
-    probe = fit_probe(features["train"], labels[0], features["validation"], labels[1])
-    logits = features["test"].double() @ probe.matrix + probe.bias
-    expected = probe.known[logits.argmax(dim=1)]
-    assert prediction.settings["judged_epoch"] == 0
-    assert prediction.curve[0].keys() == {"epoch", "validation"}
-    assert prediction.curve[0]["validation"] == max(probe.choice.values)
-    assert torch.equal(prediction.labels, expected)
-
-
-STILL = OptimizerConfig("sgd", lr=1e-12, weight_decay=0.0)
