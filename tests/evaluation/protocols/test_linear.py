@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ssl4eo.errors import SampleInvalid
 from ssl4eo.evaluation.protocols import linear as module
-from ssl4eo.evaluation.protocols.linear import PATH, Axes, choose_strength, fit_weights, linear
+from ssl4eo.evaluation.protocols.linear import PATH, PATIENCE, Axes, choose_strength, fit_weights, linear
 from ssl4eo.evaluation.protocols.protocol import Supervision
 
 
@@ -46,7 +46,8 @@ def test_choice_of_strength_is_the_best_on_validation_and_the_strongest_of_equal
     prediction = linear(_seen(spread=0.6), _blobs(10, seed=2)[0])
 
     accuracies = prediction.settings["validation_accuracy"]
-    assert len(accuracies) == len(PATH) == 10
+    assert PATIENCE < len(accuracies) <= len(PATH) == 10
+    assert prediction.settings["path"] == list(PATH[: len(accuracies)])
     assert prediction.settings["C"] == PATH[accuracies.index(max(accuracies))]
 
 
@@ -278,7 +279,7 @@ def test_labels_are_predicted_each_for_itself():
 
     assert prediction.scores.shape == prediction.labels.shape == (400, 3)
     assert not prediction.scores[:, 2].any()
-    assert len(prediction.settings["validation_micro_map"]) == len(PATH)
+    assert PATIENCE < len(prediction.settings["validation_micro_map"]) <= len(PATH)
     for column, least in ((0, 0.85), (1, 0.55)):
         assert average_precision_score(truth[:, column], prediction.scores[:, column]) > least
     np.testing.assert_array_equal(prediction.labels, prediction.scores >= 0.5)
@@ -296,3 +297,22 @@ def test_a_label_that_all_items_have_scores_one_and_one_that_none_has_zero() -> 
     assert prediction.scores[:, 0].tolist() == [1.0] * 40
     assert prediction.scores[:, 1].tolist() == [0.0] * 40
     assert prediction.labels[:, 0].all()
+
+
+@pytest.mark.parametrize(
+    ("values", "tried"),
+    [
+        ([0.1, 0.1, 0.1, 0.1, 0.1, 0.5, 0.6, 0.7, 0.7, 0.6], 10),
+        ([0.1, 0.5, 0.4, 0.4, 0.4, 0.9, 0.9, 0.9, 0.9, 0.9], 5),
+        ([0.1, 0.5, 0.4, 0.5, 0.4, 0.4, 0.6, 0.5, 0.5, 0.5], 10),
+    ],
+)
+def test_the_path_ends_when_three_in_a_row_are_worse(monkeypatch: pytest.MonkeyPatch, values, tried) -> None:
+    """Equal ones do not count; what comes after the end is not looked at."""
+    given = iter(values)
+    monkeypatch.setattr(module, "_value", lambda *_: next(given))
+    points, labels = torch.randn(30, 2, dtype=torch.float64), torch.arange(30) % 2
+
+    choice = choose_strength(points, labels, points, labels)
+
+    assert list(choice.values) == values[:tried]

@@ -4,11 +4,11 @@
 For items with any number of labels it is one binary regression a label, all of one strength, chosen by the micro
 average precision on validation.
 
-L-BFGS on features standardized by the training part, over a path of ten inverse strengths C, each started from
-the one before. The C with the highest validation accuracy wins, of equals the strongest
-regularization; then the probe is fitted once more on train and validation together, as the k-NN bank is. A
-deterministic optimum stands where the reference trained a layer by SGD for 100 epochs with a learning rate
-picked on the reported part.
+L-BFGS on features standardized by the training part, over a path of ten inverse strengths C, each started from the one
+before; after three in a row that are worse than the best on validation the path ends. The C with the highest value
+wins, of equals the strongest regularization; then the probe is fitted once more on train and validation together, as
+the k-NN bank is. A deterministic optimum stands where the reference trained a layer by SGD for 100 epochs with a
+learning rate picked on the reported part.
 Features of networks are so correlated that plain L-BFGS (scikit-learn's too) needs hundreds of iterations, so it
 runs here in the principal axes, each scaled by its curvature: the same optimum in fewer steps.
 Price: float64 copies of the features in memory.
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 PATH: tuple[float, ...] = tuple(float(c) for c in np.logspace(-4, 4, 10))
 """Inverse strengths C, strongest regularization first: the loss is |w|^2 / 2 + C * sum of cross-entropies."""
+PATIENCE = 3
+"""Strengths in a row that are worse than the best after which the path ends: the weakest take longest. Equal ones do
+not count: as long as all is one class nothing has been learned."""
 MAX_ITERATIONS = 500
 TOLERANCE = 1e-4
 """Largest entry of the gradient, in scaled axes, of the mean loss at which a fit counts as done."""
@@ -93,7 +96,7 @@ class Choice:
 
     c: float
     values: tuple[float, ...]
-    """Accuracy, or micro average precision of labels, on validation, in order of PATH."""
+    """Accuracy, or micro average precision of labels, on validation, in order of PATH, as far as it was followed."""
     unconverged: tuple[float, ...]
     """Values of C whose fit was stopped before it was done."""
 
@@ -115,7 +118,7 @@ def linear(seen: Supervision, test: Tensor) -> Prediction:
     scores[:, known] = weights.probabilities(axes(wanted))
     settings = {
         "C": choice.c,
-        "path": list(PATH),
+        "path": list(PATH[: len(choice.values)]),
         f"validation_{'accuracy' if labels.ndim == 1 else 'micro_map'}": list(choice.values),
         "unconverged": list(choice.unconverged),
         "converged": weights.converged,
@@ -156,8 +159,10 @@ def choose_strength(train: Tensor, labels: Tensor, validation: Tensor, validatio
         raise SampleInvalid(f"training labels of {len(known)} classes", expected="2 or more")
     axes = Axes.fit(train)
     train, validation = axes(train), axes(validation)
-    weights, values, unconverged = None, [], []
+    weights, values, unconverged = None, list[float](), list[float]()
     for c in PATH:
+        if len(values) > PATIENCE and max(values[-PATIENCE:]) < max(values):
+            break
         weights = fit_weights(train, targets, axes.variance, c=c, start=weights)
         if not weights.converged:
             unconverged.append(c)
