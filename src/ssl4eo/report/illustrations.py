@@ -205,6 +205,7 @@ def _confusion(entry: Labelled, names: set[str]) -> Picture:
 
 
 def _course(group: Sequence[Labelled], names: set[str]) -> Picture:
+    group = sorted(group, key=lambda entry: not entry.score.pretrained)  # blue is pre-trained, as everywhere
     s = group[0].score
     with styled():
         figure = training_figure({_name_of(entry): entry.score.curve for entry in group}, s.metric)
