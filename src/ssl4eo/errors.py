@@ -86,6 +86,10 @@ class SourceInvalid(Ssl4eoError, OSError):
     """A foreign file that is missing, unreadable, or not what its name says."""
 
 
+class NoImagery(Ssl4eoError, LookupError):
+    """No suitable image was taken of a place in its seasons: another try gives the same."""
+
+
 class DataMissing(Ssl4eoError, FileNotFoundError):
     """Something the user named is not there."""
 

@@ -206,10 +206,10 @@ class ArchiveWriter:
         """
         self._require_open()
         assert segment.folder.name == f"{self.next_segment:08d}", "segments come in order"
-        known = self.done_ids
+        waiting = {row.location["id"] for row in self._waiting()}  # done_ids would copy all ids each time
         taken = 0 if self._queue else self._row  # a run that was killed may have stored its first rows
         for row in segment.rows[taken:]:
-            if row.location["id"] in known:
+            if row.location["id"] in self._done or row.location["id"] in waiting:
                 raise _twice(str(row.location["id"]))
             self._kinds = merge_kinds(self._kinds, row.location)
         self._queue.append(segment)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ssl4eo.collection.remote.patch_grid import PatchGrid
+from ssl4eo.errors import SourceInvalid
 from ssl4eo.form import Form
 from ssl4eo.locations.window import Range
 from ssl4eo.sample import Image, Location
@@ -122,17 +123,20 @@ class Service(Protocol):
         """
         ...
 
-    def read(self, scene: Scene, product: Product, grid: PatchGrid) -> Patch:
-        """Read all bands of a scene on a grid, each at its resolution in `product.form`, and the mask if there is one.
+    def read(self, scenes: Sequence[Scene], product: Product, grid: PatchGrid) -> list[Patch | SourceInvalid]:
+        """Read scenes on one grid, all bands at their resolutions in `product.form`, and the mask if there is one.
 
-        Pixels that the scene does not cover are 0 for digital numbers and NaN for decibels, and counted in `observed`.
+        Scenes of one call share requests where the service can do that. Pixels that a scene does not cover are 0 for
+        digital numbers and NaN for decibels, and counted in `observed`.
+
+        Returns:
+            For each scene its patch, or why there is none: it is not there any more, or its bytes are no image.
 
         Raises:
-            SourceInvalid: the scene is not there any more, or its bytes are no image: another scene may do.
             ServiceFailed: refused or unreachable after all retries.
         """
         ...
 
-    def price(self, product: Product, grid: PatchGrid) -> tuple[Price, Price]:
-        """Estimate one search and one read."""
+    def price(self, product: Product, grid: PatchGrid, *, num_scenes: int) -> tuple[Price, Price]:
+        """Estimate one search, and the reading of so many scenes in one call."""
         ...
