@@ -22,7 +22,7 @@ from typing import Any
 from ssl4eo.archive.journal import partial_path, require_free
 from ssl4eo.archive.segment import load_segment
 from ssl4eo.archive.writer import ArchiveWriter
-from ssl4eo.collecting.fetching import NotedSource, Stop, note_path, read_note
+from ssl4eo.collecting.fetching import FIRST_PAUSE_S, NOTE_FOLDER, NotedSource, Stop, note_path, read_note
 from ssl4eo.collecting.ledger import Entry, Ledger, Totals, ledger_path
 from ssl4eo.collection.remote.collected import CollectedSource
 from ssl4eo.errors import DataMissing, WriteFailed
@@ -32,7 +32,6 @@ from ssl4eo.packing.work import Job, Task
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int | None], None]
-NOTES = "notes"
 LOCAL_WORKERS = 4
 """Processes of a Dask cluster on this machine."""
 DEFAULT_PATIENCE_S = 12 * 3600.0
@@ -60,6 +59,7 @@ def collect(  # noqa: PLR0913 - each is an option of the command line
     dask: str | None = None,
     finish: bool = False,
     patience_s: float = DEFAULT_PATIENCE_S,
+    first_pause_s: float = FIRST_PAUSE_S,
     profile: str = "default",
     statistics: bool = True,
     progress: Progress | None = None,
@@ -73,6 +73,7 @@ def collect(  # noqa: PLR0913 - each is an option of the command line
         dask: address of a Dask scheduler that does it, or `local`.
         finish: close the archive although places have failed.
         patience_s: how long the service may stay away before the run ends [s].
+        first_pause_s: before the service is asked again; doubled each time [s].
         profile: of the compression.
         statistics: measure all pixels when the archive is closed.
         progress: told (places done, places in all).
@@ -102,7 +103,7 @@ def collect(  # noqa: PLR0913 - each is an option of the command line
         Ledger.open(ledger_path(target), create=True) as ledger,
     ):
         stop = Stop()
-        noted = NotedSource(source, writer.work.absolute() / NOTES, patience_s, stop)
+        noted = NotedSource(source, writer.work.absolute() / NOTE_FOLDER, patience_s, stop, first_pause_s)
         noted.notes.mkdir(exist_ok=True)
         _sweep(writer, len(ids))
         _settle(ledger, writer, noted, ids)

@@ -26,6 +26,8 @@ from ssl4eo.sample import Provenance, Sample
 
 log = logging.getLogger(__name__)
 
+NOTE_FOLDER = "notes"
+"""Below the work folder of the archive."""
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
 
