@@ -8,6 +8,7 @@ Writes the tiles as a folder of class folders of GeoTIFFs with a contract.json (
 B02 is 82 DN), judges each network by `ssl4eo evaluate --task folder` on fold_1 to fold_5, and adds up: each tile is
 judged once, by a probe that did not see it. The interval is 95 %, from 10,000 resamplings of the 400 tiles. Beside
 the networks stand the means and standard deviations of the bands, 24 numbers a tile, through the same two protocols.
+`--without B01 B09 --fill zero` (or mean) leaves bands out of the files, as So2Sat does, and names what stands for them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +33,17 @@ from ssl4eo.evaluation.tasks.table import open_task
 ON_FEATURES = ("knn", "linear")
 
 
-def write_folder(tiles, folder):
+def write_folder(tiles, folder, without, fill):
     content = np.load(tiles, allow_pickle=False)
-    bands = [str(band) for band in content["bands"]]
+    kept = [n for n, band in enumerate(content["bands"]) if band not in without]
+    bands = [str(content["bands"][n]) for n in kept]
     for image, label, name in zip(content["images"], content["labels"], content["names"], strict=True):
         (folder / str(label)).mkdir(parents=True, exist_ok=True)
         (folder / str(label) / f"{Path(str(name)).stem}.tif").write_bytes(
-            encode_geotiff(image, crs="", transform=None, compress="deflate")
+            encode_geotiff(image[kept], crs="", transform=None, compress="deflate")
         )
-    (folder / "contract.json").write_text(json.dumps(stored("S2L2A", offset=0, bands=bands).to_json()))
+    contract = replace(stored("S2L2A", offset=0, bands=bands), fill=fill)
+    (folder / "contract.json").write_text(json.dumps(contract.to_json()))
 
 
 def judge(checkpoint, folder, out, image_size, seeds):
@@ -95,12 +99,14 @@ def main():
     parser.add_argument("--checkpoints", nargs="+", required=True)
     parser.add_argument("--image_size", type=int, default=64)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--without", nargs="*", default=[])
+    parser.add_argument("--fill", choices=["none", "zero", "mean"], default="none")
     args = parser.parse_args()
     folder = args.out / "tiles"
     if not folder.exists():
-        write_folder(args.tiles, folder)
+        write_folder(args.tiles, folder, args.without, args.fill)
     total = len(list(folder.glob("*/*.tif")))
-    found = {"means and deviations of the bands": statistics_alone(folder)}
+    found = {} if args.without else {"means and deviations of the bands": statistics_alone(folder)}
     for number, checkpoint in enumerate(args.checkpoints):
         found[checkpoint] = judge(checkpoint, folder, args.out / f"network-{number}", args.image_size, args.seeds)
     print(f"| network | protocol | seed | accuracy [%] of {total} tiles | 95 % interval |\n|---|---|---|---|---|")

@@ -16,6 +16,7 @@ class PatternPixels:
     """Pictures of 16 x 16 px whose pattern is their class, with noise."""
 
     title = "synthetic patterns"
+    identity = "synthetic patterns"
     synthetic = True
     num_seasons = 2
 

@@ -10,7 +10,7 @@ import pytest
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.checkpoints.backbone_file import save_backbone
 from ssl4eo.contract import network_input
-from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing, UnknownName
+from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing, UnknownName, WriteFailed
 from ssl4eo.evaluation import run as module
 from ssl4eo.evaluation.network import Network, load_network
 from ssl4eo.evaluation.run import evaluate
@@ -299,3 +299,29 @@ def test_a_kill_before_the_score_is_written_costs_no_training(
     assert not steps
     assert len(score.curve) == 1
     assert not state.parent.exists()
+
+
+def test_what_cannot_be_done_is_refused_before_any_work(
+    pattern_task: Callable[..., Task], network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A protocol without a published script beside one that could run, no epochs, a folder that is a file."""
+    monkeypatch.setattr(module, "extract", lambda *_, **__: pytest.fail("work was begun"))
+    task = pattern_task(60)
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(ConfigInvalid, match="finetune_as_published of a network of an unknown method"):
+        evaluate(network, task, ["knn", "finetune_as_published"], out=tmp_path)
+    with pytest.raises(ConfigInvalid, match="0 epochs"):
+        evaluate(network, task, ["knn"], out=tmp_path, epochs=0)
+    with pytest.raises(WriteFailed, match="is no folder"):
+        evaluate(network, task, ["knn"], out=tmp_path / "file")
+    assert not (tmp_path / "scores.jsonl").exists()
+
+
+def test_features_of_items_with_any_number_of_labels_can_be_drawn() -> None:
+    """By the only label, or by how many there are."""
+    labels = np.array([[1, 0], [0, 1], [1, 1], [0, 0]])
+
+    colors, classes = module._one_each(labels, ("bog", "fen"))
+
+    assert [classes[i] for i in colors] == ["bog", "fen", "several labels", "no label"]

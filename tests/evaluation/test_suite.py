@@ -15,7 +15,7 @@ from ssl4eo.cli import main
 from ssl4eo.collection.eurosat import CLASSES
 from ssl4eo.errors import UnknownName
 from ssl4eo.evaluation import suite as module
-from ssl4eo.evaluation.columns import PUBLISHED_TASKS
+from ssl4eo.evaluation.columns import EXTRA_TASKS, PUBLISHED_TASKS
 from ssl4eo.evaluation.ledger import Skipped, update_ledger
 from ssl4eo.evaluation.names import ProtocolName
 from ssl4eo.evaluation.protocols.table import PROTOCOLS
@@ -139,8 +139,11 @@ def test_published_suite_is_the_published_table():
     """Six networks, three tasks, the published protocol and two others; every name is known."""
     rows = SUITES["published"]
 
-    assert len(rows) == 6 * 3 * 3
-    assert {row.task for row in rows} == {column.task for column in PUBLISHED_TASKS} <= TASKS.keys()
+    assert len(rows) == 6 * (3 * 3 + 3 * 2)
+    extra = {row.task for row in EXTRA_TASKS}
+    assert {row.task for row in rows} == {column.task for column in PUBLISHED_TASKS} | extra <= TASKS.keys()
+    assert all(row.published is None for row in rows if row.task in extra)
+    assert all(p in PROTOCOLS for row in EXTRA_TASKS for p in row.protocols)
     assert all(column.split in TASKS[column.task].splits for column in PUBLISHED_TASKS)
     published = {(r.checkpoint, r.task): r.published for r in rows if r.published is not None}
     assert published["data2vec.vit_small_16.s2l1c", "so2sat_s2"] == pytest.approx(0.648)
@@ -158,11 +161,18 @@ def test_command_tells_what_is_missing(small, roots, tmp_path, capsys):
     out = str(tmp_path / "out")
     assert main(["evaluate", "--suite", "small", "--root", str(roots), "--out", out, "--json"]) == 0
     captured = capsys.readouterr()
-    assert [row["protocol"] for row in json.loads(captured.out)] == ["knn", "linear"]
+    told = json.loads(captured.out)
+    assert [row["protocol"] for row in told["scores"]] == ["knn", "linear"]
+    assert len(told["skipped"]) == 3
     assert "3 left out" in captured.err
     assert "ssl4eo download so2sat-v2" in captured.err
     assert main(["evaluate", "--suite", "small", "--root", str(roots), "--out", out, "--checkpoint", RGB]) == 2
     assert "a suite has its own" in capsys.readouterr().err
+    for option in (["--fraction", "0.1"], ["--image_size", "32"], ["--split", "torchgeo"], ["--untrained"]):
+        assert main(["evaluate", "--suite", "small", "--root", str(roots), "--out", out, *option]) == 2
+        assert f"{option[0]} with --suite" in capsys.readouterr().err
+    nothing = ["evaluate", "--suite", "small", "--root", str(tmp_path / "none"), "--out", str(tmp_path / "o")]
+    assert main(nothing) == 1
     assert main(["evaluate", "--root", str(roots), "--out", out]) == 2
     assert "--checkpoint and --task, or --suite" in capsys.readouterr().err
 
@@ -183,3 +193,17 @@ def test_fraction_and_seeds_of_training_reach_the_score(roots, tmp_path, capsys)
 def test_names_on_the_command_line_are_those_of_the_table():
     """None is missing there, none leads nowhere."""
     assert get_args(ProtocolName) == tuple(PROTOCOLS)
+
+
+def test_less_than_the_published_data_is_judged_anew_when_more_is_there(roots, tmp_path, monkeypatch):
+    """100 of 27,000 pictures are not the whole; the same ones are not judged again."""
+    monkeypatch.setattr(module, "SUITES", {"small": (Judgement(RGB, "eurosat", "reference", "knn"),)})
+    (score,), _ = run_suite("small", roots, tmp_path / "out")
+    assert not score.is_whole
+    assert "100 of 27,000 pictures of EuroSAT: not the score of the whole set" in score.notes
+    assert run_suite("small", roots, tmp_path / "out")[0] == []
+
+    for name in CLASSES:
+        shutil.copyfile(roots / "eurosat" / name / f"{name}_1.jpg", roots / "eurosat" / name / f"{name}_77.jpg")
+
+    assert len(run_suite("small", roots, tmp_path / "out")[0]) == 1

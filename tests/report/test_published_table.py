@@ -104,3 +104,27 @@ def test_what_was_left_out_is_shown_with_the_way_to_get_it(tmp_path):
         assert "Beside the published table" in shown
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [row["remedy"] for row in results["left_out"]] == ["ssl4eo download", "unpack it"]
+
+
+def test_another_size_or_less_than_the_published_data_is_no_reproduction(tmp_path):
+    """24 tiles of EuroSAT, or pictures of 64 px, say nothing of a number of 5,400 tiles at 224 px."""
+    few = rows_of(tmp_path, row(0.988, is_whole=False), row(0.5, protocol="linear"))
+    assert few[0].cells[1].measured is None
+    small = rows_of(tmp_path, row(0.988, settings={"image_size": 64}), row(0.5, protocol="linear"))
+    assert small[0].cells[1].measured is None
+    own = rows_of(tmp_path, row(0.988, settings={"image_size": 224}))
+    assert own[0].cells[1].verdict == "reproduced"
+
+
+def test_measurements_at_two_sizes_or_of_two_lists_are_two(tmp_path):
+    """Neither replaces the other, in the records and in the table."""
+    (tmp_path / "run").mkdir()
+    lines = [
+        row(0.1 * i, settings={"image_size": size}, train_sha256=learned)
+        for i, (size, learned) in enumerate([(32, "a"), (64, "a"), (64, "b")])
+    ]
+    write_lines(tmp_path / "run" / "scores.jsonl", lines)
+    run = read_run(tmp_path / "run")
+
+    assert len(run.scores) == 3
+    assert len(results_table([run])) == 3

@@ -24,7 +24,8 @@ from ssl4eo.report.projection import (
 )
 from ssl4eo.report.records import Log, read_log, read_run
 from ssl4eo.report.style import DPI, png
-from ssl4eo.report.table import results_table
+from ssl4eo.report.table import Summary, results_table
+from ssl4eo.report.task_figures import spread_of, task_figure
 from ssl4eo.report.teaser import place_words, stretch, teaser_figure, teaser_rows
 from ssl4eo.sample import Image, Location, Sample
 from ssl4eo.sensors import modality
@@ -264,3 +265,25 @@ def test_a_features_file_that_lies_is_refused(tmp_path):
     path.write_bytes(pickle.dumps([1]))
     with pytest.raises(SourceInvalid, match="not a features file"):
         read_features(path)
+
+
+def test_lines_through_dots_are_intervals_of_one_score_and_deviations_of_several():
+    """Of 0.4 and 0.6 the deviation is sqrt(0.02); one score has its interval, or none."""
+    assert spread_of(Summary((0.5,), (0,), 1, (0.45, 0.55))) == pytest.approx((45, 55))
+    assert spread_of(Summary((0.4, 0.6), (0, 1), 2)) == pytest.approx((50 - 2**0.5 * 10, 50 + 2**0.5 * 10))
+    assert spread_of(Summary((0.5,), (0,), 1)) is None
+
+
+def test_a_task_figure_has_every_value_and_network(tmp_path):
+    """Untrained and pre-trained, by each protocol; names may hold what matplotlib would take for a formula."""
+    scores = [score_row(0.412, seed=0), score_row(0.734, pretrained=True, checkpoint="runs/a_$b$", protocol="linear")]
+    rows = results_table([read_run(write_run(tmp_path / "run", scores=scores))])
+
+    figure = task_figure(rows)
+
+    (axes,) = figure.axes
+    assert {text.get_text() for text in axes.texts} == {"41.2", "73.4"}
+    labels = " ".join(label.get_text() for label in axes.get_yticklabels())
+    assert "k-NN, accuracy" in labels
+    assert "linear probe, accuracy" in labels
+    assert png(figure)[:4] == b"\x89PNG"

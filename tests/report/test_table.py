@@ -197,3 +197,12 @@ def test_the_headline_prefers_k_nn_and_needs_both_sides(tmp_path):
     assert row is not None
     assert row.protocol == "knn"
     assert primary_row(_table(tmp_path / "b", [score_row(0.1)])) is None
+
+
+def test_notes_of_scores_stand_in_their_row_once(tmp_path):
+    """What whoever reads the value must know, not repeated for each seed."""
+    scores = [score_row(0.5, seed=i, notes=["left out: 3 items"]) for i in (0, 1)]
+
+    (row,) = _table(tmp_path, scores)
+
+    assert row.notes == ("left out: 3 items",)

@@ -87,7 +87,7 @@ def test_a_full_run_gives_one_page_that_needs_nothing_else(tmp_path, archive):
     html = _Page(page)
 
     assert page == tmp_path / "out" / "report.html"
-    assert len(html.alts) == 3
+    assert len(html.alts) == 4
     assert all(html.alts)
     assert all(address.startswith("data:image/png;base64,") for address in html.addresses)
     assert "script" not in html.tags
@@ -126,7 +126,7 @@ def test_synthetic_is_said_wherever_something_synthetic_is_shown(tmp_path, archi
     page = write_report([full_run(tmp_path / "run")], tmp_path / "out", archive=archive()).read_text(encoding="utf-8")
 
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page)
-    assert len(captions) == 3
+    assert len(captions) == 4
     assert all("Synthetic data." in caption for caption in captions)
     assert 'class="badge">Synthetic data' in page
     assert "on the test part of scenes (synthetic data)" in page

@@ -33,7 +33,7 @@ from ssl4eo.backbones.tokens import class_tokens, encode
 from ssl4eo.contract import FUSED_INPUTS, InputContract, catalog_name, network_input
 from ssl4eo.errors import ContractMismatch, UnknownName, unknown_name
 from ssl4eo.sample import Image
-from ssl4eo.sensors import MODALITIES
+from ssl4eo.sensors import MODALITIES, RGB
 from ssl4eo.views.compose import PLAIN, Renderer
 
 log = logging.getLogger(__name__)
@@ -232,6 +232,8 @@ def _own_memory(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return own
 
 
+VISIBLE, SPECTRAL = "_rgb", ("s2l1c", "s2l2a")
+"""An input ending so is red, green and blue of the product: reflectance, not the pictures of S2RGB."""
 INPUTS: Mapping[str, str] = MappingProxyType({catalog_name(name): name for name in (*MODALITIES, *FUSED_INPUTS)})
 """Last part of a catalog name -> modality."""
 
@@ -249,6 +251,8 @@ def untrained(name: str, *, seed: int = 0, image_size: int = 224) -> Backbone:
             expected="random.<backbone>.<input>",
             remedy="for instance random.resnet18.s2l1c",
         )
-    if parts[2] not in INPUTS:
-        raise unknown_name("input", parts[2], INPUTS)
-    return Backbone(parts[1], network_input(INPUTS[parts[2]]), image_size=image_size, seed=seed)
+    name = parts[2].removesuffix(VISIBLE)
+    if name not in INPUTS or (name != parts[2] and name not in SPECTRAL):
+        raise unknown_name("input", parts[2], (*INPUTS, *(f"{spectral}{VISIBLE}" for spectral in SPECTRAL)))
+    contract = network_input(INPUTS[name], RGB if name != parts[2] else None)
+    return Backbone(parts[1], contract, image_size=image_size, seed=seed)

@@ -68,10 +68,12 @@ def run(  # noqa: PLR0913 - the options of the command line
         json: print the scores as JSON
 
     Returns:
-        Exit status 0.
+        Exit status 0; 1 where nothing of a suite could be judged.
     """
     if suite is not None:
         given = {"checkpoint": checkpoint, "task": task, "protocol": protocol, "seeds": seeds}
+        given |= {"split": split != "reference", "fraction": fraction != 1, "image_size": image_size}
+        given |= {"untrained": untrained, "save_features": save_features}
         if any(given.values()):
             names = ", ".join(f"--{name}" for name, value in given.items() if value)
             raise ConfigInvalid(f"{names} with --suite", expected="neither: a suite has its own")
@@ -131,17 +133,21 @@ def _require_training(protocol: list[ProtocolName] | None, seeds: list[int], che
 
 def _suite(name: str, roots: Path, out: Path, *, epochs: int | None, skip_missing: bool, json: bool) -> int:
     from ssl4eo.evaluation.ledger import LEDGER
+    from ssl4eo.evaluation.run import SCORES
     from ssl4eo.evaluation.suite import run_suite
 
     console = Console(stderr=True, soft_wrap=True)
     scores, skipped = run_suite(name, roots, out, epochs=epochs, skip_missing=skip_missing, show=console.print)
-    if scores or json:
-        _tell(scores, json=json)
+    if json:
+        rows = {"scores": [s.to_json() for s in scores], "skipped": [row.to_json() for row in skipped]}
+        sys.stdout.write(dumps(rows, indent=2) + "\n")
+    elif scores:
+        _tell(scores, json=False)
     if skipped:
         console.print(f"{len(skipped)} left out, see {out / LEDGER}:")
         for reason in dict.fromkeys(f"{row.found}{f': {row.remedy}' if row.remedy else ''}" for row in skipped):
             console.print(f"  {reason}", markup=False)
-    return 0
+    return 0 if (out / SCORES).is_file() or not skipped else 1
 
 
 def _tell(scores: Sequence[Score], *, json: bool) -> None:

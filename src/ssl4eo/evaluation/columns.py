@@ -53,6 +53,26 @@ PUBLISHED_TASKS: tuple[PublishedTask, ...] = (
         "values that wrapped and 8-bit steps are not repeated; in part the best epoch on the reported part",
     ),
 )
+
+
+@dataclass(frozen=True)
+class ExtraTask:
+    """A task without a column, which the suite judges the same networks on where its data are present."""
+
+    task: str
+    split: str
+    protocols: tuple[str, ...]
+    download: str
+    """Name of the data for `ssl4eo download`."""
+
+
+EXTRA_TASKS: tuple[ExtraTask, ...] = (
+    ExtraTask("bigearthnet_v2_s2", "reference", ("linear", "knn"), "bigearthnet-v2"),
+    ExtraTask("oscd", "reference", ("change_as_published", "change"), "oscd"),
+    ExtraTask("dfc2020", "reference", ("segmentation_linear", "segmentation"), "dfc2020"),
+)
+PUBLISHED_SIZE = 224
+"""Side of what all published networks see [px]."""
 PUBLISHED_PROTOCOL = "finetune_as_published"
 """What the published numbers are of."""
 OTHER_PROTOCOLS = ("linear", "knn")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ssl4eo.backbones.backbone import Backbone
@@ -28,7 +29,7 @@ from ssl4eo.evaluation.protocols.table import PROTOCOLS
 from ssl4eo.evaluation.protocols.tuning import forget
 from ssl4eo.evaluation.score import BOOTSTRAP_SEED, Score, make_score, measure
 from ssl4eo.evaluation.tasks.task import PARTS, Kind, LabelledPixels, Part, Task
-from ssl4eo.files import append_jsonl, atomic_path
+from ssl4eo.files import append_jsonl, atomic_path, require_writable
 
 SCORES = "scores.jsonl"
 TRAINING = "training"
@@ -68,8 +69,14 @@ def evaluate(  # noqa: PLR0913 - options by keyword
         ConfigInvalid: no or a repeated protocol, or too few items for one.
         ContractMismatch: the task's pixels cannot be fed to the network.
         SampleInvalid: features that are not finite.
+        WriteFailed: nothing can be written to `out`.
     """
     _check(protocols, task.kind)
+    for name in protocols:
+        PROTOCOLS[name].require_for(network, task)
+    if epochs is not None and epochs < 1:
+        raise ConfigInvalid(f"{epochs} epochs", expected="1 or more")
+    require_writable(out / SCORES)
     code = commit()  # before the work: a checkout may move on meanwhile
     parts: dict[Part, LabelledPixels] = {name: task.part(name) for name in PARTS}
     features, kept = None, None
@@ -188,17 +195,30 @@ def _shifted(progress: Callable[[int, int], None], before: int, total: int) -> C
     return lambda done, _: progress(before + done, total)
 
 
+def _one_each(labels: NDArray[np.int64], classes: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Give one class an item, to color it by: of items with any number of labels the only one, or how many."""
+    if labels.ndim == 1:
+        return labels, tuple(classes)
+    if not labels.shape[1]:
+        return np.zeros(len(labels), np.int64), ("item",)
+    counts = labels.sum(axis=1)
+    single = labels.argmax(axis=1)
+    names = (*classes, "several labels", "no label")
+    return np.where(counts == 1, single, np.where(counts == 0, len(classes) + 1, len(classes))), names
+
+
 def _save_features(out: Path, network: Network, task: Task, features: Tensor, part: LabelledPixels) -> str:
     """Write the features of the test part; give the name of the file."""
     values = features.numpy().astype(np.float32)
     if not np.isfinite(values).all():
         raise SampleInvalid("features hold NaN or infinity", expected="finite features")
+    labels, classes = _one_each(part.labels, task.classes)
     what = network.checkpoint if network.sha256 is None else network.sha256[:12]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"features-{task.name}-{task.split}-{what}-seed{network.seed}.npz")
     try:
         with atomic_path(out / name) as partial, partial.open("wb") as stream:
             np.savez_compressed(
-                stream, features=values, labels=part.labels, classes=np.array(task.classes), ids=np.array(part.ids)
+                stream, features=values, labels=labels, classes=np.array(classes), ids=np.array(part.ids)
             )
     except OSError as error:
         raise WriteFailed(f"{out / name} cannot be written ({error})", path=str(out / name)) from error

@@ -58,11 +58,16 @@ class Score:
     """Of the split's training items that were learned from."""
     num_absent: int
     """Items that the split names and that were not there."""
+    is_whole: bool
+    """Whether the data are the published set and the whole of the split."""
     num_test: int
     num_classes: int
     synthetic: bool
     settings: Mapping[str, Any]
     split_sha256: str
+    """Of the names of the test items."""
+    train_sha256: str
+    """Of the names of the training and validation items."""
     task_version: str
     """Of the data, empty where there is one only."""
     notes: Sequence[str]
@@ -149,11 +154,13 @@ def make_score(
         num_train=len(task.positions["train"]) + len(task.positions["validation"]),
         fraction=task.fraction,
         num_absent=task.num_absent,
+        is_whole=task.is_whole,
         num_test=len(task.positions["test"]),
         num_classes=task.num_classes,
         synthetic=task.synthetic,
         settings={**prediction.settings, **common},
         split_sha256=task.split_sha256,
+        train_sha256=task.train_sha256,
         task_version=task.version,
         notes=task.notes,
         method=network.method,

@@ -7,7 +7,6 @@ judged is a row of the ledger, SKIPPED, with the remedy, and the suite goes on t
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from types import MappingProxyType
 
 from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.errors import DataMissing, Ssl4eoError, unknown_name
-from ssl4eo.evaluation.columns import OTHER_PROTOCOLS, PUBLISHED_PROTOCOL, PUBLISHED_TASKS
+from ssl4eo.evaluation.columns import EXTRA_TASKS, OTHER_PROTOCOLS, PUBLISHED_PROTOCOL, PUBLISHED_TASKS
 from ssl4eo.evaluation.ledger import Matter, Skipped, gaps_of, update_ledger, whole_of
 from ssl4eo.evaluation.network import Network, load_network
 from ssl4eo.evaluation.protocols.table import PROTOCOLS
@@ -24,8 +23,6 @@ from ssl4eo.evaluation.score import Score
 from ssl4eo.evaluation.tasks.table import TASKS, open_task
 from ssl4eo.evaluation.tasks.task import Task
 from ssl4eo.files import numbered_jsonl
-
-log = logging.getLogger(__name__)
 
 Key = tuple[str, str, str, str, int | None]
 """Checkpoint, task, split, protocol, epochs that were asked for."""
@@ -56,6 +53,10 @@ def _published() -> Iterator[Judgement]:
                 for protocol in (PUBLISHED_PROTOCOL, *OTHER_PROTOCOLS):
                     value = values[column.title] if protocol == PUBLISHED_PROTOCOL else None
                     yield Judgement(card.name, column.task, column.split, protocol, value)
+        if card.scores:
+            for extra in EXTRA_TASKS:
+                for protocol in extra.protocols:
+                    yield Judgement(card.name, extra.task, extra.split, protocol)
 
 
 SUITES: Mapping[str, tuple[Judgement, ...]] = MappingProxyType({"published": tuple(_published())})
@@ -92,16 +93,20 @@ def run_suite(
         raise unknown_name("suite", name, SUITES)
     scores, skipped = list[Score](), list[Skipped]()
     bench = _Bench(roots, offline, skip_missing)
-    for group in _pending(SUITES[name], _done(out, skip_missing), epochs):
-        row, protocols = group[0], [cell.protocol for cell in group]
+    done, partly = _done(out)
+    for wanted in _pending(SUITES[name], done, epochs):
+        row, group = wanted[0], wanted
+        protocols = [cell.protocol for cell in group]
         if show is not None:
             show(f"{row.checkpoint} on {row.task} by {', '.join(protocols)}")
         try:
             network, task = bench.open(row)
-            scores += evaluate(network, task, protocols, out=out, epochs=epochs)
+            group = [cell for cell in wanted if (*_key(cell, epochs), task.split_sha256) not in partly]
+            protocols = [cell.protocol for cell in group]
+            if protocols:
+                scores += evaluate(network, task, protocols, out=out, epochs=epochs)
             update_ledger(out, gaps_of(task), settled=[whole_of(task), *(cell.matter for cell in group)])
         except Ssl4eoError as error:
-            log.warning("%s on %s by %s is left out: %s", row.checkpoint, row.task, ", ".join(protocols), error)
             rows = [Skipped(c.task, c.split, error.found, error.remedy, c.checkpoint, c.protocol) for c in group]
             update_ledger(out, rows)
             skipped += rows
@@ -112,9 +117,8 @@ def _pending(rows: Sequence[Judgement], done: set[Key], epochs: int | None) -> l
     """Give what is still to be judged: each protocol that trains alone, those on the same features together."""
     groups: dict[Key, list[Judgement]] = {}
     for row in rows:
-        trains = PROTOCOLS[row.protocol].on_pixels is not None
-        if (row.checkpoint, row.task, row.split, row.protocol, epochs if trains else None) not in done:
-            together = row.protocol if trains else "features"
+        if _key(row, epochs) not in done:
+            together = row.protocol if _trains(row) else "features"
             groups.setdefault((row.checkpoint, row.task, row.split, together, None), []).append(row)
     return list(groups.values())
 
@@ -150,24 +154,39 @@ def _root_of(task: str, roots: Path) -> Path:
     root = roots / task
     if root.exists():
         return root
-    download = next((column.download for column in PUBLISHED_TASKS if column.task == task), None)
+    download = next((row.download for row in (*PUBLISHED_TASKS, *EXTRA_TASKS) if row.task == task), None)
     raise DataMissing(
         f"no data of {task} ({TASKS[task].title}) at {root}",
         expected="a folder, or a link to one",
-        remedy=f"ssl4eo download {download} --out ..., then link its folder as {root}" if download else "",
+        remedy=f"`ssl4eo download {download}` fetches it or says how; then link its folder as {root}"
+        if download
+        else "",
         path=str(root),
     )
 
 
-def _done(out: Path, skip_missing: bool) -> set[Key]:
+def _trains(row: Judgement) -> bool:
+    return PROTOCOLS[row.protocol].on_pixels is not None
+
+
+def _key(row: Judgement, epochs: int | None) -> Key:
+    return row.checkpoint, row.task, row.split, row.protocol, epochs if _trains(row) else None
+
+
+def _done(out: Path) -> tuple[set[Key], set[tuple[str | int | None, ...]]]:
     """List what is judged already on whole training parts, and in how many epochs where that was told.
 
-    A score of a split that was not all there counts only where that would be taken again.
+    Returns:
+        What was judged on the whole of the data, and what was judged on less, with the hash of the test items: that is
+        judged anew when there are more.
     """
     path = out / SCORES
-    if not path.is_file():
-        return set()
-    rows = [row for _, row in numbered_jsonl(path) if row.get("fraction", 1.0) == 1]
-    rows = [row for row in rows if skip_missing or not row.get("num_absent", 0)]
-    names = ("checkpoint", "task", "split", "protocol")
-    return {(*(row[name] for name in names), row["settings"].get("epochs_asked")) for row in rows}
+    rows = [row for _, row in numbered_jsonl(path)] if path.is_file() else []
+    done, partly = set[Key](), set[tuple[str | int | None, ...]]()
+    for row in rows:
+        if row.get("fraction", 1.0) == 1:
+            names = (row["checkpoint"], row["task"], row["split"], row["protocol"])
+            key = (*names, row["settings"].get("epochs_asked"))
+            done.update([key] if row.get("is_whole", True) else [])
+            partly.add((*key, row["split_sha256"]))
+    return done, partly

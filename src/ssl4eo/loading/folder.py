@@ -56,7 +56,8 @@ class ImageFolder:
         """
         if not root.is_dir():
             raise DataMissing(f"no folder {root}", expected="a folder of class folders of pictures", path=str(root))
-        paths = tuple(sorted(p for p in root.glob("*/*") if p.suffix.lower() in suffixes))
+        found = (p for p in root.glob("*/*") if p.suffix.lower() in suffixes)
+        paths = tuple(sorted(p for p in found if not p.name.startswith(".") and not p.parent.name.startswith(".")))
         if not paths:
             inner = [d.name for d in sorted(root.iterdir()) if d.is_dir() and any(d.glob("*/*"))]
             raise DataMissing(

@@ -19,6 +19,7 @@ from ssl4eo.report.illustrations import (
     curve_pictures,
     judgement_pictures,
     projection_picture,
+    task_pictures,
     teaser_picture,
 )
 from ssl4eo.report.left_out import LeftOut, left_out
@@ -62,6 +63,8 @@ class Report:
     primary: Row | None
     teaser: Picture | None
     projection: Picture | None
+    tasks: tuple[Picture, ...]
+    """Every network by every protocol, a figure for each task."""
     judgements: tuple[Picture, ...]
     """Predicted maps, confusion matrices, the course of protocols that train."""
     curves: tuple[Picture, ...]
@@ -75,7 +78,9 @@ class Report:
     @property
     def pictures(self) -> tuple[Picture, ...]:
         """All pictures in the order of the page."""
-        return tuple(p for p in (self.teaser, self.projection, *self.judgements, *self.curves) if p is not None)
+        return tuple(
+            p for p in (self.teaser, self.projection, *self.tasks, *self.judgements, *self.curves) if p is not None
+        )
 
 
 def build(
@@ -100,6 +105,7 @@ def build(
         primary=primary,
         teaser=teaser,
         projection=projection,
+        tasks=task_pictures(rows),
         judgements=judgements,
         curves=curves,
         records=tuple(_record(run) for run in runs),

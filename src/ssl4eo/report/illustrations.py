@@ -17,6 +17,7 @@ from ssl4eo.report.projection import Features, cloud, projection_figure, read_fe
 from ssl4eo.report.records import Run
 from ssl4eo.report.style import Picture, png, styled
 from ssl4eo.report.table import PROTOCOL_TITLES, Labelled, Row, labelled_scores
+from ssl4eo.report.task_figures import by_task, task_figure
 from ssl4eo.report.teaser import collect_sample, teaser_figure, teaser_rows
 from ssl4eo.report.wording import percent
 
@@ -115,6 +116,27 @@ def curve_pictures(runs: Sequence[Run], rows: Sequence[Row], missing: list[str])
         figure = curves_figure(run.log, rows=rows, synthetic=run.synthetic)
         pictures.append(Picture(name, png(figure), *_curves_words(run), synthetic=run.synthetic))
     return tuple(pictures)
+
+
+def task_pictures(rows: Sequence[Row]) -> tuple[Picture, ...]:
+    """Draw every network by every protocol, a figure for each task and split."""
+    names = set[str]()
+    pictures: list[Picture] = []
+    for (task, split), members in by_task(rows).items():
+        synthetic = any(row.synthetic for row in members)
+        alt = f"Scores on {task}: " + "; ".join(map(_scores_of, members)) + "."
+        caption = (
+            f"{task}, split {split}: orange untrained, blue pre-trained. {SYNTHETIC if synthetic else ''}Lines: 95 % "
+            "interval over test items of one score, one standard deviation to each side of several."
+        )
+        stem = _file_stem(f"task-{task}-{split}", names)
+        pictures.append(Picture(stem, png(task_figure(members)), alt, caption, synthetic=synthetic))
+    return tuple(pictures)
+
+
+def _scores_of(row: Row) -> str:
+    sides = (("untrained", row.untrained), ("pre-trained", row.pretrained))
+    return f"{row.protocol_title} " + ", ".join(f"{name} {percent(s.mean)}" for name, s in sides if s is not None)
 
 
 MOST_CLASSES = 45

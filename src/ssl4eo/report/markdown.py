@@ -28,6 +28,7 @@ def render_markdown(report: Report) -> str:
     blocks += _pictures("One place, every season", [report.teaser] if report.teaser else [])
     blocks += ["## Results", *_table(report.rows)]
     blocks += _published(report.published)
+    blocks += _pictures("Task by task", report.tasks)
     blocks += _pictures("What the features look like", [report.projection] if report.projection else [])
     blocks += _pictures("What was predicted", report.judgements)
     blocks += _pictures("How training went", report.curves)

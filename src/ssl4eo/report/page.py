@@ -19,6 +19,7 @@ from ssl4eo.report.style import Picture
 from ssl4eo.report.table import Row, Summary
 from ssl4eo.report.wording import DASH, PLUS_MINUS, interval_words, points, scores_words
 
+TASKS_LEAD = "Every network by every protocol on record, with what is known of the spread."
 _TEASER_LEAD = "The same ground at every date, as the sensors and processing levels of the archive show it."
 _TABLE_LEAD = (
     "The same backbone, protocol and data on both sides; only the weights differ. "
@@ -38,6 +39,7 @@ def render_html(report: Report) -> str:
         "<main>",
         _pictures("One place, every season", _TEASER_LEAD, [report.teaser] if report.teaser else []),
         _table(report.rows),
+        _pictures("Task by task", TASKS_LEAD, report.tasks),
         _published(report.published),
         _pictures("What the features look like", _PROJECTION_LEAD, [report.projection] if report.projection else []),
         _pictures("What was predicted", _JUDGED_LEAD, report.judgements),

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ssl4eo.checkpoints.catalog import CARDS
-from ssl4eo.evaluation.columns import OTHER_PROTOCOLS, PUBLISHED_PROTOCOL, PUBLISHED_TASKS, PublishedTask
+from ssl4eo.evaluation.columns import (
+    OTHER_PROTOCOLS,
+    PUBLISHED_PROTOCOL,
+    PUBLISHED_SIZE,
+    PUBLISHED_TASKS,
+    PublishedTask,
+)
 from ssl4eo.report.records import Run, Score
 from ssl4eo.report.wording import DASH, points
 
@@ -57,7 +63,7 @@ def published_rows(runs: Iterable[Run]) -> tuple[PublishedRow, ...]:
     for run in runs:
         wanted.update(row.checkpoint for row in run.skipped)
         for score in run.scores or ():
-            if score.settings.get("epochs_asked") is None and score.fraction == 1 and not score.num_absent:
+            if _is_reproduction(score):
                 found[score.checkpoint, score.task, score.split, score.protocol] = score
     if not any(checkpoint in CARDS for checkpoint in wanted.union(key[0] for key in found)):
         return ()
@@ -68,6 +74,13 @@ def published_rows(runs: Iterable[Run]) -> tuple[PublishedRow, ...]:
         for card in CARDS.values()
         if (values := {score.task: score.value for score in card.scores}).keys() >= {c.title for c in PUBLISHED_TASKS}
     )
+
+
+def _is_reproduction(score: Score) -> bool:
+    """Say whether a score is of the whole data, the protocol's own length, and the size that was published."""
+    own_length = score.settings.get("epochs_asked") is None
+    own_size = score.settings.get("image_size", PUBLISHED_SIZE) == PUBLISHED_SIZE
+    return score.is_whole and score.fraction == 1 and not score.num_absent and own_length and own_size
 
 
 def _cell(checkpoint: str, column: PublishedTask, published: float, found: Mapping[Key, Score]) -> Cell:

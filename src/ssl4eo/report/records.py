@@ -103,6 +103,10 @@ class Score:
     """Of the split's training items that were learned from."""
     num_absent: int = 0
     """Items that the split names and that were not there."""
+    is_whole: bool = True
+    """Whether the data were the published set and the whole of the split."""
+    train_sha256: str | None = None
+    """Of the list of items that were learned from."""
     curve: tuple[Mapping[str, float], ...] = ()
     """How training went: epoch, loss, validation."""
     examples: Path | None = None
@@ -113,8 +117,9 @@ class Score:
     @property
     def conditions(self) -> tuple[object, ...]:
         """What was measured and how, apart from the network."""
-        asked = self.settings.get("epochs_asked")
-        return (self.task, self.split, self.part, self.protocol, self.metric, self.fraction, self.num_absent, asked)
+        what = (self.task, self.split, self.part, self.protocol, self.metric, self.fraction)
+        items = (self.num_absent, self.split_sha256, self.train_sha256)
+        return (*what, *items, self.settings.get("epochs_asked"), self.settings.get("image_size"))
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -297,6 +302,7 @@ def read_scores(path: Path) -> tuple[Score, ...]:
         time = dt.datetime.fromisoformat(row["time"])
         values["time"] = time if time.tzinfo else time.replace(tzinfo=dt.UTC)
         values["interval"] = None if values["interval"] is None else tuple(values["interval"])
+        values["is_whole"], values["train_sha256"] = bool(row.get("is_whole", True)), row.get("train_sha256")
         values["notes"], values["classes"] = (tuple(map(str, row.get(name) or ())) for name in ("notes", "classes"))
         values["confusion"] = tuple(tuple(counts) for counts in row.get("confusion") or ())
         values["fraction"], values["num_absent"] = float(row.get("fraction") or 1.0), int(row.get("num_absent") or 0)

@@ -122,8 +122,9 @@ class Labelled:
     def protocol_key(self) -> tuple[Any, ...]:
         """Equal for scores that may be compared."""
         s = self.score
-        names = (s.task, s.split, s.part, s.protocol, s.metric, s.backbone, s.split_sha256 or "")
-        return (*names, str(s.settings.get("epochs_asked")), s.num_train, s.num_test, s.num_classes)
+        names = (s.task, s.split, s.part, s.protocol, s.metric, s.backbone, s.split_sha256 or "", s.train_sha256 or "")
+        options = (str(s.settings.get(name)) for name in ("epochs_asked", "image_size"))
+        return (*names, *options, s.num_train, s.num_test, s.num_classes)
 
     @property
     def experiment(self) -> tuple[str, str]:
@@ -219,7 +220,7 @@ def _row(pretrained: Sequence[Labelled], untrained: Sequence[Labelled], notes: t
         experiment=pretrained[0].experiment[0] if pretrained else "",
         untrained=_summary(untrained),
         pretrained=_summary(pretrained),
-        notes=(*notes, *_settings_notes(members)),
+        notes=(*notes, *dict.fromkeys(n for e in members for n in e.score.notes), *_settings_notes(members)),
     )
 
 

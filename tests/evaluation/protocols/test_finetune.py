@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -275,3 +276,36 @@ def test_a_last_batch_of_one_joins_the_one_before(trial):
     odd = dataclasses.replace(given, train=given.train.take(np.arange(17)))
 
     assert len(run_recipe(odd, dataclasses.replace(recipe(), head="batch_norm")).curve) == 1
+
+
+def test_a_state_of_other_pixels_or_labels_is_not_gone_on_from(trial, tmp_path, caplog):
+    """The same names with another offset, or a corrected label: begun anew, so that no score is a mixture."""
+    first = trial(folder=tmp_path)
+    run_recipe(first, recipe())
+    relabelled = first.train.labels.copy()
+    relabelled[0] = 1 - relabelled[0]
+    source = first.train.source
+    for name, changed in (
+        ("labels", dataclasses.replace(first, train=dataclasses.replace(first.train, labels=relabelled))),
+        ("contract", dataclasses.replace(first, train=dataclasses.replace(first.train, source=Shifted(source)))),
+    ):
+        caplog.clear()
+        assert tuning._key(recipe().tuning, changed, LESSON) != tuning._key(recipe().tuning, first, LESSON), name
+
+
+class Shifted:
+    """A source that says that it contains the offset."""
+
+    def __init__(self, source):
+        self.identity = source.identity
+        self.contract = dataclasses.replace(source.contract, offset=1000)
+
+
+LESSON = SimpleNamespace(model=torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("epochs", [0, -1])
+def test_no_epochs_are_refused(trial, epochs):
+    """Before anything is computed."""
+    with pytest.raises(ConfigInvalid, match=f"{epochs} epochs"):
+        run_recipe(trial(epochs=epochs), recipe())

@@ -282,3 +282,17 @@ def test_labels_are_predicted_each_for_itself():
     for column, least in ((0, 0.85), (1, 0.55)):
         assert average_precision_score(truth[:, column], prediction.scores[:, column]) > least
     np.testing.assert_array_equal(prediction.labels, prediction.scores >= 0.5)
+
+
+def test_a_label_that_all_items_have_scores_one_and_one_that_none_has_zero() -> None:
+    """There is nothing to learn of either."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 3, generator=generator)
+    labels = torch.stack([torch.ones(40), torch.zeros(40), (features[:, 0] > 0)], dim=1).long()
+    seen = Supervision(features[:30], labels[:30], features[30:], labels[30:], 3)
+
+    prediction = linear(seen, features)
+
+    assert prediction.scores[:, 0].tolist() == [1.0] * 40
+    assert prediction.scores[:, 1].tolist() == [0.0] * 40
+    assert prediction.labels[:, 0].all()

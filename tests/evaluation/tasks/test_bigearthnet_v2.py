@@ -33,7 +33,8 @@ def test_parts_and_labels_are_those_of_the_table(root: Path) -> None:
     assert task.part("test").ids == (v2_names(1)[0],)
     assert np.flatnonzero(task.part("test").labels[0]).tolist() == [13, 18]
     assert np.flatnonzero(task.part("train").labels[1]).tolist() == [17]
-    assert (task.kind, task.version, task.carved, task.notes) == ("labels", "2.0", False, ())
+    assert (task.kind, task.version, task.carved) == ("labels", "2.0", False)
+    assert task.notes == ("4 of 480,038 patches of BigEarthNet v2: not the score of the whole set",)
 
 
 def test_bands_lie_below_their_scenes(root: Path) -> None:
@@ -70,7 +71,7 @@ def test_flagged_patches_are_dropped(tmp_path: Path) -> None:
     task = open_task("bigearthnet_v2_s2", tmp_path, contract=L2A)
 
     assert task.part("train").ids == (v2_names(3)[0], v2_names(4)[0])
-    assert task.notes == ("1 of 5 patches dropped: seasonal snow, cloud or shadow",)
+    assert task.notes[0] == "1 of 5 patches dropped: seasonal snow, cloud or shadow"
 
 
 def test_a_table_without_flags_is_read(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_part_of_the_data_set_is_told(root: Path, caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.WARNING):
         open_task("bigearthnet_v2_s2", root, contract=L2A)
 
-    assert "has 4 of BigEarthNet v2's 480038 patches" in caplog.text
+    assert "4 of 480,038 patches of BigEarthNet v2" in caplog.text
 
 
 @pytest.mark.parametrize(

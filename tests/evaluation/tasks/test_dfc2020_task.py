@@ -169,8 +169,9 @@ def test_incomplete_data_set_is_told(dfc, caplog):
     with caplog.at_level(logging.WARNING):
         task = open_dfc2020(dfc, split="reference", contract=L1C)
 
-    assert "10 of the 986 patches" in caplog.text
-    assert any("3 of the 5128 patches" in note for note in task.notes)
+    assert "13 of 6,114 patches of the contest" in caplog.text
+    assert any("13 of 6,114 patches of the contest" in note for note in task.notes)
+    assert not task.is_whole
     assert any("contest's test folder" in note for note in task.notes)
 
 

@@ -78,7 +78,7 @@ def test_incomplete_data_set_is_told(eurosat_folder: Path, caplog: pytest.LogCap
     with caplog.at_level(logging.WARNING):
         open_task("eurosat", eurosat_folder, contract=RGB)
 
-    assert "100 of EuroSAT's 27000" in caplog.text
+    assert "100 of 27,000 pictures of EuroSAT" in caplog.text
 
 
 def test_network_of_other_bands_is_refused_at_the_door(eurosat_folder: Path) -> None:

@@ -330,6 +330,11 @@ def test_absent_cities_are_left_out_on_request(raw_oscd, tmp_path):
 
     assert [gap.items for gap in task.gaps] == [("nantes",)]
     assert {name.split("/")[0] for name in task.part("test").ids} == {"cupertino", "beihai"}
+    dates = next(path for path in sorted((tmp_path / "a").rglob("imgs_1")) if path.parent.name == "beihai")
+    shutil.rmtree(dates)
+    dates.mkdir()
+    task = open_task("oscd", tmp_path / "a", split="cities", contract=L1C, skip_missing=True)
+    assert task.gaps[0].items == ("nantes", "beihai")
     (tmp_path / "b").mkdir()
     with pytest.raises(DataMissing, match="lacks aguasclaras"):
         open_task("oscd", tmp_path / "b", split="cities", contract=L1C, skip_missing=True)

@@ -262,7 +262,7 @@ def test_files_that_are_not_whole_are_told(version_2: Path, caplog: pytest.LogCa
     with caplog.at_level(logging.WARNING):
         open_task("so2sat_s2", version_2, contract=L1C)
 
-    assert "training.h5 has 34 of 352366 patches" in caplog.text
+    assert "51 of 376,485 patches of So2Sat-LCZ42" in caplog.text
 
 
 def test_version_3s_test_file_under_version_2s_name_is_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

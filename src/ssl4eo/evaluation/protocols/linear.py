@@ -110,6 +110,8 @@ def linear(seen: Supervision, test: Tensor) -> Prediction:
     axes, (known, targets) = Axes.fit(everything), _targets(labels)
     weights = fit_weights(axes(everything), targets, axes.variance, c=choice.c)
     scores = torch.zeros(len(wanted), seen.num_classes, dtype=torch.float64)
+    if labels.ndim == 2:
+        scores += labels.double().mean(dim=0)  # of labels that none or all have: there is nothing to learn
     scores[:, known] = weights.probabilities(axes(wanted))
     settings = {
         "C": choice.c,
@@ -127,7 +129,7 @@ def linear(seen: Supervision, test: Tensor) -> Prediction:
 def _targets(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Give the classes that are there and targets over them alone: (N,) indices, or (N, K) float64 of labels.
 
-    A label that all items have or none has is not to be learned: it is left out, and scores 0.
+    A label that all items have or none has is not to be learned: it is left out, and scores 1 or 0.
     """
     if labels.ndim == 1:
         known, targets = labels.unique(return_inverse=True)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.evaluation.features import Precision
-from ssl4eo.evaluation.tasks.task import Kind, LabelledPixels
+from ssl4eo.evaluation.network import Network
+from ssl4eo.evaluation.tasks.task import Kind, LabelledPixels, Task
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
@@ -94,6 +95,17 @@ class Protocol:
     """Of tasks that it can judge on."""
     on_features: OnFeatures | None = None
     on_pixels: OnPixels | None = None
+    check: Callable[[str, str, bool], object] | None = None
+    """Takes method, task and whether the network is a transformer; raises where there is no setting for them."""
+
+    def require_for(self, network: Network, task: Task) -> None:
+        """Raise before any work if the protocol has no setting for a network on a task.
+
+        Raises:
+            ConfigInvalid: nobody has published one.
+        """
+        if self.check is not None:
+            self.check(network.method, task.name, network.backbone.patch is not None)
 
     def __post_init__(self) -> None:
         """Check that it is one of the two."""

@@ -176,3 +176,21 @@ def finetune_as_published(trial: Trial) -> Prediction:
 def _run(form: Literal["linear", "finetune"], trial: Trial) -> Prediction:
     is_transformer = trial.backbone.patch is not None
     return run_recipe(trial, published_recipe(form, trial.method, trial.task, is_transformer=is_transformer))
+
+
+def require_linear(method: str, task: str, is_transformer: bool) -> None:
+    """Raise unless a linear probe of a method on a task is published.
+
+    Raises:
+        ConfigInvalid: it is not.
+    """
+    published_recipe("linear", method, task, is_transformer=is_transformer)
+
+
+def require_finetune(method: str, task: str, is_transformer: bool) -> None:
+    """Raise unless a fine-tuning of a method on a task is published.
+
+    Raises:
+        ConfigInvalid: it is not.
+    """
+    published_recipe("finetune", method, task, is_transformer=is_transformer)

@@ -11,7 +11,12 @@ from ssl4eo.evaluation.protocols.finetune import finetune
 from ssl4eo.evaluation.protocols.knn import knn
 from ssl4eo.evaluation.protocols.linear import linear
 from ssl4eo.evaluation.protocols.protocol import Protocol
-from ssl4eo.evaluation.protocols.published import finetune_as_published, linear_as_published
+from ssl4eo.evaluation.protocols.published import (
+    finetune_as_published,
+    linear_as_published,
+    require_finetune,
+    require_linear,
+)
 from ssl4eo.evaluation.protocols.segmentation import segmentation, segmentation_linear
 from ssl4eo.evaluation.tasks.task import Kind
 
@@ -22,12 +27,16 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
         "linear": Protocol("logistic regression, its strength chosen on validation", _WHOLE, on_features=linear),
         "finetune": Protocol("the whole network, AdamW, epoch chosen on validation", _WHOLE, on_pixels=finetune),
         "linear_as_published": Protocol(
-            "a linear layer by SGD, as the script of the network's method", _WHOLE, on_pixels=linear_as_published
+            "a linear layer by SGD, as the script of the network's method",
+            _WHOLE,
+            on_pixels=linear_as_published,
+            check=require_linear,
         ),
         "finetune_as_published": Protocol(
             "fine-tuning as the script of the network's method, with its defects",
             _WHOLE,
             on_pixels=finetune_as_published,
+            check=require_finetune,
         ),
         "segmentation_linear": Protocol(
             "a linear map of frozen features of four levels", ("segmentation",), on_pixels=segmentation_linear

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ssl4eo.errors import SampleInvalid
+from ssl4eo.errors import ConfigInvalid, SampleInvalid
 from ssl4eo.evaluation.protocols.protocol import Trial
 from ssl4eo.files import whole_or_told
 from ssl4eo.loading.prefetch import prefetched
@@ -63,9 +63,15 @@ class TuneConfig:
     """Which epoch is judged: the best on validation, or the last."""
 
     def shortened(self, epochs: int | None) -> TuneConfig:
-        """Give this for another number of epochs, warm-up and milestones at the same share of it."""
+        """Give this for another number of epochs, warm-up and milestones at the same share of it.
+
+        Raises:
+            ConfigInvalid: fewer than one.
+        """
         if epochs is None or epochs == self.epochs:
             return self
+        if epochs < 1:
+            raise ConfigInvalid(f"{epochs} epochs", expected="1 or more")
         share = epochs / self.epochs
         return dataclasses.replace(
             self,
@@ -216,7 +222,10 @@ def _require_finite(loss: Tensor, epoch: int) -> None:
 def _key(config: TuneConfig, trial: Trial, lesson: Lesson) -> str:
     """Hash what a state is of: only a run of the same kind goes on from it."""
     shapes = {name: list(value.shape) for name, value in lesson.model.state_dict().items()}
-    facts = [dataclasses.asdict(config), trial.seed, trial.task, trial.precision, trial.train.ids, shapes]
+    parts = [(part.ids, hashlib.sha256(part.labels.tobytes()).hexdigest()) for part in (trial.train, trial.validation)]
+    source = trial.train.source
+    pixels = [source.identity, str(source.contract), str(trial.backbone.contract)]
+    facts = [dataclasses.asdict(config), trial.seed, trial.task, trial.precision, parts, pixels, shapes]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 

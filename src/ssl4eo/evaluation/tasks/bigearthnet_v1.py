@@ -13,7 +13,6 @@ Source: Sumbul et al. 2019 and 2021; Manas et al. 2021 (SeCo).
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,9 +27,7 @@ from ssl4eo.evaluation.tasks.bigearthnet_labels import CLASSES_19, CLASSES_43, m
 from ssl4eo.evaluation.tasks.bigearthnet_lists import SPLIT_NAMES, list_pairs, list_patches
 from ssl4eo.evaluation.tasks.gaps import Gaps, settle
 from ssl4eo.evaluation.tasks.patches import Patches, PatchPixels, names_in
-from ssl4eo.evaluation.tasks.task import LabelledPixels, Part, Task, make_task
-
-log = logging.getLogger(__name__)
+from ssl4eo.evaluation.tasks.task import LabelledPixels, Part, Task, fall_short, make_task
 
 VERSION = "1.0"
 SPLITS = SPLIT_NAMES
@@ -38,6 +35,8 @@ SIZE = 120
 """Of a patch at 10 m [px]."""
 OFFICIAL_PATCHES = 519_284
 """Of the three official lists."""
+FEWEST_PATCHES: Mapping[str, int] = MappingProxyType({"reference": 400_000, "seco": 500_000})
+"""Fewer are not SeCo's lists, whose lengths are known roughly only: about 311,700, 103,900 and as many again."""
 
 SENSORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"s2": ("S2L2A",), "s1": ("S1GRD",), "s1s2": ("S2L2A", "S1GRD")}
@@ -111,8 +110,6 @@ def open_bigearthnet_v1(
         labels=labels if num_labels == len(CLASSES_43) else merge_labels(labels),
         ids=tuple(names),
     )
-    if split == "official" and len(names) != OFFICIAL_PATCHES:
-        log.warning("%d of the %d patches of the official lists: scores are not theirs", len(names), OFFICIAL_PATCHES)
     member = _members(parts)
     task = make_task(
         name,
@@ -123,7 +120,9 @@ def open_bigearthnet_v1(
         validation=member.get("validation"),
         kind="labels",
     )
-    return replace(task, version=VERSION, notes=(dropped,))
+    task = replace(task, version=VERSION, notes=(dropped,))
+    expected = OFFICIAL_PATCHES if split == "official" else FEWEST_PATCHES[split]
+    return fall_short(task, len(names), expected, f"patches of split {split}")
 
 
 def _members(parts: Mapping[Part, Sequence[str]]) -> dict[Part, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
@@ -140,6 +139,10 @@ def _find_folder(root: Path, modality: str) -> Path:
             return root / folder
     if root.is_dir() and any(map(layout.patch.fullmatch, names_in(root))):
         return root
+    inner = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    found = [path for path in inner if any(map(layout.patch.fullmatch, names_in(path)))]
+    if len(found) == 1:
+        return found[0]
     raise DataMissing(
         f"no patches of {modality} in {root}",
         expected=f"a folder {' or '.join(layout.folders)}, or patches such as "
@@ -159,14 +162,24 @@ def _own(modality: str, names: Sequence[str], pairs: Mapping[str, str]) -> tuple
 def _lacking(
     modality: str, folder: Path, names: Sequence[str], pairs: Mapping[str, str], gaps: Gaps | None
 ) -> set[str]:
-    """Give the Sentinel-2 names of patches that have no folder, if they may be left out; no file is opened."""
-    own, there = _own(modality, names, pairs), names_in(folder)
-    absent = {name: patch for name, patch in zip(names, own, strict=True) if patch not in there}
+    """Give the Sentinel-2 names of patches that are not there, if they may be left out; no file is opened.
+
+    What may be left out is looked into: a patch without one of its files is absent, too.
+    """
+    own = _own(modality, names, pairs)
+    if gaps is None:
+        there = names_in(folder)
+        lacking = {patch for patch in own if patch not in there}
+    else:
+        lacking = Patches(modality, folder, own).incomplete(labels=True)
+    absent = {name: patch for name, patch in zip(names, own, strict=True) if patch in lacking}
     settle(
         gaps,
         tuple(absent),
         lambda first: DataMissing(
-            f"{len(absent)} of the split's {len(own)} patches are not in {folder} ({absent[first]} is the first)",
+            f"{len(absent)} of the split's {len(own)} patches are not "
+            + ("" if gaps is None else "complete ")
+            + f"in {folder} ({absent[first]} is the first)",
             expected="all of them",
             remedy="unpack the whole archive there, or lay lists of the patches that there are beside it",
             path=str(folder),

@@ -10,7 +10,6 @@ Split `reference`: the column `split`. Source: Clasen et al. 2024.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +23,7 @@ from ssl4eo.evaluation.tasks.bigearthnet_labels import CLASSES_19, encode_labels
 from ssl4eo.evaluation.tasks.bigearthnet_v1 import SENSORS, SIZE
 from ssl4eo.evaluation.tasks.gaps import Gaps, settle
 from ssl4eo.evaluation.tasks.patches import Patches, PatchPixels, names_in
-from ssl4eo.evaluation.tasks.task import PARTS, LabelledPixels, Task, make_task
-
-log = logging.getLogger(__name__)
+from ssl4eo.evaluation.tasks.task import PARTS, LabelledPixels, Task, fall_short, make_task
 
 VERSION = "2.0"
 SPLITS = ("reference",)
@@ -66,13 +63,6 @@ def open_bigearthnet_v2(
     source = PatchPixels(f"BigEarthNet v{VERSION}, {sensors}", held, size=SIZE)
     plan_remap(source.contract, contract)
     ids = table["patch_id"].to_pylist()
-    if len(ids) != NUM_PATCHES:
-        log.warning(
-            "%s has %d of BigEarthNet v2's %d patches: scores are not those of the whole set",
-            root,
-            len(ids),
-            NUM_PATCHES,
-        )
     everything = LabelledPixels(
         source,
         items=np.arange(len(ids)),
@@ -90,7 +80,8 @@ def open_bigearthnet_v2(
         validation=part == "validation",
         kind="labels",
     )
-    return replace(task, version=VERSION, notes=(dropped,) if dropped else ())
+    task = replace(task, version=VERSION, notes=(dropped,) if dropped else ())
+    return fall_short(task, len(ids), NUM_PATCHES, "patches of BigEarthNet v2")
 
 
 def _read_table(file: Path) -> tuple[pa.Table, str]:
@@ -134,20 +125,30 @@ def _patches(root: Path, modality: str, table: pa.Table) -> Patches:
     return Patches(modality, root / folder, tuple(table[column].to_pylist()), scene_fields=fields)
 
 
-def _are_there(patches: Patches, root: Path, gaps: Gaps | None) -> list[bool]:
-    """Say of each patch whether it has its folder; no file is opened."""
-    names, folder = patches.names, patches.folder
-    scenes = {name.rsplit("_", patches.scene_fields)[0] for name in names}
+def _folders_there(patches: Patches) -> set[str]:
     there: set[str] = set()
-    for scene in scenes:
-        if (folder / scene).is_dir():
-            there |= names_in(folder / scene)
+    for scene in {name.rsplit("_", patches.scene_fields)[0] for name in patches.names}:
+        if (patches.folder / scene).is_dir():
+            there |= names_in(patches.folder / scene)
+    return there
+
+
+def _are_there(patches: Patches, root: Path, gaps: Gaps | None) -> list[bool]:
+    """Say of each patch whether it is there: has its folder, or all of its files where some may be left out."""
+    names, folder = patches.names, patches.folder
+    if gaps is not None:
+        lacking = patches.incomplete()
+        there = set(names) - lacking
+    else:
+        there = _folders_there(patches)
     absent = [name for name in names if name not in there]
     settle(
         gaps,
         absent,
         lambda first: DataMissing(
-            f"{len(absent)} of {len(names)} patches of {root / TABLE} are not in {folder} ({first} is the first)",
+            f"{len(absent)} of {len(names)} patches of {root / TABLE} are not "
+            + ("" if gaps is None else "complete ")
+            + f"in {folder} ({first} is the first)",
             expected=f"{folder.name}/<scene>/<patch> for each",
             remedy="unpack the whole archive there, or keep only the rows of patches that there are",
             path=str(folder),

@@ -26,7 +26,7 @@ from ssl4eo.collection.picture import Kind, read_picture
 from ssl4eo.contract import InputContract, fuse, plan_remap, stored
 from ssl4eo.errors import DataMissing, SourceInvalid, unknown_name
 from ssl4eo.evaluation.tasks.gaps import Gaps, settle
-from ssl4eo.evaluation.tasks.task import UNJUDGED, LabelledPixels, Task, make_task
+from ssl4eo.evaluation.tasks.task import UNJUDGED, LabelledPixels, Task, fall_short, make_task
 from ssl4eo.form import AnyForm, Form, fuse_forms
 from ssl4eo.grid import BASE_RESOLUTION
 from ssl4eo.sensors import statistics
@@ -210,7 +210,8 @@ def open_dfc2020(root: Path, *, split: str, contract: InputContract, gaps: Gaps 
         maps=source.map,
     )
     task = make_task(NAME, split=split, classes=CLASSES, everything=everything, test=is_test, kind="segmentation")
-    return replace(task, notes=_notes(is_test, modalities))
+    task = replace(task, notes=_notes(modalities))
+    return fall_short(task, count, sum(folders.count for folders in PARTS.values()), "patches of the contest")
 
 
 def _modalities(contract: InputContract) -> list[str]:
@@ -261,21 +262,12 @@ def _numeric(patch: str) -> tuple[int | str, ...]:
     return (0, *map(int, pieces)) if all(p.isdecimal() for p in pieces) else (1, patch)
 
 
-def _notes(is_test: NDArray[np.bool_], modalities: Sequence[str]) -> tuple[str, ...]:
-    found = {"validation": int((~is_test).sum()), "test": int(is_test.sum())}
+def _notes(modalities: Sequence[str]) -> tuple[str, ...]:
     radar = (
         ("NaN of Sentinel-1 takes the mean of its band in the patch and is judged",) if "S1GRD" in modalities else ()
     )
-    partial = tuple(
-        f"{found[part]} of the {folders.count} patches of the contest's {part} folder"
-        for part, folders in PARTS.items()
-        if found[part] != folders.count
-    )
-    for note in partial:
-        log.warning("%s: %s: scores are not those of the whole set", NAME, note)
     return (
         "learned from the contest's validation folder, a tenth of it held out; judged on the contest's test folder",
         f"{' and '.join(UNSCORED)} are not judged: {len(CLASSES)} classes",
         *radar,
-        *partial,
     )

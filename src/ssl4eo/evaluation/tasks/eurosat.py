@@ -9,7 +9,6 @@ Source: Helber et al. 2019; lists of TorchGeo.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,11 +23,9 @@ from ssl4eo.contract import InputContract, plan_remap, stored
 from ssl4eo.errors import DataMissing, SourceInvalid, unknown_name
 from ssl4eo.evaluation.tasks.gaps import Gaps, settle
 from ssl4eo.evaluation.tasks.pictures import PicturePixels
-from ssl4eo.evaluation.tasks.task import LabelledPixels, Part, Task, make_task
+from ssl4eo.evaluation.tasks.task import LabelledPixels, Part, Task, fall_short, make_task
 from ssl4eo.loading.folder import FolderPixels, ImageFolder
 from ssl4eo.loading.pixels import PixelSource
-
-log = logging.getLogger(__name__)
 
 NAME = "eurosat"
 NAME_13 = "eurosat_13"
@@ -130,14 +127,8 @@ def _split(
     else:
         test, validation = np.zeros(count, dtype=np.bool_), None
         test[folder.split(split)["test"]] = True
-    if len(everything) != NUM_PICTURES:
-        log.warning(
-            "%s: %d of EuroSAT's %d pictures: scores are not those of the whole set",
-            folder.root,
-            len(everything),
-            NUM_PICTURES,
-        )
-    return make_task(name, split=split, classes=CLASSES, everything=everything, test=test, validation=validation)
+    task = make_task(name, split=split, classes=CLASSES, everything=everything, test=test, validation=validation)
+    return fall_short(task, len(everything), NUM_PICTURES, "pictures of EuroSAT")
 
 
 def _listed(folder: ImageFolder, split: str, places: Sequence[Path], gaps: Gaps | None) -> NDArray[np.str_]:

@@ -191,11 +191,12 @@ def _untold(root: Path, path: Path, header: Header, fitting: Sequence[str]) -> S
     lacking = "which fits " + " and ".join(fitting) if fitting else "which fits no modality"
     if len(fitting) == 1:
         lacking = f"which is {fitting[0]}, with no tag that tells the offset of its digital numbers"
+    example = stored("S2L2A", bands=("B04", "B03", "B02", "B08"))
     return SourceInvalid(
         f"{path} has {header.kind}, described as {described}, {lacking}",
         expected="to be told what the values are, which is never guessed",
-        remedy=f"write {root / SIDECAR}, bands in the order of the files, such as "
-        + json.dumps(stored("S2L2A", bands=("B04", "B03", "B02", "B08")).to_json()),
+        remedy=f'write {root / SIDECAR}, bands in the order of the files (and "fill": "zero" or "mean" for networks '
+        f"that want more bands), such as {json.dumps(example.to_json())}",
         path=str(path),
     )
 

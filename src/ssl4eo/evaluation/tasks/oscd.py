@@ -218,6 +218,15 @@ def _find(root: Path, cities: Sequence[str], gaps: Gaps | None) -> tuple[LayoutF
     form = max(forms, key=lambda name: len(forms[name]))  # the first of equals
     images, labels = forms[form], {c: home / c / "cm" for c in cities for home in homes if (home / c / "cm").is_dir()}
     missing = [city for city in cities if city not in images or city not in labels]
+    scenes: dict[str, Scene] = {}
+    for city in cities:
+        try:
+            if city not in missing:
+                scenes[city] = find_scene(city, images=images[city], label=labels[city], form=form)
+        except DataMissing:
+            if gaps is None:
+                raise
+            missing.append(city)
     settle(
         None if len(missing) == len(cities) else gaps,
         missing,
@@ -229,5 +238,4 @@ def _find(root: Path, cities: Sequence[str], gaps: Gaps | None) -> tuple[LayoutF
             path=str(root),
         ),
     )
-    there = [city for city in cities if city not in missing]
-    return form, [find_scene(c, images=images[c], label=labels[c], form=form) for c in there]
+    return form, list(scenes.values())

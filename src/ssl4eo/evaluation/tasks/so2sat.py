@@ -13,7 +13,6 @@ Source: Zhu et al. 2020.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +23,7 @@ import numpy as np
 from ssl4eo.contract import InputContract, plan_remap
 from ssl4eo.errors import SourceInvalid, unknown_name
 from ssl4eo.evaluation.tasks.so2sat_files import FOLDERS, ROWS, Files, So2SatPixels, find_files, read_classes
-from ssl4eo.evaluation.tasks.task import LabelledPixels, Task, make_task
-
-log = logging.getLogger(__name__)
+from ssl4eo.evaluation.tasks.task import LabelledPixels, Task, fall_short, make_task
 
 SPLITS = ("reference", "published", *FOLDERS)
 SENSORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -79,7 +76,7 @@ def open_so2sat(root: Path, *, split: str, contract: InputContract, sensors: str
     files = find_files(root, split)
     classes = {part: read_classes(path) for part, path in files.parts.items()}
     rows = [len(labels) for labels in classes.values()]
-    _check_rows(files, rows)
+    lacking = _check_rows(files, rows)
     source = So2SatPixels(tuple(files.parts.values()), rows, SENSORS[sensors], fill=fill)
     plan_remap(source.contract, contract)
     count = len(source)
@@ -99,11 +96,12 @@ def open_so2sat(root: Path, *, split: str, contract: InputContract, sensors: str
         test=member == "test",
         validation=member == "validation" if "validation" in files.parts else None,
     )
-    return replace(task, version=files.version)
+    return fall_short(replace(task, version=files.version), count, count + lacking, "patches of So2Sat-LCZ42")
 
 
-def _check_rows(files: Files, rows: list[int]) -> None:
-    """Refuse the test file of version 3 under the name of version 2's, and tell of files that are not whole."""
+def _check_rows(files: Files, rows: list[int]) -> int:
+    """Refuse the test file of version 3 under the name of version 2's; count the rows that the files lack."""
+    lacking = 0
     for path, count in zip(files.parts.values(), rows, strict=True):
         flat = files.version != "3"
         name = path.stem if flat else f"{path.parent.name}/{path.stem}"
@@ -115,4 +113,5 @@ def _check_rows(files: Files, rows: list[int]) -> None:
                 path=str(path),
             )
         if name in ROWS and count != ROWS[name]:
-            log.warning("%s has %d of %d patches: scores are not those of the whole data set", path, count, ROWS[name])
+            lacking += max(0, ROWS[name] - count)
+    return lacking

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from ssl4eo.contract import InputContract
-from ssl4eo.errors import unknown_name
+from ssl4eo.errors import SourceInvalid, unknown_name
 from ssl4eo.evaluation.tasks import (
     bigearthnet_v1,
     bigearthnet_v2,
@@ -161,7 +161,15 @@ def open_task(
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
     gaps = Gaps() if skip_missing else None
-    task = TASKS[name].open(root, split=split, contract=contract, gaps=gaps)
+    try:
+        task = TASKS[name].open(root, split=split, contract=contract, gaps=gaps)
+    except SourceInvalid as error:
+        if gaps is None or not gaps.found:
+            raise
+        left = "; ".join(f"{gap.found}: {', '.join(gap.items[:3])}" for gap in gaps.found)
+        error.found = f"{error.found} ({sum(len(gap.items) for gap in gaps.found)} were left out: {left})"
+        error.remedy = gaps.found[0].remedy
+        raise
     if gaps is None or not gaps.found:
         return task
     notes = tuple(f"left out: {gap.found}" for gap in gaps.found)

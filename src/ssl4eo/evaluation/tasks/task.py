@@ -11,6 +11,7 @@ classes, or two dates and a map of what changed between them.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 from ssl4eo.errors import SourceInvalid, unknown_name
 from ssl4eo.evaluation.tasks.gaps import Gap
 from ssl4eo.loading.pixels import PixelSource
+
+log = logging.getLogger(__name__)
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -99,6 +102,8 @@ class Task:
     """Of the split's training items that are there."""
     gaps: tuple[Gap, ...] = ()
     """What the split names and the data lack, so that it is not the whole split."""
+    shortfall: str = ""
+    """How the data fall short of the published set, such as 100 of 27,000 pictures; empty: they do not."""
     carved: bool = False
     """Whether the validation part was carved out of the training part here: the split has none of its own."""
 
@@ -162,9 +167,22 @@ class Task:
         return self.everything.take(self.positions[name])
 
     @property
+    def is_whole(self) -> bool:
+        """Say whether this is the published set and the whole of the split, as far as that is known."""
+        return not self.shortfall and not self.gaps
+
+    @property
     def split_sha256(self) -> str:
         """Hash of the sorted ids of the test part: equal where the same items are judged."""
-        ids = sorted(self.everything.ids[i] for i in self.positions["test"])
+        return self._hash("test")
+
+    @property
+    def train_sha256(self) -> str:
+        """Hash of the sorted ids of the training and validation part: equal where the same items are learned from."""
+        return self._hash("train", "validation")
+
+    def _hash(self, *parts: Part) -> str:
+        ids = sorted(self.everything.ids[i] for part in parts for i in self.positions[part])
         return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
@@ -203,6 +221,23 @@ def make_task(
         "test": np.flatnonzero(test),
     }
     return Task(name, split, tuple(classes), everything, positions, kind, carved=carved)
+
+
+def fall_short(task: Task, found: int, expected: int, what: str) -> Task:
+    """Give the task with a note, and warn, where there are fewer items than its authors published.
+
+    Args:
+        task: whose data were counted.
+        found: items that there are.
+        expected: items that were published.
+        what: their name, such as `pictures of EuroSAT`.
+    """
+    if found >= expected:
+        return task
+    shortfall = f"{found:,} of {expected:,} {what}"
+    log.warning("%s: %s: scores are not those of the whole set", task.name, shortfall)
+    note = f"{shortfall}: not the score of the whole set"
+    return replace(task, shortfall=shortfall, notes=(*task.notes, note))
 
 
 def carve_validation(pixels: LabelledPixels, kind: Kind) -> NDArray[np.bool_]:
