@@ -35,6 +35,7 @@ class Verb:
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "demo": Verb("synthetic planet -> archive -> pre-train -> evaluate -> report, on a CPU"),
+        "locations": Verb("places to collect: draw them, or take them from a list, and look at them"),
         "collect": Verb("collect samples into a new archive (now: from the synthetic planet)"),
         "download": Verb("fetch a published data set or benchmark, resumed and checked"),
         "pack": Verb("convert a published layout into an archive"),
