@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ground_truth import TILE_M, Truth, code_of
+from ground_truth import PHASE_30, TILE_M, Truth, code_of
 from rasterio.warp import transform as warp_points
 
 from ssl4eo.collection.remote.patch_grid import utm_zone
@@ -43,7 +43,8 @@ def scenes_at(
     for time in times:
         for name in modalities:
             taken = time + dt.timedelta(days=2) if name == "S1GRD" else time
-            scene = Truth(_product_id(name, taken, tile, facts), name, zone, left, top, taken)
+            beside = PHASE_30 if name.startswith("L") else 0
+            scene = Truth(_product_id(name, taken, tile, facts), name, zone, left + beside, top - beside, taken)
             scenes.append(replace(scene, **facts))  # type: ignore[arg-type]
     return scenes
 
