@@ -10,6 +10,11 @@ from typing import Any
 import pytest
 from earthengine_server import EarthEngineServer
 
+from ssl4eo.collection.remote import earthengine_session
+from ssl4eo.collection.remote.earthengine import EarthEngine
+from ssl4eo.collection.remote.earthengine_calls import Retry
+from ssl4eo.collection.remote.earthengine_session import Account
+
 _address: list[str] = []
 """Of the stand-in, for the function below, which has to be one of a module."""
 
@@ -40,12 +45,26 @@ class Sleeper:
             self.waits.append(seconds)
 
 
+@pytest.fixture
+def sleeper() -> Sleeper:
+    """Give a record of waits."""
+    return Sleeper()
+
+
+@pytest.fixture
+def ee_service(ee_server: EarthEngineServer, sleeper: Sleeper) -> Iterator[EarthEngine]:
+    """Give Earth Engine at the stand-in, which is empty and well."""
+    ee_server.reset()
+    account = Account(project=ee_server.project, url=ee_server.url, credentials=make_credentials, read_timeout=30)
+    yield EarthEngine(account=account, retry=Retry(sleep=sleeper, jitter=lambda: 1.0))
+    ee_server.release.set()
+    assert not ee_server.errors, ee_server.errors[0]
+
+
 @pytest.fixture(scope="session")
 def ee_server() -> Iterator[EarthEngineServer]:
     """Give the stand-in."""
     from ee import deprecation
-
-    from ssl4eo.collection.remote import earthengine_session
 
     # The client library asks the internet for deprecated assets unless it knows some.
     patch = pytest.MonkeyPatch()

@@ -36,7 +36,9 @@ def algorithm_list() -> dict[str, Any]:
 def _signatures() -> dict[str, dict[str, bool]]:
     """By algorithm its arguments: name -> whether it may be left out."""
     return {
-        a["name"].removeprefix("algorithms/"): {g["argumentName"]: g.get("optional", False) for g in a.get("arguments", [])}
+        a["name"].removeprefix("algorithms/"): {
+            g["argumentName"]: g.get("optional", False) for g in a.get("arguments", [])
+        }
         for a in algorithm_list()["algorithms"]
     }
 

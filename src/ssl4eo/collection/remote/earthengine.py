@@ -188,7 +188,7 @@ def _compute_value(expression: Any) -> Any:
         return data.computeValue(expression)
     except Ssl4eoError:
         raise
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise Broken(f"an answer that is none ({type(error).__name__}: {error})") from error
 
 

@@ -16,7 +16,7 @@ from ssl4eo.collection.remote.earthengine_expressions import BASELINE, CRS, INDE
 from ssl4eo.collection.remote.earthengine_failures import Broken
 from ssl4eo.collection.remote.service import Product, Scene
 from ssl4eo.contract import offset_of_baseline
-from ssl4eo.errors import SourceInvalid
+from ssl4eo.errors import ServiceFailed
 from ssl4eo.form import Form
 from ssl4eo.sensors import modality
 
@@ -29,7 +29,7 @@ def scenes_of(answer: Any, product: Product) -> list[Scene]:
 
     Raises:
         Broken: it is none.
-        SourceInvalid: a Sentinel-2 scene that is not harmonized and does not tell its baseline.
+        ServiceFailed: a Sentinel-2 scene that is not harmonized and does not tell its baseline.
     """
     try:
         rows = [dict(feature["properties"]) for feature in answer["features"]]
@@ -77,7 +77,7 @@ def _offset(product: Product, baseline: int | None, index: str) -> int:
     if modality(product.modality).unit != "DN" or product.collection.endswith("_HARMONIZED"):
         return 0
     if baseline is None:
-        raise SourceInvalid(
+        raise ServiceFailed(
             f"{product.collection}/{index} does not tell its processing baseline",
             expected="one, as +1000 DN depend on it",
             remedy=f"take {product.collection}_HARMONIZED",

@@ -89,7 +89,9 @@ def _final(failure: Failure, what: str, attempt: int, retry: Retry, *, of_scene:
     is_last = attempt >= retry.attempts
     if of_scene and (failure.kind == GONE or (failure.kind == BROKEN and is_last)):
         return SourceInvalid(
-            f"{what}: {failure.reason}", expected="an image with these bands", remedy="take another scene"
+            f"{what}: {failure.reason}{f', {attempt} times' if is_last else ''}",
+            expected="an image with these bands",
+            remedy="take another scene",
         )
     if failure.kind not in (PASSING, BROKEN):
         return ServiceFailed(
