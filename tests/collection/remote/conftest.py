@@ -26,7 +26,7 @@ def make_credentials() -> Any:
     return Credentials(
         None,
         refresh_token="refresh",
-        client_id="synthetic",
+        client_id="517222506229-synthetic",
         client_secret="synthetic",
         token_uri=f"{_address[0]}/token",
     )

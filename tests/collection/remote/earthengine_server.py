@@ -25,7 +25,7 @@ from importlib import resources
 from typing import Any, Self
 
 import numpy as np
-from earthengine_assets import Asset, assets_of
+from earthengine_assets import Asset, Grid, assets_of
 from earthengine_graph import Feature, Graph, Picture, Refused, algorithm_list
 from ground_truth import Truth
 
@@ -93,6 +93,8 @@ class EarthEngineServer(ThreadingHTTPServer):
         self.most_active = 0
         self.most = 40
         self.release = threading.Event()
+        self.barrier: threading.Barrier | None = None
+        """Where reads wait for each other, so that a test knows how many are under way."""
 
     def __enter__(self) -> Self:
         self.thread.start()
@@ -215,6 +217,8 @@ class _Handler(BaseHTTPRequestHandler):
             return json.dumps(algorithm_list()).encode()
         asked.body = json.loads(asked.body)
         graph = Graph(dict(self.server.assets))
+        if kind == "pixels" and self.server.barrier is not None:
+            self.server.barrier.wait(timeout=20)
         value = graph.evaluate(asked.body["expression"])
         asked.called = graph.called
         return _collection(value) if kind == "value" else _pixels(value, asked.body)
@@ -262,18 +266,18 @@ def _collection(value: Any) -> bytes:
 def _pixels(picture: Any, body: dict[str, Any]) -> bytes:
     if not isinstance(picture, Picture) or body.get("fileFormat") != "NPY":
         raise Refused(400, "the stand-in gives images as NPY only")
-    width, height, crs, east, north = _grid(body["grid"])
+    (width, height), affine, crs = _grid(body["grid"])
     names = body.get("bandIds") or list(picture.bands)
     for name in names:
         if name not in picture.bands:
             raise Refused(400, f"Image has no band named '{name}'.")
     if width > MAX_SIDE or height > MAX_SIDE or len(names) > MAX_BANDS:
         raise Refused(400, f"Pixel grid dimensions ({width}x{height}) must be less than or equal to {MAX_SIDE}.")
-    one = (crs, east[:1, :1], north[:1, :1])
+    one = _centers(crs, affine, 1, 1)
     total = sum((picture.bands[n](one)[0].dtype.itemsize + 1) * width * height for n in names)
     if total > MAX_BYTES:
         raise Refused(400, f"Total request size ({total} bytes) must be less than or equal to {MAX_BYTES} bytes.")
-    whole = (crs, east, north)  # one object: planes are kept by its identity
+    whole = _centers(crs, affine, width, height)  # one object: planes are kept by its identity
     planes = {name: picture.bands[name](whole) for name in names}
     array = np.zeros((height, width), [(name, values.dtype) for name, (values, _) in planes.items()])
     for name, (values, mask) in planes.items():
@@ -283,7 +287,8 @@ def _pixels(picture: Any, body: dict[str, Any]) -> bytes:
     return out.getvalue()
 
 
-def _grid(grid: dict[str, Any]) -> tuple[int, int, str, Any, Any]:
+def _grid(grid: dict[str, Any]) -> tuple[tuple[int, int], tuple[float, ...], str]:
+    """Give width and height [px], the affine (a, b, c, d, e, f), the reference system."""
     try:
         size, affine, crs = grid["dimensions"], grid["affineTransform"], grid["crsCode"]
         width, height = int(size["width"]), int(size["height"])
@@ -296,7 +301,10 @@ def _grid(grid: dict[str, Any]) -> tuple[int, int, str, Any, Any]:
         raise Refused(400, "Invalid affine transform: it cannot be inverted.")
     if not re.fullmatch(r"EPSG:\d{4,5}", crs):
         raise Refused(400, f"The CRS of a map projection could not be parsed. Unable to parse '{crs}'.")
-    if width > MAX_SIDE or height > MAX_SIDE:
-        raise Refused(400, f"Pixel grid dimensions ({width}x{height}) must be less than or equal to {MAX_SIDE}.")
+    return (width, height), (a, b, c, d, e, f), crs
+
+
+def _centers(crs: str, affine: tuple[float, ...], width: int, height: int) -> Grid:
+    a, b, c, d, e, f = affine
     x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    return width, height, crs, a * x + b * y + c, d * x + e * y + f
+    return crs, a * x + b * y + c, d * x + e * y + f

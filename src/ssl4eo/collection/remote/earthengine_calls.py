@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+def _drawn() -> float:
+    return random.random()  # noqa: S311 - a function, as the bound method would travel with its state: same waits for all
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retry:
     """How long to go on with a service that does not do its part. Ours wait two minutes at least, five at most."""
@@ -37,7 +41,7 @@ class Retry:
     """That the service may ask for with Retry-After [s]; more ends the call."""
     sleep: Callable[[float], object] = time.sleep
     """Waits for seconds; a collector gives one that a signal ends."""
-    jitter: Callable[[], float] = random.random
+    jitter: Callable[[], float] = _drawn
     """Between 0 and 1: keeps parallel calls from knocking together."""
 
     def wait_before(self, attempt: int, failure: Failure) -> float:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ssl4eo.errors import Ssl4eoError
+
 PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that may be another one next time."""
 
@@ -53,21 +55,25 @@ class Broken(Exception):
 
 
 def failure_of(error: Exception) -> Failure | None:
-    """Say what an error means; None: it is none of the service or the network."""
-    import google.auth.exceptions as auth
-
+    """Say what an error means; None: it is none of the service or the network, or we said already what it means."""
+    if isinstance(error, Ssl4eoError):
+        return None
     if isinstance(error, Broken):
         return Failure(BROKEN, str(error))
-    if isinstance(error, auth.RefreshError):
-        return Failure(PASSING if error.retryable else DENIED, f"no new token: {error}")
-    if isinstance(error, auth.TransportError):
-        return Failure(PASSING, f"no new token: {error}")
     answer = _answer_of(error)
     if answer is not None:
         return _of_status(answer, str(error))
     if isinstance(error, (ConnectionError, TimeoutError)):
         return Failure(PASSING, f"{type(error).__name__}: {error}")
-    return _of_library(error)
+    return _of_token(error) or _of_library(error)
+
+
+def _of_token(error: Exception) -> Failure | None:
+    import google.auth.exceptions as auth
+
+    if isinstance(error, auth.RefreshError):
+        return Failure(PASSING if error.retryable else DENIED, f"no new token: {error}")
+    return Failure(PASSING, f"no new token: {error}") if isinstance(error, auth.TransportError) else None
 
 
 def _of_status(answer: Any, message: str) -> Failure:
