@@ -3,46 +3,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from earthengine_helpers import ADDRESS, Sleeper, make_credentials
 from earthengine_server import EarthEngineServer
 
 from ssl4eo.collection.remote import earthengine_session
 from ssl4eo.collection.remote.earthengine import EarthEngine
 from ssl4eo.collection.remote.earthengine_calls import Retry
 from ssl4eo.collection.remote.earthengine_session import Account
-
-_address: list[str] = []
-"""Of the stand-in, for the function below, which has to be one of a module."""
-
-
-def make_credentials() -> Any:
-    """Make user credentials whose tokens come from the stand-in."""
-    from google.oauth2.credentials import Credentials
-
-    return Credentials(
-        None,
-        refresh_token="refresh",
-        client_id="517222506229-synthetic",
-        client_secret="synthetic",
-        token_uri=f"{_address[0]}/token",
-    )
-
-
-class Sleeper:
-    """Records waits and does not wait."""
-
-    def __init__(self) -> None:
-        self.waits: list[float] = []
-        self._lock = threading.Lock()
-
-    def __call__(self, seconds: float) -> None:
-        """Take a wait down."""
-        with self._lock:
-            self.waits.append(seconds)
 
 
 @pytest.fixture
@@ -70,7 +40,7 @@ def ee_server() -> Iterator[EarthEngineServer]:
     patch = pytest.MonkeyPatch()
     patch.setattr(deprecation, "InitializeDeprecatedAssets", lambda: None)
     with EarthEngineServer() as server:
-        _address[:] = [server.url]
+        ADDRESS[:] = [server.url]
         yield server
         earthengine_session.close()
     patch.undo()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Sleeper  # type: ignore[attr-defined]
+from earthengine_helpers import Sleeper
 from earthengine_server import EarthEngineServer, Fault
 from ground_scenes import scenes_at
 from ground_truth import Truth

@@ -16,6 +16,7 @@ from remote_places import EDGE, JUNE, MUNICH, PLACES, SANTIAGO, around
 
 from ssl4eo.collection.remote import earthengine_plan
 from ssl4eo.collection.remote.earthengine import EarthEngine
+from ssl4eo.collection.remote.earthengine_answers import share_observed
 from ssl4eo.collection.remote.earthengine_products import earthengine_product
 from ssl4eo.collection.remote.patch_grid import PatchGrid, patch_grid, utm_zone
 from ssl4eo.collection.remote.service import Patch, Product, Scene
@@ -238,6 +239,40 @@ def test_without_a_mask_the_cloud_share_is_unknown(ee_service: EarthEngine, ee_s
     assert fetch(ee_service, MUNICH, ee_service.product("S1GRD"), grid).cloud is None
     assert ee_service.read(empty, qa60, grid).cloud is None
     assert fetch(ee_service, MUNICH, qa60, grid).cloud is not None
+
+
+@pytest.mark.parametrize(("name", "mask"), [("S2L1C", "QA60"), ("S2L2A", "SCL")])
+def test_a_mask_with_holes_leaves_them_out(
+    ee_service: EarthEngine, ee_server: EarthEngineServer, name: str, mask: str
+) -> None:
+    """Pixels that the bands have and the mask lacks are neither clear nor cloudy, and still observed."""
+    truth = truth_at(MUNICH, name, cloud_percent=40)
+    ee_server.add(truth)
+    grid = grid_at(MUNICH)
+    middle = grid.left + 1320
+    (asset,) = (a for a in ee_server.assets.values() if a.collection == ee_service.product(name).collection)
+    whole = asset.bands[mask].sample
+    asset.bands[mask] = replace(asset.bands[mask], sample=lambda e, n: (whole(e, n)[0], e < middle))
+    size = {"QA60": 44, "SCL": 132}[mask]
+    western = truth.plane(mask, grid.left, grid.top, size)[:, : size // 2].astype(int)
+    hidden = np.isin(western, (3, 9, 10)) if mask == "SCL" else western > 0
+
+    patch = fetch(ee_service, MUNICH, ee_service.product(name), grid)
+
+    assert patch.cloud == pytest.approx(hidden.mean(), rel=1e-12)
+    assert patch.observed == 1
+
+
+def test_a_pixel_is_observed_where_every_grid_has_it() -> None:
+    """By hand: 4 px at 10 m, 2 at 20 m, 1 at 40 m; what one grid lacks the others cannot give."""
+    fine = np.ones((4, 4), bool)
+    coarse = np.array([[True, False], [True, True]])
+    fine[3, 0] = False
+
+    assert share_observed({10: fine}, 10) == 15 / 16
+    assert share_observed({10: fine, 20: coarse}, 10) == 11 / 16
+    assert share_observed({20: coarse, 10: fine, 40: np.ones((1, 1), bool)}, 10) == 11 / 16
+    assert share_observed({10: fine, 40: np.zeros((1, 1), bool)}, 10) == 0
 
 
 @pytest.mark.parametrize(("baseline", "offset"), [(300, 0), (400, 1000), (510, 1000)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Sleeper, make_credentials  # type: ignore[attr-defined]
+from earthengine_helpers import Sleeper, make_credentials
 from earthengine_server import EarthEngineServer, Fault
 from ground_scenes import scenes_at
 from remote_places import JUNE, MUNICH, PLACES, around
@@ -146,7 +147,7 @@ def test_a_read_that_stalls_is_left_and_tried_again(alone: EarthEngineServer) ->
 
 
 def test_memory_stays_flat(alone: EarthEngineServer) -> None:
-    """Forty more reads keep less than three patches would take."""
+    """Forty more reads keep less than a quarter of their patches; the stand-in is in the figure."""
     service = EarthEngine(account=account_of(alone))
     product = service.product("S1GRD")
     (scene,) = service.search(MUNICH, [around(JUNE)], product)
@@ -156,6 +157,7 @@ def test_memory_stays_flat(alone: EarthEngineServer) -> None:
         for _ in range(reads):
             service.read(scene, product, small)
             alone.asked.clear()
+        gc.collect()
         return tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
@@ -163,7 +165,7 @@ def test_memory_stays_flat(alone: EarthEngineServer) -> None:
     grown = after(40) - first
     tracemalloc.stop()
 
-    assert grown < 3 * 66 * 66 * 2 * 4
+    assert grown < 10 * 66 * 66 * 2 * 4
 
 
 def test_an_answer_that_does_not_end_is_cut(alone: EarthEngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
