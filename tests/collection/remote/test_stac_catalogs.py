@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +179,22 @@ def test_a_file_that_is_missing_or_no_yaml_is_told(tmp_path: Path) -> None:
     path.write_text("{a: [")
     with pytest.raises(ConfigInvalid, match=r"bad\.yaml"):
         load_catalog(path)
+
+
+def test_the_files_in_the_documentation_load() -> None:
+    """What a user copies works."""
+    import yaml
+
+    text = (Path(__file__).parents[3] / "docs" / "stac.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+
+    names = [catalog_of(yaml.safe_load(block)).name for block in blocks]
+
+    assert names == ["mirror", "mine"]
+
+
+def test_the_documentation_lists_every_catalog() -> None:
+    """A new row of the table needs a column in the page."""
+    text = (Path(__file__).parents[3] / "docs" / "stac.md").read_text(encoding="utf-8")
+
+    assert all(f"`{name}`" in text for name in CATALOGS)

@@ -222,6 +222,38 @@ def test_items_without_an_asset_or_a_time_are_left_out(server: StacServer) -> No
     assert [scene.product for scene in scenes] == names[2:]
 
 
+def test_an_item_that_does_not_tell_its_offset_is_left_out(
+    server: StacServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody guesses whether values contain +1000 DN; where the host took it away nothing needs to be told."""
+    names = days(server, 0, 1, host="earth-search")
+    for item in server.items:
+        del item["properties"]["s2:processing_baseline"]
+        item["properties"]["s2:product_uri"] = item["id"]
+    server.items[1]["properties"]["earthsearch:boa_offset_applied"] = True
+    stac = service(server, "earth-search")
+
+    (scene,) = stac.search(HERE, [around()], stac.product("S2L2A"))
+
+    assert (scene.product, scene.baseline, scene.offset) == (server.items[1]["id"], None, 0)
+    assert "a baseline, which the +1000 DN depend on" in caplog.text
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "share"), [(0, 0.0), (37.5, 0.375), (100, 1.0), (-1, None), (None, None), ("?", None)]
+)
+def test_a_cloud_share_that_is_none_is_none(server: StacServer, told: object, share: float | None) -> None:
+    """Landsat tells -1 where it does not know."""
+    days(server, 0)
+    server.items[0]["properties"]["eo:cloud_cover"] = told
+    stac = service(server)
+
+    (scene,) = stac.search(HERE, [around()], stac.product("S2L2A"))
+
+    assert scene.cloud == share
+
+
 @pytest.mark.parametrize(("host", "baseline"), [("planetary-computer", 509), ("earth-search", 400), ("cdse", 511)])
 def test_every_host_s_spelling_of_the_facts_is_read(server: StacServer, host: str, baseline: int) -> None:
     """Product id, baseline, reference system, clouds."""

@@ -29,22 +29,24 @@ _CODE = re.compile(r"EPSG:\d+\Z")
 
 
 def scene_of(item: Mapping[str, Any], profile: Profile, product: Product, *, harmonize: bool) -> Scene | None:
-    """Make the scene of an item; None where it lacks an asset or a time, so that nothing could be read of it."""
+    """Make the scene of an item; None where it lacks a time, an asset, or what tells its offset."""
     properties: Mapping[str, Any] = item.get("properties", {})
     time = _time(properties.get("start_datetime") or properties.get("datetime"))
     hrefs = _hrefs(item, profile, product)
-    if time is None or hrefs is None:
-        log.info("%s is left out: it lacks %s", item.get("id"), "a time" if time is None else "an asset")
-        return None
     name = _product_id(item, properties)
     baseline = _baseline(properties, name)
     stored = stored_offset(profile, properties, baseline)
-    cloud = properties.get(product.cloud_property) if product.cloud_property else None
+    if time is None or hrefs is None or stored is None:
+        lacks = (
+            "a time" if time is None else "an asset" if hrefs is None else "a baseline, which the +1000 DN depend on"
+        )
+        log.warning("%s is left out: it lacks %s", name, lacks)
+        return None
     return Scene(
         product=name,
         modality=product.modality,
         time=time,
-        cloud=None if cloud is None else float(cloud) / 100,
+        cloud=_share(properties.get(product.cloud_property)),
         crs=_crs(properties),
         baseline=baseline,
         offset=0 if harmonize else stored,
@@ -60,11 +62,19 @@ def scene_of(item: Mapping[str, Any], profile: Profile, product: Product, *, har
     )
 
 
-def stored_offset(profile: Profile, properties: Mapping[str, Any], baseline: int | None) -> int:
-    """Give the constant in the numbers that the host stores [DN], by the profile's rule."""
+def stored_offset(profile: Profile, properties: Mapping[str, Any], baseline: int | None) -> int | None:
+    """Give the constant in the numbers that the host stores [DN], by the profile's rule; None if nothing tells it."""
     flag = profile.offset.removeprefix("flag:")
     is_taken_away = profile.offset.startswith("flag:") and properties.get(flag) is True
-    return 0 if profile.offset == "none" or is_taken_away else offset_of_baseline(baseline)
+    if profile.offset == "none" or is_taken_away:
+        return 0
+    return None if baseline is None else offset_of_baseline(baseline)
+
+
+def _share(percent: object) -> float | None:
+    """Give a share [0 to 1]; Landsat tells -1 where it does not know."""
+    known = isinstance(percent, int | float) and not isinstance(percent, bool) and 0 <= percent <= 100
+    return float(percent) / 100 if known else None  # type: ignore[arg-type]
 
 
 def newest(scenes: Iterable[Scene]) -> list[Scene]:
