@@ -47,6 +47,8 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
     """Body bytes before the connection is closed."""
+    stall: int | None = None
+    """Body bytes before nothing comes any more, until the server is released."""
     reset: bool = False
     """Close the connection by a TCP reset before an answer."""
     body: bytes | None = None
@@ -97,6 +99,8 @@ class StacServer(ThreadingHTTPServer):
         """Given out, with the time until which they hold."""
         self.token_life = dt.timedelta(minutes=45)
         self.now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+        self.release = threading.Event()
+        """Lets stalled answers end."""
         self.under_way = 0
         self.most_under_way = 0
         self.lock = threading.Lock()
@@ -107,6 +111,7 @@ class StacServer(ThreadingHTTPServer):
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release.set()
         self.shutdown()
         self._thread.join()
         self.server_close()
@@ -163,6 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: StacServer
     _cut: int | None = None
+    _stall: int | None = None
 
     def log_message(self, *_: object) -> None:
         """Keep quiet."""
@@ -197,6 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _spoil_or_serve(self, asked: Asked) -> None:
         fault = self.server.take_fault(f"{asked.method} {asked.path} {asked.range}")
+        self._stall = None if fault is None else fault.stall
         if fault is not None and fault.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
@@ -294,7 +301,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if asked.method != "HEAD":
+        if self._stall is not None:
+            self.wfile.write(data[: self._stall])
+            self.wfile.flush()
+            self.server.release.wait(60)
+            self.close_connection = True
+        elif asked.method != "HEAD":
             self.wfile.write(data if cut is None else data[:cut])
         if cut is not None:
             self.wfile.flush()

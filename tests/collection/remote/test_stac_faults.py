@@ -134,6 +134,29 @@ def test_reset_connections_are_made_anew(server: StacServer, where: str) -> None
 
 
 @pytest.mark.parametrize("where", [f"{B02} bytes=0-", f"{B02} bytes=[1-9]"])
+@pytest.mark.parametrize("stall", [0, 1000])
+def test_a_stalled_answer_is_given_up_and_asked_for_again(server: StacServer, where: str, stall: int) -> None:
+    """Before and after the first bytes; nothing comes for 40 ms."""
+    site = Site(server)
+    slow = service(server, connections=1, read_timeout=0.04)
+    server.fail(where, stall=stall)
+
+    patch = slow.read(site.scene, _only(site, "B02"), site.grid)
+
+    expected = site.truth.plane("B02", site.grid.left, site.grid.top, 264)
+    np.testing.assert_array_equal(patch.image.band("B02"), expected)
+
+
+def test_a_stalled_api_is_given_up_and_asked_again(server: StacServer) -> None:
+    """A search, in the middle of its answer."""
+    site = Site(server)
+    slow = service(server, read_timeout=0.04)
+    server.fail("/search", stall=100)
+
+    assert slow.search(Location("a", *POINT), [around()], site.product) == [site.scene]
+
+
+@pytest.mark.parametrize("where", [f"{B02} bytes=0-", f"{B02} bytes=[1-9]"])
 def test_a_body_that_is_cut_short_is_fetched_again(server: StacServer, where: str) -> None:
     """Twice at one byte, which a network may do."""
     site = Site(server)

@@ -82,6 +82,7 @@ def test_the_landing_page_is_read_once(server: StacServer) -> None:
         stac.search(HERE, [around()], stac.product("S2L2A"))
 
     assert [asked.path for asked in server.asked] == ["/v1", *["/v1/search"] * 5]
+    assert all(asked.headers["user-agent"].startswith("ssl4eo/") for asked in server.asked)
 
 
 def test_far_ranges_take_a_request_each_and_never_more_than_the_bound() -> None:

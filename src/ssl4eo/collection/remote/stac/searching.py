@@ -31,8 +31,8 @@ BRIDGED = dt.timedelta(days=20)
 """Ranges nearer than this are asked for as one."""
 MOST_PAGES = 50
 """Pages of one interval that are followed."""
-TIMEOUT_S = (30.0, 60.0)
-"""Until a connection stands; between two bytes [s]."""
+CONNECT_TIMEOUT_S = 30.0
+"""Until a connection stands [s]."""
 
 _CQL2 = {"eq": "=", "in": "in", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
@@ -41,7 +41,7 @@ class PacedIO(StacApiIO):
     """Requests of pystac-client, with the host's pace and our patience."""
 
     def __init__(self, pace: Pace, connections: int) -> None:
-        super().__init__(headers={"User-Agent": f"ssl4eo/{__version__}"}, timeout=TIMEOUT_S, max_retries=None)
+        super().__init__(headers={"User-Agent": f"ssl4eo/{__version__}"}, max_retries=None)
         self._pace = pace
         self._told = threading.local()
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections, max_retries=0)
@@ -89,14 +89,22 @@ def _judged(error: APIError, href: str, wait: str | None) -> Exception:
     )
 
 
-def open_client(catalog: Catalog, pace: Pace, connections: int) -> Client:
+def open_client(catalog: Catalog, pace: Pace, *, connections: int, read_timeout: float) -> Client:
     """Read the landing page of an API.
+
+    Args:
+        catalog: that the API is of.
+        pace: of its host.
+        connections: kept open.
+        read_timeout: without a single byte before a connection counts as stalled [s].
 
     Raises:
         ServiceFailed: refused, unreachable, or no STAC API.
     """
     try:
-        client = Client.open(catalog.api, stac_io=PacedIO(pace, connections))
+        # Client.open sets the time limit of whatever it is given anew: without one here there would be none.
+        stac_io = PacedIO(pace, connections)
+        client = Client.open(catalog.api, stac_io=stac_io, timeout=(CONNECT_TIMEOUT_S, read_timeout))
     except (KeyError, ValueError, TypeError) as error:
         raise ServiceFailed(f"{catalog.api} is no STAC API ({error})", expected="its landing page") from error
     for name in catalog.conforms:

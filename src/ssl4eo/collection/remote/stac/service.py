@@ -44,6 +44,7 @@ class StacService:
         *,
         offset: str = "harmonize",
         connections: int = 16,
+        read_timeout: float = 60.0,
         retry: Retry | None = None,
     ) -> None:
         """Describe a service; nothing is asked before the first search or read.
@@ -52,6 +53,7 @@ class StacService:
             catalog: its description, or the name of one in `catalogs.py`.
             offset: `harmonize` takes the +1000 DN away as Earth Engine's HARMONIZED collections do, `keep` leaves it.
             connections: requests under way at once.
+            read_timeout: without a single byte before a connection counts as stalled [s].
             retry: patience with failures.
 
         Raises:
@@ -65,12 +67,13 @@ class StacService:
         self.catalog = known_catalog(catalog) if isinstance(catalog, str) else catalog
         self._offset = offset
         self._count = connections
+        self._read_timeout = read_timeout
         self._retry = retry or Retry()
         self._start()
 
     def _start(self) -> None:
         self._pace = Pace(self._retry, self._count)
-        connections = Connections(most=self._count)
+        connections = Connections(most=self._count, read_timeout=self._read_timeout)
         self._store = Store(Access(self.catalog, self._pace, connections), self._pace, connections)
         self._lock = threading.Lock()
         self._client: Any = None
@@ -80,7 +83,8 @@ class StacService:
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel to another process without connections."""
-        return {"catalog": self.catalog, "_offset": self._offset, "_count": self._count, "_retry": self._retry}
+        kept = ("catalog", "_offset", "_count", "_read_timeout", "_retry")
+        return {name: vars(self)[name] for name in kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Begin anew."""
@@ -139,7 +143,9 @@ class StacService:
 
         with self._lock:
             if self._client is None:
-                self._client = open_client(self.catalog, self._pace, self._count)
+                self._client = open_client(
+                    self.catalog, self._pace, connections=self._count, read_timeout=self._read_timeout
+                )
             return self._client
 
     def read(self, scene: Scene, product: Product, grid: PatchGrid) -> Patch:
@@ -198,7 +204,11 @@ def _patch(scene: Scene, product: Product, profile: Profile, grid: PatchGrid, pl
     _require_agreement(scene, profile, planes, stored)
     pixels: dict[int, NDArray[Any]] = {}
     for resolution, names in product.form.groups:
-        pixels[resolution] = np.stack([_converted(planes[name], profile, stored - scene.offset) for name in names])
+        converted = (
+            values.convert(profile.values, planes[name].pixels, planes[name].valid, subtract=stored - scene.offset)
+            for name in names
+        )
+        pixels[resolution] = np.stack(list(converted))
     seen = np.any([planes[name].valid for name in product.form.groups[0][1]], axis=0)
     image = Image(
         modality=product.modality,
@@ -219,16 +229,6 @@ def _patch(scene: Scene, product: Product, profile: Profile, grid: PatchGrid, pl
         num_bytes=sum(plane.num_bytes for plane in every),
         resampling=next((plane.resampling for plane in planes.values() if plane.resampling), ""),
     )
-
-
-def _converted(plane: Plane, profile: Profile, subtract: int) -> NDArray[Any]:
-    if profile.values == "power":
-        return values.decibels(plane.pixels, plane.valid)
-    if profile.values == "decibels":
-        return np.where(plane.valid, plane.pixels, np.nan).astype(np.float32)
-    if profile.values == "landsat_sr":
-        return values.stretch_surface(plane.pixels, plane.valid)
-    return values.harmonize(plane.pixels, plane.valid, subtract=subtract)
 
 
 def _require_agreement(scene: Scene, profile: Profile, planes: dict[str, Plane], stored: int) -> None:

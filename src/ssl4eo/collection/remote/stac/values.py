@@ -17,6 +17,24 @@ QA_HIDDEN = (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4)
 """Landsat QA_PIXEL: dilated cloud, cirrus, cloud, cloud shadow. Source: USGS, Landsat 8-9 Collection 2 guide."""
 
 
+def convert(rule: str, stored: NDArray[Any], valid: NDArray[np.bool_], *, subtract: int) -> NDArray[Any]:
+    """Give the values of a band by one of the rules in `profile.VALUES`; see the functions below.
+
+    Args:
+        rule: dn, power, decibels or landsat_sr.
+        stored: (y, x), as delivered.
+        valid: (y, x), False where nothing was observed.
+        subtract: offset that is taken away [DN]; of dn only.
+    """
+    if rule == "power":
+        return decibels(stored, valid)
+    if rule == "decibels":
+        return np.where(valid, stored, np.nan).astype(np.float32)
+    if rule == "landsat_sr":
+        return stretch_surface(stored, valid)
+    return harmonize(stored, valid, subtract=subtract)
+
+
 def harmonize(stored: NDArray[Any], valid: NDArray[np.bool_], *, subtract: int) -> NDArray[np.uint16]:
     """Give digital numbers less the offset, not below 0, as Earth Engine's HARMONIZED collections have them.
 
