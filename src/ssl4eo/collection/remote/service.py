@@ -77,6 +77,8 @@ class Patch:
     """Share of observed pixels that the pixel mask calls cloud or shadow [0 to 1]; None without a mask."""
     num_bytes: int
     """That came over the network."""
+    resampling: str = ""
+    """How pixels came onto the grid where the scene's own is another: nearest, bilinear; empty: as they are."""
 
 
 @dataclass(frozen=True)
