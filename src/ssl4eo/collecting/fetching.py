@@ -19,6 +19,7 @@ from typing import Any
 
 from ssl4eo.collecting.ledger import Entry, Status
 from ssl4eo.collection.remote.collected import CollectedSource, Meter
+from ssl4eo.collection.remote.service import FINAL_KINDS
 from ssl4eo.errors import NoImagery, RunStopped, SampleInvalid, ServiceFailed, SourceInvalid
 from ssl4eo.files import write_json
 from ssl4eo.form import Form
@@ -110,7 +111,7 @@ class NotedSource:
 
         Raises:
             NoImagery, SourceInvalid, SampleInvalid: see CollectedSource; noted.
-            ServiceFailed: the service stayed away for longer than the patience lasts.
+            ServiceFailed: the service stayed away for longer than the patience lasts, or will never do it.
             RunStopped: somebody wishes to stop; nothing was begun.
         """
         self.stop.require_not()
@@ -141,7 +142,7 @@ class NotedSource:
             try:
                 return self.source.fetch(location, meter)
             except ServiceFailed as error:
-                if waited >= self.patience_s:
+                if waited >= self.patience_s or error.where.get("kind") in FINAL_KINDS:
                     raise
                 log.warning("%s: %s; trying again in %.0f s", location, error.found, pause)
                 self.stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter

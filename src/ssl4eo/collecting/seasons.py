@@ -64,16 +64,16 @@ def season_rule(
             f"seasons {name} {'with' if foreign else 'without'} {', '.join(words[: len(foreign) or None])}",
             expected=f"{', '.join(allowed) or 'no further option but days'} for {name}",
         )
-    margin = {} if days is None else {"days": days}
     if name == "published":
-        return Published(**margin)
+        return Published(days=Published.days if days is None else days)
     if name == "dates":
-        return AroundDates(tuple(map(_date, dates)), years=tuple(years) or (0,), **margin)
+        wanted = AroundDates.days if days is None else days
+        return AroundDates(tuple(map(_date, dates)), days=wanted, years=tuple(years) or (0,))
     if name == "calendar":
-        return Calendar(tuple(years), **margin)
+        return Calendar(tuple(years), days=days)
     if len(period) != 2:
         raise ConfigInvalid(f"a period of {len(period)} dates", expected="first day, and the day after the last")
-    return Even(_date(period[0]), _date(period[1]), count or 0, **margin)
+    return Even(_date(period[0]), _date(period[1]), count or 0, days=days)
 
 
 def _date(text: str) -> dt.date:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from inspect import signature
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 UNFINISHED = 3
 """Exit status of a collection whose archive is still open for places that failed."""
+_ONLY_OF_PLANET = ("num_locations",)
+_OF_PLANET = ("out", "source", "places", "modalities", "num_seasons", "seed", "size", "json", *_ONLY_OF_PLANET)
+"""Options without --places."""
 _DEFAULTS = ("S1GRD", "S2L1C", "S2L2A")
 
 
@@ -45,7 +48,9 @@ def run(  # noqa: PLR0913 - the options of the command line
     tries: int = 4,
     project: str = "",
     key_file: Path | None = None,
-    catalogue: Path | None = None,
+    catalog: Path | None = None,
+    offset: Literal["harmonize", "keep"] | None = None,
+    orbit: Literal["ascending", "descending"] | None = None,
     threads: int = 16,
     dask: str | None = None,
     patience_hours: float = 12.0,
@@ -61,7 +66,8 @@ def run(  # noqa: PLR0913 - the options of the command line
 
     Args:
         out: archive to make; it must not exist yet and appears when it is whole
-        source: earthengine, a STAC catalogue (earth_search, planetary_computer, cdse, or one of --catalogue), synthetic
+        source: earthengine, a STAC catalog (earth-search, earth-search-c1,
+            planetary-computer, cdse, or that of --catalog), synthetic
         places: table of `ssl4eo locations draw`, or any CSV or GeoParquet with id, lon, lat
         modalities: products to collect, such as S1GRD S2L1C S2L2A
         seasons: rule of the dates: published (four, moved back by a random number of days a place), dates, calendar
@@ -80,7 +86,9 @@ def run(  # noqa: PLR0913 - the options of the command line
         tries: scenes of a season that are read before a point is given up
         project: Google Cloud project, of earthengine
         key_file: JSON key of a service account, of earthengine
-        catalogue: YAML or JSON file with a STAC catalogue of your own
+        catalog: YAML or JSON file with a STAC catalog of your own, whose name is the source
+        offset: take the +1000 DN of processing baseline 04.00 and later away, or keep them; each image tells
+        orbit: of Sentinel-1, from earthengine; both where it is not said
         threads: places under way at a time
         dask: address of a Dask scheduler that fetches, or local
         patience_hours: how long a service may stay away before the run ends
@@ -93,22 +101,25 @@ def run(  # noqa: PLR0913 - the options of the command line
     Returns:
         Exit status 0; 3 where the archive is still open for places that failed.
     """
+    _require_own(locals(), is_planet=places is None)
     if places is None:
-        if source != "synthetic":
-            raise ConfigInvalid(f"no places for {source}", expected="--places", remedy="ssl4eo locations draw makes one")
         return _planet(
             out, num_locations, seed, num_seasons=num_seasons, size=size, modalities=modalities, json=json
         )  # fmt: skip
     from ssl4eo.collecting.collect import collect, has_begun
     from ssl4eo.collecting.plan import make_plan
     from ssl4eo.collecting.seasons import PlaceWindows, season_rule
-    from ssl4eo.collecting.services import open_service
+    from ssl4eo.collecting.services import ServiceOptions, open_service
     from ssl4eo.collection.remote.selection import Choice
 
     if resume and not has_begun(out):
         raise DataMissing(f"nothing was begun for {out}", expected="an interrupted collection", path=str(out))
     rule = season_rule(seasons, dates=dates, days=days, years=years, period=period, count=num_seasons)
-    service = open_service(source, project=project, key_file=key_file, catalogue=catalogue, seed=seed)
+    options = ServiceOptions(
+        project=project, key_file=key_file, catalog=catalog, offset=offset, orbit=orbit, seed=seed,
+        connections=max(threads, 1),
+    )  # fmt: skip
+    service = open_service(source, options)
     choice = Choice(order, max_cloud, max_patch_cloud, min_observed, tries)
     made = _source(service, places, PlaceWindows(rule, seed), modalities, choice, size)
     if plan:
@@ -132,6 +143,28 @@ def run(  # noqa: PLR0913 - the options of the command line
         highlight=False,
     )
     return UNFINISHED
+
+
+def _require_own(given: Mapping[str, Any], *, is_planet: bool) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        ConfigInvalid: some are given.
+    """
+    if is_planet and given["source"] != "synthetic":
+        raise ConfigInvalid(
+            f"no places for {given['source']}", expected="--places", remedy="ssl4eo locations draw makes some"
+        )
+    usual = {name: parameter.default for name, parameter in signature(run).parameters.items()}
+    changed = [name for name, value in given.items() if name in usual and value != usual[name]]
+    foreign = [name for name in changed if (name not in _OF_PLANET if is_planet else name in _ONLY_OF_PLANET)]
+    if foreign:
+        words = " ".join(f"--{name.replace('_', '-')}" for name in foreign)
+        raise ConfigInvalid(
+            f"{words} {'without' if is_planet else 'with'} --places",
+            expected="options of what is collected",
+            remedy="give a table of places" if is_planet else f"leave out {words}",
+        )
 
 
 def _source(

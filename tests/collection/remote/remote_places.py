@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import datetime as dt
 
+from ssl4eo.collection.remote.patch_grid import PatchGrid
+from ssl4eo.collection.remote.service import Patch, Product, Scene, Service
+from ssl4eo.errors import SourceInvalid
 from ssl4eo.locations.window import Range
 from ssl4eo.sample import Location
 
@@ -27,3 +30,11 @@ DAYS = dt.timedelta(days=1)
 def around(time: dt.datetime, days: int = 10) -> Range:
     """Make a range of some days before and after."""
     return Range(time, time - days * DAYS, time + days * DAYS)
+
+
+def read_one(service: Service, scene: Scene, product: Product, grid: PatchGrid) -> Patch:
+    """Read one scene, and raise why there is no patch of it."""
+    (patch,) = service.read([scene], product, grid)
+    if isinstance(patch, SourceInvalid):
+        raise patch
+    return patch

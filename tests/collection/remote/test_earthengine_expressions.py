@@ -18,7 +18,6 @@ from ssl4eo.collection.remote.earthengine_plan import plan_read
 from ssl4eo.collection.remote.earthengine_products import MODALITIES, earthengine_product
 from ssl4eo.collection.remote.earthengine_session import session_for
 from ssl4eo.collection.remote.patch_grid import patch_grid
-from ssl4eo.collection.remote.service import Scene
 
 CHOICES = [
     *((name, {}) for name in MODALITIES),
@@ -36,15 +35,14 @@ def initialized(ee_service: EarthEngine) -> None:
 def expressions(name: str, choice: dict[str, Any]) -> Iterator[Any]:
     product = earthengine_product(name, **choice)
     yield search_expression(MUNICH, [around(JUNE), around(JUNE + 91 * DAYS)], product)
-    scene = Scene("id", name, JUNE, None, "EPSG:32632", None, 0, handle={"asset": "a/b", "index": "b"})
-    for part in plan_read(scene, product, patch_grid(11.58, 48.14, base=product.form.base)).parts:
+    for part in plan_read("EPSG:32632", product, patch_grid(11.58, 48.14, base=product.form.base)).parts:
         yield pixels_expression(
             "a/b",
             part.bands,
             dtype=part.dtype,
             mask=part.mask,
             mask_kind=part.mask_kind,
-            mask_asset=part.mask_asset,
+            mask_asset=f"{part.mask_collection}/b" if part.mask_collection else "",
         )
 
 

@@ -11,7 +11,7 @@ from earthengine_helpers import Sleeper
 from earthengine_server import EarthEngineServer, Fault
 from ground_scenes import scenes_at
 from ground_truth import Truth
-from remote_places import JUNE, MUNICH, around
+from remote_places import JUNE, MUNICH, around, read_one
 
 from ssl4eo.collection.remote.earthengine import EarthEngine
 from ssl4eo.collection.remote.earthengine_calls import Retry
@@ -37,7 +37,7 @@ def grid() -> PatchGrid:
 def fetch(service: EarthEngine) -> Patch:
     product = service.product("S1GRD")
     (scene,) = service.search(MUNICH, [around(JUNE)], product)
-    return service.read(scene, product, grid())
+    return read_one(service, scene, product, grid())
 
 
 def require_whole(patch: Patch, truth: Truth) -> None:
@@ -153,7 +153,7 @@ def test_a_scene_that_vanishes_gives_way_to_another(
     ee_server.assets.clear()
 
     with pytest.raises(SourceInvalid, match=r"not found.*take another scene"):
-        ee_service.read(scene, product, grid())
+        read_one(ee_service, scene, product, grid())
 
     assert sleeper.waits == []
 

@@ -12,7 +12,7 @@ from earthengine_server import EarthEngineServer
 from ground_scenes import scenes_at
 from ground_truth import TARGET_DB, Truth, is_target, whole_targets
 from rasterio.warp import transform as warp_points
-from remote_places import EDGE, JUNE, MUNICH, PLACES, SANTIAGO, around
+from remote_places import EDGE, JUNE, MUNICH, PLACES, SANTIAGO, around, read_one
 
 from ssl4eo.collection.remote import earthengine_plan
 from ssl4eo.collection.remote.earthengine import EarthEngine
@@ -46,7 +46,7 @@ def only_scene(service: EarthEngine, place: Location, product: Product) -> Scene
 
 
 def fetch(service: EarthEngine, place: Location, product: Product, grid: PatchGrid) -> Patch:
-    return service.read(only_scene(service, place, product), product, grid)
+    return read_one(service, only_scene(service, place, product), product, grid)
 
 
 def expected(truth: Truth, band: str, grid: PatchGrid, resolution: int, *, offset: bool = False) -> np.ndarray:
@@ -120,7 +120,7 @@ def test_a_scene_of_either_zone_is_read_untouched_on_a_grid_of_its_own(
     scene = only_scene(ee_service, EDGE, product)
     grid = grid_at(EDGE, crs=scene.crs)
 
-    patch = ee_service.read(scene, product, grid)
+    patch = read_one(ee_service, scene, product, grid)
 
     assert scene.crs == crs
     np.testing.assert_array_equal(patch.image.band("B01"), expected(truth, "B01", grid, 60))
@@ -237,7 +237,7 @@ def test_without_a_mask_the_cloud_share_is_unknown(ee_service: EarthEngine, ee_s
 
     assert fetch(ee_service, MUNICH, earthengine_product("S2L1C", mask=""), grid).cloud is None
     assert fetch(ee_service, MUNICH, ee_service.product("S1GRD"), grid).cloud is None
-    assert ee_service.read(empty, qa60, grid).cloud is None
+    assert read_one(ee_service, empty, qa60, grid).cloud is None
     assert fetch(ee_service, MUNICH, qa60, grid).cloud is not None
 
 
@@ -346,7 +346,7 @@ def test_a_large_patch_comes_in_strips(
     grid = grid_at(MUNICH)
     for module in (earthengine_plan, earthengine_server):
         monkeypatch.setattr(module, "MAX_BYTES", 264 * 100 * (2 + 2 + 1 + 3))
-    _, price = ee_service.price(product, grid)
+    _, price = ee_service.price(product, grid, num_scenes=1)
 
     patch = fetch(ee_service, MUNICH, product, grid)
 
@@ -361,7 +361,7 @@ def test_the_price_is_what_it_costs(ee_service: EarthEngine, ee_server: EarthEng
     ee_server.add(truth_at(MUNICH, name))
     grid = grid_at(MUNICH)
     product = ee_service.product(name)
-    search, read = ee_service.price(product, grid)
+    search, read = ee_service.price(product, grid, num_scenes=1)
 
     patch = fetch(ee_service, MUNICH, product, grid)
 
@@ -377,6 +377,6 @@ def test_a_band_that_is_not_there_is_the_scene_s_fault(ee_service: EarthEngine, 
     scene = only_scene(ee_service, MUNICH, product)
 
     with pytest.raises(SourceInvalid, match="did not match any bands"):
-        ee_service.read(scene, replace(product, mask="MSK_CLASSI"), grid_at(MUNICH))
+        read_one(ee_service, scene, replace(product, mask="MSK_CLASSI"), grid_at(MUNICH))
 
     assert ee_server.count("pixels") == 3

@@ -20,7 +20,7 @@ import pytest
 from earthengine_helpers import Sleeper, make_credentials
 from earthengine_server import EarthEngineServer, Fault
 from ground_scenes import scenes_at
-from remote_places import JUNE, MUNICH, PLACES, around
+from remote_places import JUNE, MUNICH, PLACES, around, read_one
 
 from ssl4eo.collection.remote import earthengine_session, earthengine_transport
 from ssl4eo.collection.remote.earthengine import EarthEngine
@@ -51,7 +51,7 @@ def vertical(service: EarthEngine, place: Location) -> np.ndarray:
     (scene,) = service.search(place, [around(JUNE)], product)
     assert place.lon is not None
     assert place.lat is not None
-    return service.read(scene, product, patch_grid(place.lon, place.lat)).image.band("VV")
+    return read_one(service, scene, product, patch_grid(place.lon, place.lat)).image.band("VV")
 
 
 def expected(server: EarthEngineServer, place: Location) -> np.ndarray:
@@ -131,7 +131,7 @@ def test_the_service_travels_to_other_processes(alone: EarthEngineServer) -> Non
     assert status == 0
     assert alone.count("algorithms") == 2
     assert copy == service
-    assert copy.read(scene, product, patch_grid(11.58, 48.14)).observed == 1
+    assert read_one(copy, scene, product, patch_grid(11.58, 48.14)).observed == 1
 
 
 def test_a_read_that_stalls_is_left_and_tried_again(alone: EarthEngineServer) -> None:
@@ -155,7 +155,7 @@ def test_memory_stays_flat(alone: EarthEngineServer) -> None:
 
     def after(reads: int) -> int:
         for _ in range(reads):
-            service.read(scene, product, small)
+            read_one(service, scene, product, small)
             alone.asked.clear()
         gc.collect()
         return tracemalloc.get_traced_memory()[0]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ground_truth import Truth
+from remote_places import read_one
 from stac_scenes import Clock, around, make_truth, publish, raster, service
 from stac_server import StacServer
 
@@ -45,7 +46,7 @@ class Site:
 
     def read(self) -> Patch:
         """Read the scene."""
-        return self.service.read(self.scene, self.product, self.grid)
+        return read_one(self.service, self.scene, self.product, self.grid)
 
     def require_right(self, patch: Patch) -> None:
         """Compare two bands with the truth."""
@@ -141,7 +142,7 @@ def test_a_stalled_answer_is_given_up_and_asked_for_again(server: StacServer, wh
     slow = service(server, connections=1, read_timeout=0.04)
     server.fail(where, stall=stall)
 
-    patch = slow.read(site.scene, _only(site, "B02"), site.grid)
+    patch = read_one(slow, site.scene, _only(site, "B02"), site.grid)
 
     expected = site.truth.plane("B02", site.grid.left, site.grid.top, 264)
     np.testing.assert_array_equal(patch.image.band("B02"), expected)
@@ -253,7 +254,7 @@ def test_random_damage_to_a_geotiff_is_refused_or_read_to_its_size(server: StacS
         at = int(rng.integers(0, len(whole) - 64))
         server.files[path] = whole[:at] + rng.bytes(64) + whole[at + 64 :]
         try:
-            patch = site.service.read(site.scene, product, site.grid)
+            patch = read_one(site.service, site.scene, product, site.grid)
         except SourceInvalid:
             refused += 1
             continue
@@ -286,13 +287,13 @@ def test_jpeg_2000_with_a_fault_at_any_request_has_the_right_pixels(server: Stac
     site = Site(server, "cdse", modality="S2L1C")
     product = _only(site, "B02")
     server.asked.clear()
-    site.service.read(site.scene, product, site.grid)
+    read_one(site.service, site.scene, product, site.grid)
     ranges = [asked.range for asked in server.paths("B02")]
     assert len(ranges) > 2
 
     for asked in ranges:
         server.fail(f"B02.jp2 {asked}$", **how)
-        patch = site.service.read(site.scene, product, site.grid)
+        patch = read_one(site.service, site.scene, product, site.grid)
         expected = site.truth.plane("B02", site.grid.left, site.grid.top, 264)
         np.testing.assert_array_equal(patch.image.band("B02"), expected)
 
@@ -307,7 +308,7 @@ def test_a_jpeg_2000_that_is_cut_is_an_invalid_source(server: StacServer) -> Non
     for share in (0.1, 0.5, 0.9):
         server.files[path] = whole[: int(len(whole) * share)]
         with pytest.raises(SourceInvalid, match=r"asset B02 of S2A_\w+ "):
-            site.service.read(site.scene, product, site.grid)
+            read_one(site.service, site.scene, product, site.grid)
 
 
 def test_an_expired_signature_is_renewed_once_and_reading_goes_on(server: StacServer) -> None:

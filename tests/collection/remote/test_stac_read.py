@@ -15,6 +15,7 @@ from rasterio.io import MemoryFile
 from rasterio.transform import Affine
 from rasterio.warp import transform as warp_points
 from rasterio.windows import Window
+from remote_places import read_one
 from stac_scenes import L1C, L2A, OLI, around, encode, make_truth, publish, raster, service, stored
 from stac_server import StacServer
 
@@ -59,7 +60,7 @@ def collect(
     product = stac.product(truth.modality)
     (scene,) = stac.search(Location("a", *point), [around(truth.time)], product)
     grid = grid or patch_grid(*point)
-    patch = stac.read(scene, product, grid)
+    patch = read_one(stac, scene, product, grid)
     stac.close()
     return patch, grid
 
@@ -126,7 +127,7 @@ def test_harmonized_values_end_at_zero(server: StacServer) -> None:
     product = stac.product("S2L2A")
     (scene,) = stac.search(Location("a", *MUNICH), [around()], product)
 
-    patch = stac.read(scene, product, patch_grid(*MUNICH))
+    patch = read_one(stac, scene, product, patch_grid(*MUNICH))
 
     assert not patch.image.band("B02").any()
     assert patch.observed == 1.0
@@ -198,7 +199,7 @@ def test_beyond_the_edge_of_a_tile_pixels_are_zero_and_counted(server: StacServe
     (scene,) = stac.search(Location("a", *MUNICH), [around()], product)
     grid = patch_grid(*MUNICH)
 
-    patch = stac.read(scene, product, grid)
+    patch = read_one(stac, scene, product, grid)
 
     require_equal(patch, truth, grid, L2A)
     covered = truth.plane("B02", grid.left, grid.top, 264) != 0
@@ -278,7 +279,7 @@ def test_power_that_is_not_above_zero_has_no_decibels(server: StacServer) -> Non
     product = stac.product("S1RTC")
     (scene,) = stac.search(Location("a", *MUNICH), [around()], product)
 
-    patch = stac.read(scene, product, patch_grid(*MUNICH))
+    patch = read_one(stac, scene, product, patch_grid(*MUNICH))
 
     assert np.isnan(patch.image.band("VV")).mean() == 0.5
     assert np.isfinite(patch.image.band("VH")).all()
@@ -384,7 +385,7 @@ def test_a_user_may_ask_for_some_bands_only(server: StacServer) -> None:
     )
     (scene,) = stac.search(Location("a", *MUNICH), [around()], product)
 
-    patch = stac.read(scene, product, patch_grid(*MUNICH))
+    patch = read_one(stac, scene, product, patch_grid(*MUNICH))
 
     assert patch.image.form.bands == ("B02", "B11")
     assert len({asked.path for asked in server.paths("^/store")}) == 2

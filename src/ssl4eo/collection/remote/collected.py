@@ -215,7 +215,7 @@ def _fits(scene: Scene, product: Product, grid: PatchGrid) -> bool:
 def _sample(
     place: Place, attempt: int, point: Location, grid: PatchGrid, patches: Mapping[str, Sequence[Patch]]
 ) -> Sample:
-    labels: dict[str, Any] = {**place.facts, "attempt": attempt, "crs": grid.crs}
+    labels: dict[str, Any] = {**place.facts_of(attempt), "attempt": attempt, "crs": grid.crs}
     images: dict[str, tuple[Image, ...]] = {}
     for name, row in patches.items():
         images[name] = tuple(sorted((p.image for p in row), key=lambda image: (str(image.time), image.product)))

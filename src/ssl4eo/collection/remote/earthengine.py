@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Google Earth Engine as a service: one request a search, one a resolution group of a read.
+"""Google Earth Engine as a service: one request a search, one a resolution group of a read of any number of scenes.
 
 Searching is done by the service: bounds, ranges, orbit and polarizations are filters, and of each scene a handful of
 properties come back. Pixels come as arrays on the patch's own grid, each band at its resolution, nearest and without
@@ -12,7 +12,6 @@ neighboring zone.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,23 +26,23 @@ from ssl4eo.collection.remote.earthengine_calls import Retry, call
 from ssl4eo.collection.remote.earthengine_expressions import (
     OBSERVED,
     QUALITY,
+    joined_expression,
     pixel_grid,
     pixels_expression,
     search_expression,
 )
-from ssl4eo.collection.remote.earthengine_failures import Broken
-from ssl4eo.collection.remote.earthengine_plan import Part, Plan, plan_read
+from ssl4eo.collection.remote.earthengine_failures import REFUSED, Broken
+from ssl4eo.collection.remote.earthengine_plan import Part, Plan, batches, plan_read
 from ssl4eo.collection.remote.earthengine_products import MODALITIES, earthengine_product
 from ssl4eo.collection.remote.earthengine_session import Account, Session, session_for
 from ssl4eo.collection.remote.patch_grid import PatchGrid
 from ssl4eo.collection.remote.service import Patch, Price, Product, Scene
-from ssl4eo.errors import Ssl4eoError, UnknownName
+from ssl4eo.errors import ServiceFailed, SourceInvalid, Ssl4eoError, UnknownName
 from ssl4eo.locations.window import Range
 from ssl4eo.sample import Image, Location
 
 SEARCH_BYTES = 15_000
 """Estimate of the answer to a search: some fifty scenes."""
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _ELSEWHERE = {"S1RTC": "planetary_computer"}
 
 
@@ -95,8 +94,11 @@ class EarthEngine:
             lambda: scenes_of(_compute_value(expression), product), what=what, slots=session.slots, retry=self.retry
         )
 
-    def read(self, scene: Scene, product: Product, grid: PatchGrid) -> Patch:
-        """Read all bands of a scene on a grid, each at its resolution in `product.form`, and the mask if there is one.
+    def read(self, scenes: Sequence[Scene], product: Product, grid: PatchGrid) -> list[Patch | SourceInvalid]:
+        """Read all bands of scenes on a grid, each at its resolution in `product.form`, and the mask if there is one.
+
+        Scenes share requests: one a resolution for all of them, more where that would be too large. When the service
+        refuses a shared request for one of them, each is read alone, so that it costs itself only.
 
         Where the scene's reference system is the grid's, Sentinel-2 pixels are those of the product, untouched. A scene
         of another zone, or one whose grid starts elsewhere (Sentinel-1, whose scenes often span two zones), is sampled
@@ -106,47 +108,58 @@ class EarthEngine:
 
         Pixels that a band lacks are 0 for integers and NaN for decibels; `observed` counts where no band lacks one.
 
+        Returns:
+            For each scene its patch, or why there is none: the scene or a band is not there any more, or its bytes are
+            no image.
+
         Raises:
-            SourceInvalid: the scene or a band is not there any more, or its bytes are no image: another scene may do.
             ServiceFailed: refused or unreachable after all retries.
             ConfigInvalid: a patch wider than the service allows.
         """
         session = session_for(self.account, self.retry)
-        plan = plan_read(scene, product, grid)
-        before = session.transport.num_bytes
-        pixels: dict[int, NDArray[np.generic]] = {}
-        masks: dict[int, NDArray[np.bool_]] = {}
-        cloud: float | None = None
-        for part in plan.parts:
-            planes = self._read_part(part, plan, scene, session)
-            masks[part.resolution] = planes[OBSERVED] != 0
-            bands = [planes[name] for name in part.bands]
-            pixels[part.resolution] = values_of(bands, list(part.bands), masks[part.resolution], product.form)
-            if part.mask:
-                cloud = hidden_share(product.mask_kind, planes[QUALITY], masks[part.resolution], scene.time)
-        observed = share_observed(masks, product.form.base)
-        image = _image(scene, product, grid, plan, pixels, valid=observed == 1)
-        return Patch(image, observed, cloud, session.transport.num_bytes - before)
+        found: dict[int, Patch | SourceInvalid] = {}
+        for numbers in batches(scenes, product, grid):
+            batch = [scenes[number] for number in numbers]
+            found |= zip(numbers, self._read_batch(batch, product, grid, session), strict=True)
+        return [found[number] for number in range(len(scenes))]
 
-    def price(self, product: Product, grid: PatchGrid) -> tuple[Price, Price]:
-        """Estimate one search and one read: pixels do not shrink on their way, as far as the service tells."""
-        scene = Scene("", product.modality, _EPOCH, None, grid.crs, None, 0, handle={"asset": "", "index": ""})
-        parts = plan_read(scene, product, grid).parts
+    def price(self, product: Product, grid: PatchGrid, *, num_scenes: int) -> tuple[Price, Price]:
+        """Estimate one search, and a read: pixels do not shrink on their way, as far as the service tells."""
+        parts = plan_read(grid.crs, product, grid, num_scenes=max(num_scenes, 1)).parts
         requests = sum(len(part.strips) for part in parts)
         return Price(1, SEARCH_BYTES), Price(requests, sum(part.num_bytes for part in parts))
 
-    def _read_part(self, part: Part, plan: Plan, scene: Scene, session: Session) -> dict[str, NDArray[np.generic]]:
-        """Read one grid, strip by strip where it is large: by name (y, x)."""
-        names = (*part.bands, OBSERVED, *([QUALITY] if part.mask else []))
-        expression = pixels_expression(
-            str(scene.handle["asset"]),
-            part.bands,
-            dtype=part.dtype,
-            mask=part.mask,
-            mask_kind=part.mask_kind,
-            mask_asset=part.mask_asset,
-        )
-        what = f"{scene.modality} {scene.product} at {part.resolution} m"
+    def _read_batch(
+        self, scenes: Sequence[Scene], product: Product, grid: PatchGrid, session: Session
+    ) -> Sequence[Patch | SourceInvalid]:
+        try:
+            return self._read_shared(scenes, product, grid, session)
+        except SourceInvalid as error:
+            if len(scenes) == 1:
+                return [error]
+        except ServiceFailed as error:  # also memory that is enough for one scene
+            if len(scenes) == 1 or error.where.get("kind") != REFUSED:
+                raise
+        return [patch for scene in scenes for patch in self._read_batch([scene], product, grid, session)]
+
+    def _read_shared(self, scenes: Sequence[Scene], product: Product, grid: PatchGrid, session: Session) -> list[Patch]:
+        before = session.transport.num_bytes
+        plan = plan_read(scenes[0].crs, product, grid, num_scenes=len(scenes))
+        parts = [self._read_part(part, plan, scenes, session) for part in plan.parts]
+        num_bytes = (session.transport.num_bytes - before) // len(scenes)
+        return [
+            _patch(scene, product, grid, plan, [planes[number] for planes in parts], num_bytes)
+            for number, scene in enumerate(scenes)
+        ]
+
+    def _read_part(
+        self, part: Part, plan: Plan, scenes: Sequence[Scene], session: Session
+    ) -> list[dict[str, NDArray[np.generic]]]:
+        """Read one grid, strip by strip where it is large: of each scene by name (y, x)."""
+        ours = (*part.bands, OBSERVED, *([QUALITY] if part.mask else []))
+        names = [f"{name}_{number}" for number in range(len(scenes)) for name in ours]
+        expression = joined_expression([_expression(part, scene, f"_{n}") for n, scene in enumerate(scenes)])
+        what = f"{', '.join(scene.product for scene in scenes)} at {part.resolution} m"
         strips: list[dict[str, NDArray[np.generic]]] = []
         for first, height in part.strips:
             top = plan.top - first * part.resolution
@@ -154,7 +167,42 @@ class EarthEngine:
             request = pixel_grid(plan.crs, plan.left, top, part.resolution, size)
             action = partial(_compute_pixels, expression, request, names, size)
             strips.append(call(action, what=what, slots=session.slots, retry=self.retry, of_scene=True))
-        return strips[0] if len(strips) == 1 else {n: np.concatenate([s[n] for s in strips]) for n in names}
+        whole = strips[0] if len(strips) == 1 else {n: np.concatenate([s[n] for s in strips]) for n in names}
+        return [{name: whole[f"{name}_{number}"] for name in ours} for number in range(len(scenes))]
+
+
+def _expression(part: Part, scene: Scene, suffix: str) -> Any:
+    return pixels_expression(
+        str(scene.handle["asset"]),
+        part.bands,
+        dtype=part.dtype,
+        mask=part.mask,
+        mask_kind=part.mask_kind,
+        mask_asset=f"{part.mask_collection}/{scene.handle['index']}" if part.mask_collection else "",
+        suffix=suffix,
+    )
+
+
+def _patch(
+    scene: Scene,
+    product: Product,
+    grid: PatchGrid,
+    plan: Plan,
+    parts: Sequence[Mapping[str, NDArray[np.generic]]],
+    num_bytes: int,
+) -> Patch:
+    pixels: dict[int, NDArray[np.generic]] = {}
+    masks: dict[int, NDArray[np.bool_]] = {}
+    cloud: float | None = None
+    for part, planes in zip(plan.parts, parts, strict=True):
+        masks[part.resolution] = planes[OBSERVED] != 0
+        bands = [planes[name] for name in part.bands]
+        pixels[part.resolution] = values_of(bands, list(part.bands), masks[part.resolution], product.form)
+        if part.mask:
+            cloud = hidden_share(product.mask_kind, planes[QUALITY], masks[part.resolution], scene.time)
+    observed = share_observed(masks, product.form.base)
+    image = _image(scene, product, grid, plan, pixels, valid=observed == 1)
+    return Patch(image, observed, cloud, num_bytes)
 
 
 def _image(

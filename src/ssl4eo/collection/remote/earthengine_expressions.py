@@ -75,7 +75,14 @@ def _summary(ee: Any, image: Any, names: Sequence[str]) -> Any:
 
 
 def pixels_expression(
-    asset: str, bands: Mapping[str, str], *, dtype: str, mask: str = "", mask_kind: str = "", mask_asset: str = ""
+    asset: str,
+    bands: Mapping[str, str],
+    *,
+    dtype: str,
+    mask: str = "",
+    mask_kind: str = "",
+    mask_asset: str = "",
+    suffix: str = "",
 ) -> Any:
     """Make an image of some bands under our names, `OBSERVED`, and `QUALITY` if there is a mask.
 
@@ -88,20 +95,29 @@ def pixels_expression(
         mask: band with the cloud mask, empty for none.
         mask_kind: what its values mean.
         mask_asset: image that has the mask, empty for the same.
+        suffix: of the names of all bands, so that images can be joined.
     """
     import ee  # pyright: ignore[reportMissingTypeStubs]
 
     source: Any = ee.Image(asset)
-    image = source.select(list(bands.values()), list(bands))
-    observed = image.mask().reduce(ee.Reducer.min()).gt(0).rename([OBSERVED])
+    image = source.select(list(bands.values()), [name + suffix for name in bands])
+    observed = image.mask().reduce(ee.Reducer.min()).gt(0).rename([OBSERVED + suffix])
     # casts come last: unmask may widen the type
     told = getattr(image.unmask(0, sameFootprint=False), _CASTS[dtype])().addBands(
         observed.unmask(0, sameFootprint=False).toByte()
     )
     if not mask:
         return told
-    quality = (ee.Image(mask_asset) if mask_asset else source).select([mask], [QUALITY])
+    quality = (ee.Image(mask_asset) if mask_asset else source).select([mask], [QUALITY + suffix])
     return told.addBands(quality.unmask(cloud_mask(mask_kind).fill, sameFootprint=False).toUint16())
+
+
+def joined_expression(images: Sequence[Any]) -> Any:
+    """Put the bands of images beside each other; their names differ by the suffixes that they were made with."""
+    first, *others = images
+    for image in others:
+        first = first.addBands(image)
+    return first
 
 
 def pixel_grid(crs: str, left: float, top: float, resolution: int, size: tuple[int, int]) -> dict[str, Any]:

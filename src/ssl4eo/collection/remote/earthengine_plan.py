@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which requests read a scene on a grid, within the limits of Earth Engine; arithmetic only."""
+"""Which requests read scenes on a grid, within the limits of Earth Engine; arithmetic only."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -45,13 +45,15 @@ class Part:
     mask: str = ""
     """Band with the cloud mask, empty where another part has it or there is none."""
     mask_kind: str = ""
-    mask_asset: str = ""
-    """Image that has the mask, empty for the scene itself."""
+    mask_collection: str = ""
+    """Collection that has the mask, in an image of the same index; empty for the scene itself."""
+    num_scenes: int = 1
+    """That share each request."""
 
     @property
     def pixel_bytes(self) -> int:
-        """Of one pixel of all bands, uncompressed."""
-        return _pixel_bytes(len(self.bands), self.dtype, has_mask=bool(self.mask))
+        """Of one pixel of all bands of all scenes, uncompressed."""
+        return self.num_scenes * _pixel_bytes(len(self.bands), self.dtype, has_mask=bool(self.mask))
 
     @property
     def num_bytes(self) -> int:
@@ -61,7 +63,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """All requests of a read."""
+    """All requests of a read of scenes."""
 
     crs: str
     left: int
@@ -72,16 +74,36 @@ class Plan:
     """Finest first."""
 
 
-def plan_read(scene: Scene, product: Product, grid: PatchGrid) -> Plan:
+def batches(scenes: Sequence[Scene], product: Product, grid: PatchGrid) -> list[list[int]]:
+    """Put the numbers of scenes together that may share requests: those on the same pixels, within the limit of bands.
+
+    Raises:
+        ConfigInvalid: no scene fits into a request.
+    """
+    most = max(len(bands) for _, bands in product.form.groups) + 2
+    alike: dict[bool, list[int]] = {}
+    for number, scene in enumerate(scenes):
+        alike.setdefault(scene.crs == grid.crs, []).append(number)
+    step = max(MAX_BANDS // most, 1)
+    return [numbers[i : i + step] for numbers in alike.values() for i in range(0, len(numbers), step)]
+
+
+def plan_read(crs: str, product: Product, grid: PatchGrid, *, num_scenes: int = 1) -> Plan:
     """Plan one request a resolution, more where the patch is large; the cloud mask goes with the grid that it is of.
+
+    Args:
+        crs: reference system of the scenes.
+        product: that they are of.
+        grid: of the patch.
+        num_scenes: that share each request.
 
     Raises:
         ConfigInvalid: a patch that is too wide, or too many bands.
         UnknownName: no such kind of mask.
     """
-    beside = _edge_beside(product.collection) if scene.crs == grid.crs else 0
+    beside = _edge_beside(product.collection) if crs == grid.crs else 0
     carrier = _mask_carrier(product)
-    parts = tuple(_part(product, scene, grid, resolution, carrier) for resolution in product.form.resolutions)
+    parts = tuple(_part(product, grid, resolution, carrier, num_scenes) for resolution in product.form.resolutions)
     return Plan(grid.crs, grid.left + beside, grid.top - beside, parts)
 
 
@@ -97,7 +119,7 @@ def _mask_carrier(product: Product) -> int:
     return own if own in product.form.resolutions else product.form.base
 
 
-def _part(product: Product, scene: Scene, grid: PatchGrid, resolution: int, carrier: int) -> Part:
+def _part(product: Product, grid: PatchGrid, resolution: int, carrier: int, num_scenes: int) -> Part:
     bands = {name: product.bands[name] for name in product.form.bands_at(resolution)}
     dtype = "float32" if modality(product.modality).unit != "DN" else "uint16"
     size = grid.num_pixels(resolution)
@@ -107,10 +129,11 @@ def _part(product: Product, scene: Scene, grid: PatchGrid, resolution: int, carr
         bands,
         dtype,
         size,
-        _strips(size, len(bands), dtype, has_mask=bool(band)),
+        _strips(size, len(bands), dtype, has_mask=bool(band), num_scenes=num_scenes),
         mask=band,
         mask_kind=product.mask_kind if band else "",
-        mask_asset=f"{collection}/{scene.handle['index']}" if collection else "",
+        mask_collection=collection,
+        num_scenes=num_scenes,
     )
 
 
@@ -118,16 +141,16 @@ def _pixel_bytes(num_bands: int, dtype: str, *, has_mask: bool) -> int:
     return num_bands * np.dtype(dtype).itemsize + 1 + 2 * has_mask  # the share observed is a byte, the mask uint16
 
 
-def _strips(size: int, num_bands: int, dtype: str, *, has_mask: bool) -> tuple[tuple[int, int], ...]:
+def _strips(size: int, num_bands: int, dtype: str, *, has_mask: bool, num_scenes: int) -> tuple[tuple[int, int], ...]:
     """Cut a grid into as few requests as the limits allow."""
-    bands = num_bands + 1 + has_mask
+    bands = num_scenes * (num_bands + 1 + has_mask)
     if size > MAX_SIDE or bands > MAX_BANDS:
         raise ConfigInvalid(
             f"{bands} bands of {size} px a side",
             expected=f"{MAX_BANDS} bands and {MAX_SIDE} px at most, as Earth Engine has it",
             remedy="take smaller patches",
         )
-    row = size * (_pixel_bytes(num_bands, dtype, has_mask=has_mask) + bands)
+    row = size * (num_scenes * _pixel_bytes(num_bands, dtype, has_mask=has_mask) + bands)
     height = min(MAX_BYTES // row, size)
     if height < 1:
         raise ConfigInvalid(f"rows of {row} bytes", expected=f"{MAX_BYTES} at most", remedy="take smaller patches")

@@ -98,6 +98,11 @@ class Price:
         return Price(self.requests * times, self.num_bytes * times)
 
 
+FINAL_KINDS = ("denied", "gone", "refused")
+"""Kinds of `ServiceFailed` (its `where["kind"]`) that no waiting mends: the account may not, the collection or address
+is not there, the request itself is not accepted."""
+
+
 class Service(Protocol):
     """A host of scenes, safe to call from many threads; pickles without its open connections."""
 
@@ -121,7 +126,7 @@ class Service(Protocol):
         each product once.
 
         Raises:
-            ServiceFailed: refused or unreachable after all retries.
+            ServiceFailed: refused or unreachable after all retries; its kind says whether waiting may help.
         """
         ...
 

@@ -21,7 +21,7 @@ import urllib3.exceptions
 
 from ssl4eo.collection.remote.stac import s3
 from ssl4eo.collection.remote.stac.connections import Connections
-from ssl4eo.collection.remote.stac.patience import PASSING, Again, Pace, asked_wait
+from ssl4eo.collection.remote.stac.patience import PASSING, Again, Pace, asked_wait, kind_of
 from ssl4eo.collection.remote.stac.profile import Catalog
 from ssl4eo.errors import ConfigInvalid, ServiceFailed
 
@@ -127,7 +127,10 @@ class Access:
             raise Again(f"status {status}", asked_wait(response.headers.get("Retry-After")))
         if status != 200:
             raise ServiceFailed(
-                f"{url} answers with status {status}", expected="200 and a token", remedy="look at the catalog's entry"
+                f"{url} answers with status {status}",
+                expected="200 and a token",
+                remedy="look at the catalog's entry",
+                kind=kind_of(status),
             )
         try:
             page = json.loads(data)

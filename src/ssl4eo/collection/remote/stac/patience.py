@@ -26,6 +26,15 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that may be another one next time."""
 
 
+def kind_of(status: int) -> str:
+    """Say what a status that will not pass means, in the words of `service.FINAL_KINDS`.
+
+    >>> kind_of(403), kind_of(404), kind_of(400)
+    ('denied', 'gone', 'refused')
+    """
+    return {401: "denied", 402: "denied", 403: "denied", 404: "gone", 410: "gone"}.get(status, "refused")
+
+
 class Again(Exception):
     """A failure that may pass: a drop, a stall, a busy server."""
 

@@ -20,7 +20,7 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
 from ssl4eo import __version__
-from ssl4eo.collection.remote.stac.patience import PASSING, Again, Pace, asked_wait
+from ssl4eo.collection.remote.stac.patience import PASSING, Again, Pace, asked_wait, kind_of
 from ssl4eo.collection.remote.stac.profile import Catalog
 from ssl4eo.errors import ServiceFailed
 from ssl4eo.locations.window import Range
@@ -86,6 +86,7 @@ def _judged(error: APIError, href: str, wait: str | None) -> Exception:
         f"{href} answers with status {status} ({str(error)[:200]})",
         expected="200",
         remedy="look at the catalog's entry: address, collection, filters",
+        kind=kind_of(status),
     )
 
 

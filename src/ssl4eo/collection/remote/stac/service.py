@@ -8,8 +8,8 @@ bounds the requests that are under way at once, whatever the number of callers.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -148,15 +148,27 @@ class StacService:
                 )
             return self._client
 
-    def read(self, scene: Scene, product: Product, grid: PatchGrid) -> Patch:
-        """Read all bands of a scene on a grid, and the mask if there is one.
+    def read(self, scenes: Sequence[Scene], product: Product, grid: PatchGrid) -> list[Patch | SourceInvalid]:
+        """Read all bands of scenes on a grid, and the mask if there is one; all of them at the same time.
+
+        Returns:
+            For each scene its patch, or why there is none: an asset is gone, damaged, on another grid where that is
+            refused, or its pixels contradict what the item says of the offset; names product and asset.
 
         Raises:
-            SourceInvalid: an asset is gone, damaged, on another grid where that is refused, or its pixels contradict
-                what the item says of the offset; names product and asset.
             ServiceFailed: refused or unreachable after all retries.
             ConfigInvalid: a bucket without keys in the environment.
         """
+        under_way = [self._begin(scene, product, grid) for scene in scenes]
+        for planes in under_way:
+            if isinstance(planes, dict):
+                wait(planes.values())
+        return [
+            planes if isinstance(planes, SourceInvalid) else self._end(scene, product, grid, planes)
+            for scene, planes in zip(scenes, under_way, strict=True)
+        ]
+
+    def _begin(self, scene: Scene, product: Product, grid: PatchGrid) -> dict[str, Future[Plane]] | SourceInvalid:
         profile = self.catalog.profile(product.modality)
         wanted = {
             name: (key, Target(grid, resolution, profile.nodata, profile.resampling))
@@ -165,19 +177,32 @@ class StacService:
         }
         if product.mask:
             wanted["mask"] = (product.mask, _mask_target(product, profile, grid))
-        futures = {
-            name: self._bands.submit(read_plane, self._store, _asset(scene, key), target, self._ranges)
-            for name, (key, target) in wanted.items()
+        try:
+            assets = {name: _asset(scene, key) for name, (key, _) in wanted.items()}
+        except SourceInvalid as error:
+            return error
+        return {
+            name: self._bands.submit(read_plane, self._store, assets[name], target, self._ranges)
+            for name, (_, target) in wanted.items()
         }
-        errors = [error for future in futures.values() if (error := future.exception()) is not None]
-        if errors:
-            # A vanished scene says more than a busy host: with it another scene may do.
-            raise next((error for error in errors if isinstance(error, SourceInvalid)), errors[0])
-        return _patch(scene, product, profile, grid, {name: future.result() for name, future in futures.items()})
 
-    def price(self, product: Product, grid: PatchGrid) -> tuple[Price, Price]:
-        """Estimate one search of one interval and one read."""
-        return price_of(self.catalog.profile(product.modality), product, grid)
+    def _end(
+        self, scene: Scene, product: Product, grid: PatchGrid, planes: Mapping[str, Future[Plane]]
+    ) -> Patch | SourceInvalid:
+        errors = [error for future in planes.values() if (error := future.exception()) is not None]
+        try:
+            if errors:
+                # A vanished scene says more than a busy host: with it another scene may do.
+                raise next((error for error in errors if isinstance(error, SourceInvalid)), errors[0])
+            profile = self.catalog.profile(product.modality)
+            return _patch(scene, product, profile, grid, {name: future.result() for name, future in planes.items()})
+        except SourceInvalid as error:
+            return error
+
+    def price(self, product: Product, grid: PatchGrid, *, num_scenes: int) -> tuple[Price, Price]:
+        """Estimate one search of one interval, and the reading of so many scenes."""
+        search, read = price_of(self.catalog.profile(product.modality), product, grid)
+        return search, read * num_scenes
 
 
 def _asset(scene: Scene, key: str) -> Asset:

@@ -103,6 +103,7 @@ class Store:
                         remedy="check the keys, who pays, and the clock of this machine (docs/stac.md)",
                         product=asset.product,
                         asset=asset.key,
+                        kind="denied",
                     ) from error
                 renewed = True
 
