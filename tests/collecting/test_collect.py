@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import random
@@ -10,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +25,16 @@ from ssl4eo.collecting.collect import collect, has_begun
 from ssl4eo.collecting.fetching import NOTE_FOLDER, NotedSource, Stop
 from ssl4eo.collecting.ledger import Entry, Ledger, ledger_path
 from ssl4eo.collection.remote.selection import Choice
-from ssl4eo.errors import Busy, DataMissing, NoImagery, RunStopped, ServiceFailed, SourceInvalid, TargetExists
+from ssl4eo.errors import (
+    Busy,
+    DataMissing,
+    NoImagery,
+    RunStopped,
+    ServiceFailed,
+    SourceInvalid,
+    TargetExists,
+    WriteFailed,
+)
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
 
@@ -343,3 +355,68 @@ def test_choices_that_are_none_are_refused():
         Choice(max_scene_cloud=20)
     with pytest.raises(ValueError, match="one try"):
         Choice(tries=0)
+
+
+@pytest.mark.parametrize("fail_at", [2, 9, 23, 40])
+def test_a_full_disk_is_told_and_what_was_stored_is_kept(tmp_path, undisturbed, monkeypatch, fail_at):
+    """ENOSPC from some write on: a clear error; with room again the run goes on to the same archive."""
+    target, real, lock = tmp_path / "a.zarr", os.fsync, threading.Lock()
+    calls = [0]
+
+    def full(fd):
+        with lock:
+            calls[0] += 1
+            if calls[0] >= fail_at:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WriteFailed, match=r"No space left.*free some space"):
+        collect(stage(9), target, threads=2)
+    monkeypatch.undo()
+
+    assert not target.exists()
+    collect(stage(9), target, threads=2)
+    assert content(target) == undisturbed
+    assert set(statuses(target).values()) == {"done"}
+
+
+def test_a_ledger_that_cannot_grow_is_told(tmp_path):
+    """SQLite's own "database or disk is full" is one of our errors, and what stood there stays."""
+    with Ledger.open(tmp_path / "ledger.sqlite", create=True) as ledger:
+        ledger.add(["a"])
+        pages = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
+        ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(WriteFailed, match="full"):
+            ledger.add(f"{i:07d}" for i in range(10_000))
+        assert ledger.ids("pending") == ["a"]
+
+
+def test_a_wrong_clock_changes_nothing(tmp_path, undisturbed, monkeypatch):
+    """Wall time that jumps back ten years and forth between calls: the same archive, seconds that are none below 0."""
+    jumps, real = itertools.cycle((-10 * 365 * 86400, 10 * 365 * 86400)), time.time
+    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
+
+    collect(stage(9), tmp_path / "a.zarr", threads=2)
+
+    assert content(tmp_path / "a.zarr") == undisturbed
+    assert all(0 <= row["seconds"] < 600 for row in rows(tmp_path / "a.zarr", "done"))
+
+
+@pytest.mark.parametrize("kind", ["denied", "gone", "refused"])
+def test_what_waiting_does_not_mend_ends_the_run(tmp_path, undisturbed, kind):
+    """At the first answer; what was stored is kept, and the run goes on when it is mended."""
+    target = tmp_path / "a.zarr"
+
+    class Refusing(Faulty):
+        def search(self, location, ranges, product):
+            if location.lon > 11:
+                raise ServiceFailed("status 4xx", expected="an answer", kind=kind)
+            return super().search(location, ranges, product)
+
+    with pytest.raises(ServiceFailed, match="4xx"):
+        collect(stage(9, service=Refusing()), target, threads=1)
+
+    assert set(statuses(target).values()) == {"done", "pending"}
+    collect(stage(9), target)
+    assert content(target) == undisturbed

@@ -16,16 +16,21 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from ssl4eo.archive.arrays import SHARD_LOCATIONS
 from ssl4eo.archive.layout import CHECKSUMS, ROOT
 from ssl4eo.archive.segment import load_segment
 from ssl4eo.errors import TargetExists
 from ssl4eo.files import exclusive, require_absent, write_json
+
+_IMAGES = b', "images": '
+"""Before the last part of a note. Images hold no key of this name, so that the last one in a line is it."""
 
 
 def partial_path(target: Path) -> Path:
@@ -96,12 +101,16 @@ class Journal:
         """The lock file."""
         return self.folder / "lock"
 
-    def open(self, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Start, or find the place to go on from; give the facts that were noted at the start.
+    def open(self, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Start, or find the place to go on from.
 
         Args:
             spec: must be the same in every run.
             facts: noted by the first run only (time of creation, version).
+
+        Returns:
+            The facts that were noted at the start, and the heads of the notes of all finished shards: everything but
+            the images, which are nine tenths of a note and not needed to go on.
 
         Raises:
             TargetExists: the folder holds the start of another archive; nothing was changed.
@@ -115,10 +124,10 @@ class Journal:
         if noted["spec"] != json.loads(json.dumps(spec)):
             raise self._foreign(noted["spec"], spec)
         self.archive.mkdir(exist_ok=True)
-        kept = self._valid_prefix()
+        kept, heads = self._valid_prefix()
         self._sweep(kept)
-        self._sweep_segments()
-        return noted["facts"]
+        self._sweep_segments(heads[-1]["segment"] if heads else 0)
+        return noted["facts"], heads
 
     def _noted(self) -> dict[str, Any] | None:
         try:
@@ -141,50 +150,52 @@ class Journal:
             path=str(self.folder),
         )
 
-    def _valid_prefix(self) -> set[Path]:
-        """Cut the journal after its last shard that is full and whole on disk; give that much's files."""
-        kept: set[Path] = set()
+    def _valid_prefix(self) -> tuple[set[str], list[dict[str, Any]]]:
+        """Cut the journal after its last shard that is full and whole on disk; give that much's files and heads."""
+        kept: set[str] = set()
+        heads: list[dict[str, Any]] = []
         if not self._lines.is_file():
-            return kept
+            return kept, heads
         end = 0
         with self._lines.open("rb") as stream:
             for number, line in enumerate(stream):
-                files = self._files_of(line, number)
-                if files is None:
+                head = self._whole_head(line, number)
+                if head is None:
                     break
-                kept |= files
+                kept |= head["files"].keys()
+                heads.append(head)
                 end += len(line)
         os.truncate(self._lines, end)
-        return kept
+        return kept, heads
 
-    def _files_of(self, line: bytes, number: int) -> set[Path] | None:
-        if not line.endswith(b"\n"):
-            return None
+    def _whole_head(self, line: bytes, number: int) -> dict[str, Any] | None:
         try:
-            row = json.loads(line)
-            sizes = {self.archive / name: facts["size"] for name, facts in row["files"].items()}
-            full = row["shard"] == number and len(row["locations"]) == SHARD_LOCATIONS
+            head = _head(line)
+            sizes = {f"{self.archive}/{name}": int(facts["size"]) for name, facts in head["files"].items()}
+            full = head["shard"] == number and len(head["locations"]) == SHARD_LOCATIONS and head["segment"] >= 0
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        whole = all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())
-        return set(sizes) if full and whole else None
+        return head if full and all(_size(path) == size for path, size in sizes.items()) else None
 
-    def _sweep(self, kept: set[Path]) -> None:
-        for path in sorted(self.archive.rglob("*")):
-            if path.is_file() and path not in kept:
-                path.unlink()
+    def _sweep(self, kept: set[str]) -> None:
+        for folder, _, names in os.walk(self.archive):
+            below = os.path.relpath(folder, self.archive)
+            for name in names:
+                if os.path.normpath(f"{below}/{name}") not in kept:
+                    Path(folder, name).unlink()
 
-    def _sweep_segments(self) -> None:
+    def _sweep_segments(self, used: int) -> None:
         """Remove segments that are used up, and what a killed process had begun."""
-        used = max((row["segment"] for row in self.rows()), default=0)
         for folder in (self.folder / "segments").glob("*"):
             if folder.name.startswith(".") or int(folder.name) < used:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Note a finished shard and wait until the note is on disk."""
+        """Note a finished shard and wait until the note is on disk; its images come last, with a checksum before."""
+        images = json.dumps(row["images"]).encode()
+        head = {name: value for name, value in row.items() if name != "images"} | {"images_crc32": crc32(images)}
         with self._lines.open("ab") as stream:
-            stream.write(json.dumps(row).encode() + b"\n")
+            stream.write(json.dumps(head).encode()[:-1] + _IMAGES + images + b"}\n")
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -228,6 +239,33 @@ class Journal:
     def discard(self) -> None:
         """Remove the work folder."""
         shutil.rmtree(self.folder)
+
+
+def _head(line: bytes) -> dict[str, Any]:
+    """Read a note without its images; their bytes are checked, not parsed.
+
+    Raises:
+        ValueError: it is not whole.
+        KeyError: it lacks something.
+    """
+    if b'"images_crc32": ' not in line and line.endswith(b"\n"):
+        return json.loads(line)  # written before images came last
+    start, mark, images = line.rpartition(_IMAGES)
+    if not mark or not images.endswith(b"}\n"):
+        raise ValueError("no images, or cut short")
+    head = json.loads(start + b"}")
+    if crc32(images[:-2]) != head["images_crc32"]:
+        raise ValueError("images of another checksum")
+    return head
+
+
+def _size(path: str) -> int:
+    """Give the size of a file [bytes], -1 where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - thousands of files, a Path each costs more than the call
+    except OSError:
+        return -1
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
 
 def _passes(cursor: Mapping[str, Any] | None, is_good: Callable[[Mapping[str, Any]], bool]) -> bool:

@@ -103,9 +103,9 @@ class ArchiveWriter:
             require_absent(self.path, "archive")
             created = dt.datetime.now(dt.UTC).replace(microsecond=0).isoformat()
             facts = {"created": created, "software": f"ssl4eo {ssl4eo.__version__}"}
-            self._facts = self._journal.open({**self.spec.to_json(), **self._plan}, facts)
-            for row in self._journal.rows():
-                self._note(row)
+            self._facts, heads = self._journal.open({**self.spec.to_json(), **self._plan}, facts)
+            for head in heads:
+                self._note(head)
             self._stack = stack.pop_all()
         self._is_open = True
         self._resume_segments()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ssl4eo.errors import DataMissing, SourceInvalid, unknown_name
+from ssl4eo.errors import DataMissing, SourceInvalid, WriteFailed, unknown_name
 
 Status = Literal["pending", "done", "skipped", "failed"]
 """Not yet tried, or to be tried again; stored; nothing suitable was seen there; could not be fetched."""
@@ -213,7 +213,14 @@ class Ledger:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            if self._connection.in_transaction:  # a full disk has ended it already
+                self._connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise WriteFailed(
+                    f"the ledger cannot be written: {error}",
+                    expected="room on the disk and the right to write there",
+                    remedy="mend that, then run the same command again: it goes on",
+                ) from error
             raise
-        self._connection.execute("COMMIT")

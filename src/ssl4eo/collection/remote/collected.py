@@ -56,6 +56,10 @@ class CollectedSource:
     """Resolution of the finest grid [m]."""
     snap: int = 60
 
+    def __post_init__(self) -> None:
+        """Refuse sizes that leave no whole pixels, before anything is asked."""
+        patch_grid(0.0, 0.0, size=self.size, base=self.base, snap=self.snap)
+
     @property
     def forms(self) -> tuple[Form, ...]:
         """Form of each modality."""
