@@ -13,11 +13,14 @@ from earthengine_server import EarthEngineServer
 from remote_places import DAYS, JUNE, MUNICH, around
 
 from ssl4eo.collection.remote.earthengine import EarthEngine
-from ssl4eo.collection.remote.earthengine_expressions import pixels_expression, search_expression
+from ssl4eo.collection.remote.earthengine_expressions import joined_expression, pixels_expression, search_expression
 from ssl4eo.collection.remote.earthengine_plan import plan_read
 from ssl4eo.collection.remote.earthengine_products import MODALITIES, earthengine_product
 from ssl4eo.collection.remote.earthengine_session import session_for
+from ssl4eo.collection.remote.earthengine_templates import listing_expression, read_expression
 from ssl4eo.collection.remote.patch_grid import patch_grid
+from ssl4eo.collection.remote.service import Scene
+from ssl4eo.sample import Location
 
 CHOICES = [
     *((name, {}) for name in MODALITIES),
@@ -155,3 +158,53 @@ def test_the_stand_in_refuses_grids_as_the_service_does(
     assert ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": GRID}).shape == (4, 4)
     with pytest.raises(ee.EEException, match="no band named"):
         ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": GRID, "bandIds": ["B1"]})
+
+
+@pytest.mark.parametrize(("name", "choice"), CHOICES, ids=str)
+def test_a_filled_template_is_the_expression_that_the_library_would_make(
+    initialized: None, name: str, choice: dict[str, Any]
+) -> None:
+    """Read back and serialized by the library both are the same text; the second set of ids is not the first."""
+    from ee import deserializer, serializer
+
+    product = earthengine_product(name, **choice)
+    for part in plan_read("EPSG:32632", product, patch_grid(11.58, 48.14, base=product.form.base), num_scenes=2).parts:
+        for ids in (("a", 'b "c"'), ("d", "e")):
+            scenes = [
+                Scene(i, name, JUNE, None, "EPSG:32632", None, 0, handle={"asset": f"s/{i}", "index": i}) for i in ids
+            ]
+            images = [
+                pixels_expression(
+                    f"s/{i}",
+                    part.bands,
+                    dtype=part.dtype,
+                    mask=part.mask,
+                    mask_kind=part.mask_kind,
+                    mask_asset=f"{part.mask_collection}/{i}" if part.mask_collection else "",
+                    suffix=f"_{number}",
+                )
+                for number, i in enumerate(ids)
+            ]
+            expected = serializer.toJSON(joined_expression(images))
+
+            sent = serializer.encode(read_expression(part, scenes))
+
+            assert serializer.toJSON(deserializer.decodeCloudApi(sent)) == expected
+
+
+@pytest.mark.parametrize("place", [MUNICH, Location("w", -70.0, 0.0)], ids=lambda p: p.id)
+@pytest.mark.parametrize("count", [1, 2, 12])
+@pytest.mark.parametrize(("name", "choice"), CHOICES[:3], ids=str)
+def test_a_filled_search_is_the_expression_that_the_library_would_make(
+    initialized: None, name: str, choice: dict[str, Any], count: int, place: Location
+) -> None:
+    """Filters, point and all ranges; twelve of them have more numbers than one digit tells."""
+    from ee import deserializer, serializer
+
+    product = earthengine_product(name, **choice)
+    ranges = [around(JUNE + 30 * n * DAYS) for n in range(count)]
+    expected = serializer.toJSON(search_expression(place, ranges, product))
+
+    sent = serializer.encode(listing_expression(place, ranges, product))
+
+    assert serializer.toJSON(deserializer.decodeCloudApi(sent)) == expected

@@ -26,15 +26,13 @@ from ssl4eo.collection.remote.earthengine_calls import Retry, call
 from ssl4eo.collection.remote.earthengine_expressions import (
     OBSERVED,
     QUALITY,
-    joined_expression,
     pixel_grid,
-    pixels_expression,
-    search_expression,
 )
 from ssl4eo.collection.remote.earthengine_failures import REFUSED, Broken
 from ssl4eo.collection.remote.earthengine_plan import Part, Plan, batches, plan_read
 from ssl4eo.collection.remote.earthengine_products import MODALITIES, earthengine_product
 from ssl4eo.collection.remote.earthengine_session import Account, Session, session_for
+from ssl4eo.collection.remote.earthengine_templates import listing_expression, read_expression
 from ssl4eo.collection.remote.patch_grid import PatchGrid
 from ssl4eo.collection.remote.service import Patch, Price, Product, Scene
 from ssl4eo.errors import ServiceFailed, SourceInvalid, Ssl4eoError, UnknownName
@@ -89,7 +87,7 @@ class EarthEngine:
         """
         what = f"the search for {product.modality} at {location.id}"
         session = session_for(self.account, self.retry)
-        expression = search_expression(location, ranges, product)
+        expression = listing_expression(location, ranges, product)
         return call(
             lambda: scenes_of(_compute_value(expression), product), what=what, slots=session.slots, retry=self.retry
         )
@@ -158,7 +156,7 @@ class EarthEngine:
         """Read one grid, strip by strip where it is large: of each scene by name (y, x)."""
         ours = (*part.bands, OBSERVED, *([QUALITY] if part.mask else []))
         names = [f"{name}_{number}" for number in range(len(scenes)) for name in ours]
-        expression = joined_expression([_expression(part, scene, f"_{n}") for n, scene in enumerate(scenes)])
+        expression = read_expression(part, scenes)
         what = f"{', '.join(scene.product for scene in scenes)} at {part.resolution} m"
         strips: list[dict[str, NDArray[np.generic]]] = []
         for first, height in part.strips:
@@ -169,18 +167,6 @@ class EarthEngine:
             strips.append(call(action, what=what, slots=session.slots, retry=self.retry, of_scene=True))
         whole = strips[0] if len(strips) == 1 else {n: np.concatenate([s[n] for s in strips]) for n in names}
         return [{name: whole[f"{name}_{number}"] for name in ours} for number in range(len(scenes))]
-
-
-def _expression(part: Part, scene: Scene, suffix: str) -> Any:
-    return pixels_expression(
-        str(scene.handle["asset"]),
-        part.bands,
-        dtype=part.dtype,
-        mask=part.mask,
-        mask_kind=part.mask_kind,
-        mask_asset=f"{part.mask_collection}/{scene.handle['index']}" if part.mask_collection else "",
-        suffix=suffix,
-    )
 
 
 def _patch(

@@ -35,27 +35,62 @@ def search_expression(location: Location, ranges: Sequence[Range], product: Prod
     Raises:
         ConfigInvalid: no ranges, or a location without a point.
     """
-    import ee  # pyright: ignore[reportMissingTypeStubs]
+    require_searchable(location, ranges)
+    whole = min(r.start for r in ranges), max(r.end for r in ranges)
+    point = location.lon or 0.0, location.lat or 0.0
+    return search_of(point, whole, ranges, product.collection, product.filters, product.cloud_property)
 
+
+def require_searchable(location: Location, ranges: Sequence[Range]) -> None:
+    """Refuse what cannot be searched.
+
+    Raises:
+        ConfigInvalid: no ranges, or a location without a point.
+    """
     if not ranges or location.lon is None or location.lat is None:
         raise ConfigInvalid(
             f"a search at {location} in {len(ranges)} ranges", expected="a point and one range at least"
         )
-    images: Any = ee.ImageCollection(product.collection)
-    # The service's index helps with one range only: the whole stretch first, then the ranges proper.
-    whole = min(r.start for r in ranges), max(r.end for r in ranges)
-    images = images.filter(_within(ee, *whole)).filterBounds(ee.Geometry.Point([location.lon, location.lat]))
+
+
+def search_of(
+    point: tuple[float, float],
+    whole: tuple[dt.datetime, dt.datetime],
+    ranges: Sequence[Range],
+    collection: str,
+    filters: Mapping[str, Any],
+    cloud_property: str,
+) -> Any:
+    """Make the feature collection of `search_expression` of its parts.
+
+    Args:
+        point: longitude, latitude [deg].
+        whole: from the first start to the last end: the service's index helps with one range only.
+        ranges: proper.
+        collection: to search.
+        filters: property -> value, or values that a list has to contain.
+        cloud_property: told of every scene; empty for none.
+    """
+    import ee  # pyright: ignore[reportMissingTypeStubs]
+
+    images: Any = ee.ImageCollection(collection)
+    images = images.filter(_within(ee, *whole)).filterBounds(ee.Geometry.Point(list(point)))
     if len(ranges) > 1:
         images = images.filter(ee.Filter.Or(*(_within(ee, r.start, r.end) for r in ranges)))
-    for name, value in product.filters.items():
+    for name, value in filters.items():
         for condition in _conditions(ee, name, value):
             images = images.filter(condition)
-    names = [*FACTS, *([product.cloud_property] if product.cloud_property else [])]
+    names = [*FACTS, *([cloud_property] if cloud_property else [])]
     return ee.FeatureCollection(images.map(lambda image: _summary(ee, image, names)))
 
 
+def milliseconds(time: dt.datetime) -> int:
+    """Give milliseconds since 1970, as the service tells time."""
+    return round(time.timestamp() * 1000)
+
+
 def _within(ee: Any, start: dt.datetime, end: dt.datetime) -> Any:
-    return ee.Filter.date(*(round(time.timestamp() * 1000) for time in (start, end)))
+    return ee.Filter.date(milliseconds(start), milliseconds(end))
 
 
 def _conditions(ee: Any, name: str, value: Any) -> list[Any]:

@@ -14,10 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ssl4eo.collection.remote.service import PASSING_STATUSES
 from ssl4eo.errors import Ssl4eoError
-
-PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses that may be another one next time."""
 
 _PASSING_WORDS = (
     "too many requests",

@@ -18,12 +18,12 @@ from typing import TypeVar
 import urllib3
 import urllib3.exceptions
 
+from ssl4eo.collection.remote.service import PASSING_STATUSES
 from ssl4eo.errors import ServiceFailed
 
 T = TypeVar("T")
 
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses that may be another one next time."""
+PASSING = PASSING_STATUSES
 
 
 def kind_of(status: int) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.collection.offset import contradiction
+from ssl4eo.collection.remote.cloud_masks import hidden_share
 from ssl4eo.collection.remote.patch_grid import PatchGrid
 from ssl4eo.collection.remote.service import Patch, Price, Product, Scene
 from ssl4eo.collection.remote.stac import values
@@ -250,7 +251,7 @@ def _patch(scene: Scene, product: Product, profile: Profile, grid: PatchGrid, pl
     return Patch(
         image=image,
         observed=float(np.mean(seen)),
-        cloud=None if mask is None else values.hidden_share(mask.pixels, mask.valid, product.mask_kind),
+        cloud=None if mask is None else hidden_share(product.mask_kind, mask.pixels, mask.valid, scene.time),
         num_bytes=sum(plane.num_bytes for plane in every),
         resampling=next((plane.resampling for plane in planes.values() if plane.resampling), ""),
     )

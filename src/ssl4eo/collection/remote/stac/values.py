@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From stored numbers to ours: the +1000 DN, linear power to decibels, Landsat's 8 bits, and what masks call cloud."""
+"""From stored numbers to ours: the +1000 DN, linear power to decibels, and Landsat's 8 bits."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.sensors import SURFACE_STRETCH
-
-SCL_HIDDEN = (3, 8, 9, 10)
-"""Scene classification: cloud shadow, cloud of medium and of high probability, thin cirrus. Source: Sen2Cor."""
-QA_FILL = 1 << 0
-QA_HIDDEN = (1 << 1) | (1 << 2) | (1 << 3) | (1 << 4)
-"""Landsat QA_PIXEL: dilated cloud, cirrus, cloud, cloud shadow. Source: USGS, Landsat 8-9 Collection 2 guide."""
 
 
 def convert(rule: str, stored: NDArray[Any], valid: NDArray[np.bool_], *, subtract: int) -> NDArray[Any]:
@@ -63,14 +57,3 @@ def stretch_surface(stored: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[n
     low, high, _ = SURFACE_STRETCH
     scaled = np.clip((stored.astype(np.float64) - low) * (255 / (high - low)), 0, 255)
     return np.where(valid, np.floor(scaled + 0.5), 0).astype(np.uint8)
-
-
-def hidden_share(mask: NDArray[Any], valid: NDArray[np.bool_], kind: str) -> float | None:
-    """Give the share of observed pixels that are cloud or shadow [0 to 1]; None where nothing was observed."""
-    if kind == "landsat_qa":
-        observed = valid & ((mask & QA_FILL) == 0)
-        hidden = (mask & QA_HIDDEN) != 0
-    else:
-        observed, hidden = valid, np.isin(mask, SCL_HIDDEN)
-    count = int(np.count_nonzero(observed))
-    return None if count == 0 else int(np.count_nonzero(hidden & observed)) / count
