@@ -300,16 +300,15 @@ def _make_state(source: Any, target: Path, shards: int) -> None:
                 files[other] = facts
                 if shard:
                     (work / "archive" / other).hardlink_to(work / "archive" / name)
-            head = {
-                **{k: v for k, v in row.items() if k not in ("images", "images_crc32")},
-                "shard": shard,
-                "locations": [{**r, "id": n} for r, n in zip(row["locations"], names, strict=True)],
-                "files": files,
-                "segment": 64 * (shard + 1),
-            }
-            images = json.dumps(row["images"]).encode()
-            head["images_crc32"] = crc32(images)
-            out.write(json.dumps(head).encode()[:-1] + b', "images": ' + images + b"}\n")
+            detail = json.dumps(
+                {
+                    "locations": [{**r, "id": n} for r, n in zip(row["detail"]["locations"], names, strict=True)],
+                    "images": row["detail"]["images"],
+                }
+            ).encode()
+            head = {k: v for k, v in row.items() if k != "detail"}
+            head |= {"shard": shard, "ids": names, "files": files, "segment": 64 * (shard + 1), "crc32": crc32(detail)}
+            out.write(json.dumps(head).encode()[:-1] + b', "detail": ' + detail + b"}\n")
     with Ledger.open(ledger_path(target), create=True) as ledger:
         ledger.add(ids)
         ledger.note(Entry(name, "done", "", 1, 10, 2_000_000, 12.5) for name in ids[: 64 * shards])

@@ -25,12 +25,14 @@ from zlib import crc32
 
 from ssl4eo.archive.arrays import SHARD_LOCATIONS
 from ssl4eo.archive.layout import CHECKSUMS, ROOT
+from ssl4eo.archive.records import kinds_of
 from ssl4eo.archive.segment import load_segment
 from ssl4eo.errors import TargetExists
 from ssl4eo.files import exclusive, require_absent, write_json
 
-_IMAGES = b', "images": '
-"""Before the last part of a note. Images hold no key of this name, so that the last one in a line is it."""
+_IN_DETAIL = ("locations", "images")
+_DETAIL = b', "detail": '
+"""Between the head of a note and what going on does not need; heads hold no such key."""
 
 
 def partial_path(target: Path) -> Path:
@@ -109,8 +111,8 @@ class Journal:
             facts: noted by the first run only (time of creation, version).
 
         Returns:
-            The facts that were noted at the start, and the heads of the notes of all finished shards: everything but
-            the images, which are nine tenths of a note and not needed to go on.
+            The facts that were noted at the start, and the heads of the notes of all finished shards: ids and kinds
+            of labels in place of all that is known of locations and images, which is most of a note.
 
         Raises:
             TargetExists: the folder holds the start of another archive; nothing was changed.
@@ -172,7 +174,7 @@ class Journal:
         try:
             head = _head(line)
             sizes = {f"{self.archive}/{name}": int(facts["size"]) for name, facts in head["files"].items()}
-            full = head["shard"] == number and len(head["locations"]) == SHARD_LOCATIONS and head["segment"] >= 0
+            full = head["shard"] == number and len(head["ids"]) == SHARD_LOCATIONS and head["segment"] >= 0
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
         return head if full and all(_size(path) == size for path, size in sizes.items()) else None
@@ -190,14 +192,17 @@ class Journal:
             if folder.name.startswith(".") or int(folder.name) < used:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Note a finished shard and wait until the note is on disk; its images come last, with a checksum before."""
-        images = json.dumps(row["images"]).encode()
-        head = {name: value for name, value in row.items() if name != "images"} | {"images_crc32": crc32(images)}
+    def append(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Note a finished shard and wait until the note is on disk; give its head."""
+        detail = json.dumps({name: row[name] for name in _IN_DETAIL}).encode()
+        head = {name: value for name, value in row.items() if name not in _IN_DETAIL}
+        head |= {"ids": [record["id"] for record in row["locations"]], "kinds": kinds_of(row["locations"])}
+        text = json.dumps({**head, "crc32": crc32(detail)}).encode()
         with self._lines.open("ab") as stream:
-            stream.write(json.dumps(head).encode()[:-1] + _IMAGES + images + b"}\n")
+            stream.write(text[:-1] + _DETAIL + detail + b"}\n")
             stream.flush()
             os.fsync(stream.fileno())
+        return json.loads(text)
 
     def cut_back(self, is_good: Callable[[Mapping[str, Any]], bool]) -> bool:
         """Forget all shards and segments that hold something read after the last good cursor; say if any are left.
@@ -220,7 +225,8 @@ class Journal:
         if self._lines.is_file():
             with self._lines.open("rb") as stream:
                 for line in stream:
-                    yield json.loads(line)
+                    row = json.loads(line)
+                    yield row | row.pop("detail", {})
 
     def publish(self) -> None:
         """Give the archive its final name, then remove the work folder.
@@ -242,21 +248,26 @@ class Journal:
 
 
 def _head(line: bytes) -> dict[str, Any]:
-    """Read a note without its images; their bytes are checked, not parsed.
+    """Read a note without its detail, whose bytes are checked and not parsed.
 
     Raises:
         ValueError: it is not whole.
         KeyError: it lacks something.
     """
-    if b'"images_crc32": ' not in line and line.endswith(b"\n"):
-        return json.loads(line)  # written before images came last
-    start, mark, images = line.rpartition(_IMAGES)
-    if not mark or not images.endswith(b"}\n"):
-        raise ValueError("no images, or cut short")
+    start, mark, detail = line.partition(_DETAIL)
+    if not mark and line.endswith(b"\n"):
+        return _of_earlier(json.loads(line))
+    if not detail.endswith(b"}\n"):
+        raise ValueError("cut short")
     head = json.loads(start + b"}")
-    if crc32(images[:-2]) != head["images_crc32"]:
-        raise ValueError("images of another checksum")
+    if crc32(detail[:-2]) != head["crc32"]:
+        raise ValueError("a detail of another checksum")
     return head
+
+
+def _of_earlier(row: dict[str, Any]) -> dict[str, Any]:
+    """Make the head of a note that was written before notes had heads."""
+    return {**row, "ids": [record["id"] for record in row["locations"]], "kinds": kinds_of(row["locations"])}
 
 
 def _size(path: str) -> int:

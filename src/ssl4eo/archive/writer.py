@@ -269,9 +269,8 @@ class ArchiveWriter:
         assert self._is_open, "an ArchiveWriter is used inside its `with` block, before finish()"
 
     def _note(self, line: Mapping[str, Any]) -> None:
-        for record in line["locations"]:
-            self._done[record["id"]] = None
-            self._kinds = merge_kinds(self._kinds, record)
+        self._done |= dict.fromkeys(line["ids"])
+        self._kinds |= line["kinds"]
         self._skipped.update(dict(line["skipped"]))
         self._segment, self._row, self._cursor = line["segment"], line["row"], line["cursor"]
         self._num_shards += 1
@@ -307,8 +306,8 @@ class ArchiveWriter:
                 "cursor": used[-1].cursor if used else self._cursor,
                 "reach": (self._queue[len(used)] if row else used[-1]).cursor,
             }
-            self._journal.append(line)
-        self._note(json.loads(json.dumps(line)))
+            head = self._journal.append(line)
+        self._note(head)
         for segment in used:
             self._queue.popleft()
             if is_full:

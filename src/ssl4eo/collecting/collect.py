@@ -149,7 +149,8 @@ def _note(ledger: Ledger, noted: NotedSource, entries: list[Entry]) -> None:
 def _tasks(ids: list[str], writer: ArchiveWriter, ledger: Ledger) -> Iterator[Task]:
     """One place a segment: those never reached, then those that failed before or are marked to be tried again."""
     number = writer.next_segment
-    again = [name for name in (*ledger.ids("failed"), *ledger.ids("pending")) if name in writer.skipped]
+    skipped = writer.skipped
+    again = [name for name in (*ledger.ids("failed"), *ledger.ids("pending")) if name in skipped]
     rest = [(place, True) for place in ids[number:]] + [(place, False) for place in sorted(again)]
     for offset, (place, is_first) in enumerate(rest):
         yield Task(number + offset, (place,), may_reuse=is_first)

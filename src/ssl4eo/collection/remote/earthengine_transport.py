@@ -8,8 +8,9 @@ bodies that end early or never, and counts what came over the network by thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
@@ -19,6 +20,23 @@ from ssl4eo.errors import ConfigInvalid
 MAX_BODY = 96 << 20
 """Bytes of an answer; the service sends 48 MB at most, and adds little."""
 _CHUNK = 1 << 18
+
+
+class _Session(requests.Session):
+    """Asks the environment for proxies and certificates once a host: that took a tenth of the time of a request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settings: dict[str, Any] = {}
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> MutableMapping[str, Any]:
+        """Give what `requests` gives for the first address of a host; all requests here have the same options."""
+        host = urlsplit(str(url)).netloc
+        if host not in self._settings:
+            self._settings[host] = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return self._settings[host]
 
 
 class Transport:
@@ -32,7 +50,7 @@ class Transport:
             connect_timeout: until a connection stands [s].
             read_timeout: without a single byte before the connection counts as stalled [s].
         """
-        self._session = requests.Session()
+        self._session = _Session()
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections)
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, adapter)
