@@ -8,7 +8,7 @@ bodies that end early or never, and counts what came over the network by thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,9 +29,7 @@ class _Session(requests.Session):
         super().__init__()
         self._settings: dict[str, Any] = {}
 
-    def merge_environment_settings(
-        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
-    ) -> MutableMapping[str, Any]:
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> dict[str, Any]:
         """Give what `requests` gives for the first address of a host; all requests here have the same options."""
         host = urlsplit(str(url)).netloc
         if host not in self._settings:
