@@ -54,7 +54,7 @@ def random_crops(args):
 def forms(model, crops):
     """Name what is timed."""
     with torch.no_grad():
-        targets = model._teach(crops[:NUM_GLOBAL], NOW)  # noqa: SLF001 - the parts of a step, apart
+        targets = model._teach(crops[:NUM_GLOBAL], NOW)
 
     def student():
         outputs = model.student_head(encode_crops(model.student, crops)).float()

@@ -137,16 +137,16 @@ def make_planet(raw, target):
     ) as writer:
         for number in range(SHARD_LOCATIONS):
             writer.append(renamed(samples[number % len(samples)], number))
-        journal = writer._journal  # noqa: SLF001 - finish() takes everything from the journal
+        journal = writer._journal
         (row,) = journal.rows()
-        with journal._lines.open("ab") as stream:  # noqa: SLF001
+        with journal._lines.open("ab") as stream:
             for start in range(SHARD_LOCATIONS, PLANET, SHARD_LOCATIONS):
                 count = min(SHARD_LOCATIONS, PLANET - start)
                 row["shard"] = start // SHARD_LOCATIONS
                 row["locations"] = [r | {"id": f"{start + i:07d}"} for i, r in enumerate(row["locations"][:count])]
                 row["images"] = {name: images[:count] for name, images in row["images"].items()}
                 stream.write(json.dumps(row).encode() + b"\n")
-                writer._note(row)  # noqa: SLF001
+                writer._note(row)
         writer.finish(statistics=False)
 
 

@@ -35,7 +35,9 @@ class Verb:
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "demo": Verb("synthetic planet -> archive -> pre-train -> evaluate -> report, on a CPU"),
-        "collect": Verb("collect samples into a new archive (now: from the synthetic planet)"),
+        "locations": Verb("places to collect: draw them, or take them from a list, and look at them"),
+        "collect": Verb("fetch places and seasons from Earth Engine, STAC or the synthetic planet into an archive"),
+        "ledger": Verb("say what became of the places of a collection, and try some again"),
         "download": Verb("fetch a published data set or benchmark, resumed and checked"),
         "pack": Verb("convert a published layout into an archive"),
         "info": Verb("say what is in an archive"),

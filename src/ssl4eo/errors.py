@@ -7,6 +7,7 @@
     |-- ContractMismatch     (ValueError)         values of another kind than the consumer expects
     |-- SampleInvalid        (ValueError)         a location, image or sample that breaks its own rules
     |-- SourceInvalid        (OSError)            a foreign file that is missing, unreadable or lies
+    |-- NoImagery            (LookupError)        no suitable image was taken of a place in its seasons
     |-- DataMissing          (FileNotFoundError)  something the user named is not there
     |-- TargetExists         (FileExistsError)    we would overwrite something
     |-- Busy                 (BlockingIOError)    another process is writing there
@@ -17,6 +18,7 @@
     |-- CheckpointInvalid    (ValueError)         a checkpoint that is not ours, cut short, or of another recipe
     |-- WorkerLost           (RuntimeError)       a worker process died
     |-- DownloadFailed       (OSError)            a server that refuses, stays away, or does not serve what it said
+    |-- ServiceFailed        (ConnectionError)    a service of imagery that refuses or stays away after all retries
     |-- ChecksumMismatch     (ValueError)         every byte came, and they are not the published ones
     |-- TrainingDiverged     (ArithmeticError)    loss or weights are no longer finite
     `-- RunStopped           (InterruptedError)   a signal asked a run to end; it left a checkpoint
@@ -84,6 +86,10 @@ class SampleInvalid(Ssl4eoError, ValueError):
 
 class SourceInvalid(Ssl4eoError, OSError):
     """A foreign file that is missing, unreadable, or not what its name says."""
+
+
+class NoImagery(Ssl4eoError, LookupError):
+    """No suitable image was taken of a place in its seasons: another try gives the same."""
 
 
 class DataMissing(Ssl4eoError, FileNotFoundError):

@@ -15,6 +15,12 @@ from ssl4eo.errors import SampleInvalid
 
 BASE_RESOLUTION = 10
 """Resolution of Sentinel's finest grid [m]; crops and sizes are told in its pixels."""
+SNAP = 60
+"""Edges of collected patches are multiples of this [m]: the coarsest pixels of Sentinel-2."""
+UTM_SOUTH, UTM_NORTH = -80.0, 84.0
+"""Latitudes between which UTM is defined [deg]."""
+UTM_LEAST_SCALE = 0.9996
+"""Grid meters of UTM per meter on the ground, on the central meridian; more everywhere else."""
 
 
 def size_at(resolution: int, base_size: int, base: int = BASE_RESOLUTION) -> int:

@@ -2,6 +2,7 @@
 """An archive is whole or absent: refusals, full disks, two writers, resuming."""
 
 import errno
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -306,3 +307,33 @@ def test_a_work_folder_left_by_a_kill_after_the_last_rename_goes(tmp_path: Path)
     with pytest.raises(TargetExists), make_writer(path, **SMALL):
         pass
     assert work.exists()
+
+
+@pytest.mark.parametrize("harm", ["images changed", "images of zeros", "as written before"])
+def test_notes_are_checked_without_reading_their_images(tmp_path: Path, harm: str) -> None:
+    """A damaged image is found by its checksum; a note of an earlier version, images in the middle, is whole."""
+    _stop_after(tmp_path / "a.zarr", 128)
+    journal = tmp_path / "a.zarr.partial/progress.jsonl"
+    whole = journal.read_bytes()
+    first, last = whole.splitlines(keepends=True)
+    if harm == "images changed":
+        last = last.replace(b'"valid": true', b'"valid": True', 1)
+    elif harm == "images of zeros":
+        last = last[:-200] + bytes(198) + last[-2:]
+    else:
+        row = json.loads(last)
+        row |= row.pop("detail")
+        for name in ("crc32", "ids", "kinds"):
+            del row[name]
+        last = json.dumps(row).encode() + b"\n"
+    assert first + last != whole
+    journal.write_bytes(first + last)
+
+    with make_writer(tmp_path / "a.zarr", **SMALL) as writer:
+        kept = len(writer.done_ids)
+        for number in range(kept, 128):
+            writer.append(_small(number))
+        writer.finish()
+
+    assert kept == (128 if harm == "as written before" else 64)
+    assert verify_archive(tmp_path / "a.zarr").is_whole

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -36,6 +37,12 @@ def roots(tmp_path):
             values = rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)
             Image.fromarray(values).save(tmp_path / "data" / "eurosat" / name / f"{name}_{number}.jpg")
     return tmp_path / "data"
+
+
+@pytest.fixture(autouse=True)
+def small_views(monkeypatch):
+    """Networks see 32 px, so that a suite takes seconds."""
+    monkeypatch.setattr(module, "load_network", partial(module.load_network, image_size=32))
 
 
 @pytest.fixture

@@ -219,6 +219,7 @@ def cut(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLOSE)
 def test_cut_weights_have_the_losses_of_whole_ones_with_each_method(name, cut, tmp_path):
     """AdamW divides by what it has seen, so differences of rounding grow sooner: three times the bound of SGD."""
@@ -227,6 +228,7 @@ def test_cut_weights_have_the_losses_of_whole_ones_with_each_method(name, cut, t
     assert losses(cut / name) == pytest.approx(losses(one), rel=3 * CLOSE[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["data2vec.vit_nano_8"])
 def test_killed_run_of_cut_weights_resumes_bit_by_bit(name, cut, tmp_path):
     """SIGKILL of a process: with as many the weights of the undisturbed run, with one process and back its losses."""

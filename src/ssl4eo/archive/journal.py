@@ -16,16 +16,23 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from ssl4eo.archive.arrays import SHARD_LOCATIONS
 from ssl4eo.archive.layout import CHECKSUMS, ROOT
+from ssl4eo.archive.records import kinds_of
 from ssl4eo.archive.segment import load_segment
 from ssl4eo.errors import TargetExists
 from ssl4eo.files import exclusive, require_absent, write_json
+
+_IN_DETAIL = ("locations", "images")
+_DETAIL = b', "detail": '
+"""Between the head of a note and what going on does not need; heads hold no such key."""
 
 
 def partial_path(target: Path) -> Path:
@@ -96,12 +103,16 @@ class Journal:
         """The lock file."""
         return self.folder / "lock"
 
-    def open(self, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Start, or find the place to go on from; give the facts that were noted at the start.
+    def open(self, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Start, or find the place to go on from.
 
         Args:
             spec: must be the same in every run.
             facts: noted by the first run only (time of creation, version).
+
+        Returns:
+            The facts that were noted at the start, and the heads of the notes of all finished shards: ids and kinds
+            of labels in place of all that is known of locations and images, which is most of a note.
 
         Raises:
             TargetExists: the folder holds the start of another archive; nothing was changed.
@@ -115,10 +126,10 @@ class Journal:
         if noted["spec"] != json.loads(json.dumps(spec)):
             raise self._foreign(noted["spec"], spec)
         self.archive.mkdir(exist_ok=True)
-        kept = self._valid_prefix()
+        kept, heads = self._valid_prefix()
         self._sweep(kept)
-        self._sweep_segments()
-        return noted["facts"]
+        self._sweep_segments(heads[-1]["segment"] if heads else 0)
+        return noted["facts"], heads
 
     def _noted(self) -> dict[str, Any] | None:
         try:
@@ -141,52 +152,57 @@ class Journal:
             path=str(self.folder),
         )
 
-    def _valid_prefix(self) -> set[Path]:
-        """Cut the journal after its last shard that is full and whole on disk; give that much's files."""
-        kept: set[Path] = set()
+    def _valid_prefix(self) -> tuple[set[str], list[dict[str, Any]]]:
+        """Cut the journal after its last shard that is full and whole on disk; give that much's files and heads."""
+        kept: set[str] = set()
+        heads: list[dict[str, Any]] = []
         if not self._lines.is_file():
-            return kept
+            return kept, heads
         end = 0
         with self._lines.open("rb") as stream:
             for number, line in enumerate(stream):
-                files = self._files_of(line, number)
-                if files is None:
+                head = self._whole_head(line, number)
+                if head is None:
                     break
-                kept |= files
+                kept |= head["files"].keys()
+                heads.append(head)
                 end += len(line)
         os.truncate(self._lines, end)
-        return kept
+        return kept, heads
 
-    def _files_of(self, line: bytes, number: int) -> set[Path] | None:
-        if not line.endswith(b"\n"):
-            return None
+    def _whole_head(self, line: bytes, number: int) -> dict[str, Any] | None:
         try:
-            row = json.loads(line)
-            sizes = {self.archive / name: facts["size"] for name, facts in row["files"].items()}
-            full = row["shard"] == number and len(row["locations"]) == SHARD_LOCATIONS
+            head = _head(line)
+            sizes = {f"{self.archive}/{name}": int(facts["size"]) for name, facts in head["files"].items()}
+            full = head["shard"] == number and len(head["ids"]) == SHARD_LOCATIONS and head["segment"] >= 0
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        whole = all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())
-        return set(sizes) if full and whole else None
+        return head if full and all(_size(path) == size for path, size in sizes.items()) else None
 
-    def _sweep(self, kept: set[Path]) -> None:
-        for path in sorted(self.archive.rglob("*")):
-            if path.is_file() and path not in kept:
-                path.unlink()
+    def _sweep(self, kept: set[str]) -> None:
+        for folder, _, names in os.walk(self.archive):
+            below = os.path.relpath(folder, self.archive)
+            for name in names:
+                if os.path.normpath(f"{below}/{name}") not in kept:
+                    Path(folder, name).unlink()
 
-    def _sweep_segments(self) -> None:
+    def _sweep_segments(self, used: int) -> None:
         """Remove segments that are used up, and what a killed process had begun."""
-        used = max((row["segment"] for row in self.rows()), default=0)
         for folder in (self.folder / "segments").glob("*"):
             if folder.name.startswith(".") or int(folder.name) < used:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Note a finished shard and wait until the note is on disk."""
+    def append(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Note a finished shard and wait until the note is on disk; give its head."""
+        detail = json.dumps({name: row[name] for name in _IN_DETAIL}).encode()
+        head = {name: value for name, value in row.items() if name not in _IN_DETAIL}
+        head |= {"ids": [record["id"] for record in row["locations"]], "kinds": kinds_of(row["locations"])}
+        text = json.dumps({**head, "crc32": crc32(detail)}).encode()
         with self._lines.open("ab") as stream:
-            stream.write(json.dumps(row).encode() + b"\n")
+            stream.write(text[:-1] + _DETAIL + detail + b"}\n")
             stream.flush()
             os.fsync(stream.fileno())
+        return json.loads(text)
 
     def cut_back(self, is_good: Callable[[Mapping[str, Any]], bool]) -> bool:
         """Forget all shards and segments that hold something read after the last good cursor; say if any are left.
@@ -209,7 +225,8 @@ class Journal:
         if self._lines.is_file():
             with self._lines.open("rb") as stream:
                 for line in stream:
-                    yield json.loads(line)
+                    row = json.loads(line)
+                    yield row | row.pop("detail", {})
 
     def publish(self) -> None:
         """Give the archive its final name, then remove the work folder.
@@ -228,6 +245,38 @@ class Journal:
     def discard(self) -> None:
         """Remove the work folder."""
         shutil.rmtree(self.folder)
+
+
+def _head(line: bytes) -> dict[str, Any]:
+    """Read a note without its detail, whose bytes are checked and not parsed.
+
+    Raises:
+        ValueError: it is not whole.
+        KeyError: it lacks something.
+    """
+    start, mark, detail = line.partition(_DETAIL)
+    if not mark and line.endswith(b"\n"):
+        return _of_earlier(json.loads(line))
+    if not detail.endswith(b"}\n"):
+        raise ValueError("cut short")
+    head = json.loads(start + b"}")
+    if crc32(detail[:-2]) != head["crc32"]:
+        raise ValueError("a detail of another checksum")
+    return head
+
+
+def _of_earlier(row: dict[str, Any]) -> dict[str, Any]:
+    """Make the head of a note that was written before notes had heads."""
+    return {**row, "ids": [record["id"] for record in row["locations"]], "kinds": kinds_of(row["locations"])}
+
+
+def _size(path: str) -> int:
+    """Give the size of a file [bytes], -1 where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - thousands of files, a Path each costs more than the call
+    except OSError:
+        return -1
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
 
 def _passes(cursor: Mapping[str, Any] | None, is_good: Callable[[Mapping[str, Any]], bool]) -> bool:

@@ -7,7 +7,7 @@ Checks a sample against the archive's spec on the way; holds no pixels, writes n
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -85,6 +85,14 @@ def merge_kinds(kinds: dict[str, str], record: Mapping[str, Any]) -> dict[str, s
                 location=record["id"],
             )
     return merged
+
+
+def kinds_of(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Give the label columns of some locations and their types."""
+    kinds: dict[str, str] = {}
+    for record in records:
+        kinds = merge_kinds(kinds, record)
+    return kinds
 
 
 def image_record(image: Image) -> dict[str, Any]:

@@ -103,9 +103,9 @@ class ArchiveWriter:
             require_absent(self.path, "archive")
             created = dt.datetime.now(dt.UTC).replace(microsecond=0).isoformat()
             facts = {"created": created, "software": f"ssl4eo {ssl4eo.__version__}"}
-            self._facts = self._journal.open({**self.spec.to_json(), **self._plan}, facts)
-            for row in self._journal.rows():
-                self._note(row)
+            self._facts, heads = self._journal.open({**self.spec.to_json(), **self._plan}, facts)
+            for head in heads:
+                self._note(head)
             self._stack = stack.pop_all()
         self._is_open = True
         self._resume_segments()
@@ -206,10 +206,10 @@ class ArchiveWriter:
         """
         self._require_open()
         assert segment.folder.name == f"{self.next_segment:08d}", "segments come in order"
-        known = self.done_ids
+        waiting = {row.location["id"] for row in self._waiting()}  # done_ids would copy all ids each time
         taken = 0 if self._queue else self._row  # a run that was killed may have stored its first rows
         for row in segment.rows[taken:]:
-            if row.location["id"] in known:
+            if row.location["id"] in self._done or row.location["id"] in waiting:
                 raise _twice(str(row.location["id"]))
             self._kinds = merge_kinds(self._kinds, row.location)
         self._queue.append(segment)
@@ -269,9 +269,8 @@ class ArchiveWriter:
         assert self._is_open, "an ArchiveWriter is used inside its `with` block, before finish()"
 
     def _note(self, line: Mapping[str, Any]) -> None:
-        for record in line["locations"]:
-            self._done[record["id"]] = None
-            self._kinds = merge_kinds(self._kinds, record)
+        self._done |= dict.fromkeys(line["ids"])
+        self._kinds |= line["kinds"]
         self._skipped.update(dict(line["skipped"]))
         self._segment, self._row, self._cursor = line["segment"], line["row"], line["cursor"]
         self._num_shards += 1
@@ -307,8 +306,8 @@ class ArchiveWriter:
                 "cursor": used[-1].cursor if used else self._cursor,
                 "reach": (self._queue[len(used)] if row else used[-1]).cursor,
             }
-            self._journal.append(line)
-        self._note(json.loads(json.dumps(line)))
+            head = self._journal.append(line)
+        self._note(head)
         for segment in used:
             self._queue.popleft()
             if is_full:

@@ -84,7 +84,7 @@ def settle_offset(stated: int | None, picture: Picture, pixels: NDArray[np.gener
             remedy="take it away from the values and mend the tags",
             path=str(path),
         )
-    against = _contradiction(offset, pixels, bands)
+    against = contradiction(offset, pixels, bands)
     if against:
         raise SourceInvalid(
             f"{path} cannot contain an offset of {offset} DN: {against}",
@@ -102,7 +102,7 @@ def _is_bright(pixels: NDArray[np.generic]) -> bool:
     return observed.size > 0 and int(observed.min()) >= _FLOOR
 
 
-def _contradiction(offset: int, pixels: NDArray[np.generic], bands: Sequence[str]) -> str:
+def contradiction(offset: int, pixels: NDArray[np.generic], bands: Sequence[str]) -> str:
     """Say which pixels speak against an offset, nothing where none do; 0 is fill and says nothing."""
     if offset:
         for band, plane in zip(bands, pixels, strict=True):

@@ -6,9 +6,7 @@ What does the work is loaded when it is called, so that a list and every help an
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,8 +14,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 from ssl4eo.checkpoints.card import Holds
 from ssl4eo.checkpoints.catalog import CARDS
-from ssl4eo.commands.parsing import call, function_parser
-from ssl4eo.errors import ConfigInvalid, unknown_name
+from ssl4eo.commands.actions import Action, action_parser, find_action
+from ssl4eo.commands.parsing import call
+from ssl4eo.errors import ConfigInvalid
 
 _TITLE = "Published weights: list, show, fetch. Any weights: inspect, export."
 
@@ -104,21 +103,6 @@ def export_network(
     return run_export(source, form, out, licence=licence, offline=offline, json=json)
 
 
-@dataclass(frozen=True)
-class Action:
-    """A word after `ssl4eo checkpoints`."""
-
-    function: Callable[..., int]
-    title: str
-    example: str
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Names of what is given by name."""
-        parameters = inspect.signature(self.function).parameters.values()
-        return tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
-
-
 ACTIONS: Mapping[str, Action] = MappingProxyType(
     {
         "list": Action(list_cards, "what is published", "list --method mae --modality S1GRD"),
@@ -139,41 +123,13 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
         UnknownName: no such action.
         ConfigInvalid: an option of another action, or a name to list.
     """
-    word = next((argument for argument in arguments if argument in ACTIONS), None)
-    if word is None:
-        if arguments and not arguments[0].startswith("-"):
-            raise unknown_name("action of ssl4eo checkpoints", arguments[0], ACTIONS)
-        return _choice()
-    _require_own_options(word, arguments)
-    action = ACTIONS[word]
-    return function_parser("checkpoints", action.function, word=word, example=action.example)
-
-
-def _choice() -> ArgumentParser:
-    """Make the parser that knows the actions and nothing of what they take."""
-    parser = ArgumentParser(prog="ssl4eo checkpoints", description=_TITLE, epilog="example: ssl4eo checkpoints list")
-    actions = parser.add_subcommands(dest="action", metavar="ACTION")
-    for word, action in ACTIONS.items():
-        actions.add_subcommand(word, ArgumentParser(), help=action.title)
+    parser = action_parser("checkpoints", ACTIONS, arguments, title=_TITLE)
+    name = next((argument for argument in arguments if argument in CARDS), None)
+    if find_action(ACTIONS, arguments) == "list" and name is not None:
+        raise ConfigInvalid(
+            f"checkpoints list {name}", expected="no name", remedy=f"did you mean checkpoints show {name}?"
+        )
     return parser
-
-
-def _require_own_options(word: str, arguments: Sequence[str]) -> None:
-    """Refuse what another action takes, with what this one does; the parser refuses what none does."""
-    own = ACTIONS[word].options
-    for argument in arguments:
-        option = argument.removeprefix("--").partition("=")[0].replace("-", "_")
-        others = [other for other, action in ACTIONS.items() if option in action.options]
-        if argument.startswith("--") and others and option not in own:
-            raise ConfigInvalid(
-                f"checkpoints {word} with --{option}",
-                expected=" or ".join(f"--{name}" for name in own),
-                remedy=f"--{option} is of {', '.join(others)}",
-            )
-        if word == "list" and argument in CARDS:
-            raise ConfigInvalid(
-                f"checkpoints list {argument}", expected="no name", remedy=f"did you mean checkpoints show {argument}?"
-            )
 
 
 def run_parsed(parser: ArgumentParser, values: Namespace) -> int:

@@ -22,16 +22,27 @@ class Place:
     points: tuple[tuple[float, float], ...]
     """(longitude, latitude) [deg, WGS 84] in the order in which they are tried; one at least."""
     facts: Mapping[str, int | float | str] = field(default_factory=dict[str, int | float | str])
-    """What is known of it: the city it was drawn around, its stratum."""
+    """What is known of it, whichever of its points is taken."""
+    point_facts: tuple[Mapping[str, int | float | str], ...] = ()
+    """What is known of each point: the city it was drawn around, its stratum; empty, or one for each."""
 
     def __post_init__(self) -> None:
         """Refuse places without a point, and points that are not on Earth."""
         if not self.points:
             raise SampleInvalid(f"place {self.id} has no point", expected="one at least")
-        for attempt in range(len(self.points)):
-            self.location(attempt)
+        if len(self.point_facts) not in (0, len(self.points)):
+            raise SampleInvalid(
+                f"place {self.id} has facts of {len(self.point_facts)} points", expected=f"0 or {len(self.points)}"
+            )
+        for attempt, (lon, lat) in enumerate(self.points):
+            if attempt == 0 or not (-180 <= lon <= 180 and -90 <= lat <= 90):  # a Location for each costs seconds
+                self.location(attempt)
 
     def location(self, attempt: int = 0) -> Location:
         """Give the location of an attempt, from 0."""
         lon, lat = self.points[attempt]
         return Location(self.id, lon, lat)
+
+    def facts_of(self, attempt: int = 0) -> dict[str, int | float | str]:
+        """Give what is known of the place with the point of an attempt, from 0."""
+        return {**self.facts, **(self.point_facts[attempt] if self.point_facts else {})}

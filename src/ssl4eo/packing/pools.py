@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
@@ -85,7 +85,9 @@ def _on_dask(client: Any, job: Job, workers: int, tick: Callable[[int], None]) -
 
 
 @contextlib.contextmanager
-def open_pool(job: Job, *, workers: int, dask: str | None, tick: Callable[[int], None]) -> Generator[Pool]:
+def open_pool(
+    job: Job, *, workers: int, dask: str | None, tick: Callable[[int], None], threads: bool = False
+) -> Generator[Pool]:
     """Start workers for a job and end them with the block.
 
     Args:
@@ -93,6 +95,7 @@ def open_pool(job: Job, *, workers: int, dask: str | None, tick: Callable[[int],
         workers: processes on this machine; 1 works in this process.
         dask: address of a scheduler, `local` for a cluster of `workers` processes on this machine, None without Dask.
         tick: called with the number of locations whenever some are done.
+        threads: workers are threads of this process, for work that waits for a network.
 
     Raises:
         ConfigInvalid: fewer than one worker.
@@ -103,11 +106,26 @@ def open_pool(job: Job, *, workers: int, dask: str | None, tick: Callable[[int],
     if dask is not None:
         with _dask_client(dask, workers) as client:
             yield _on_dask(client, job, workers, tick)
+    elif threads:
+        with _threads(workers) as executor:
+            yield _Submitting(
+                executor.submit, lambda task: executor.submit(encode, job, task), workers=workers, tick=tick
+            )
     elif workers == 1:
         yield Inline(job, tick)
     else:
         with process_pool(workers, job) as executor:
             yield _in_processes(executor, workers, tick)
+
+
+@contextlib.contextmanager
+def _threads(workers: int) -> Generator[ThreadPoolExecutor]:
+    """Start threads; on an error what has not begun is dropped, what is under way ends by itself."""
+    executor = ThreadPoolExecutor(workers)
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ssl4eo.archive.layout import Layout
-from ssl4eo.archive.segment import SegmentWriter
+from ssl4eo.archive.segment import SegmentWriter, load_segment
 from ssl4eo.collection.recoded import EightBit
 from ssl4eo.collection.source import AnySource, Parcel, Source, StreamSource
-from ssl4eo.errors import ContractMismatch, SampleInvalid, SourceInvalid
+from ssl4eo.errors import ContractMismatch, NoImagery, SampleInvalid, SourceInvalid
 from ssl4eo.files import writing
 from ssl4eo.packing.quality import Nodata, inspect
 from ssl4eo.sample import Sample
 
-BROKEN = (SourceInvalid, SampleInvalid, ContractMismatch)
+BROKEN = (SourceInvalid, SampleInvalid, ContractMismatch, NoImagery)
 """What a single location may fail with: the others can still be packed."""
 
 Errors = Literal["skip", "raise"]
@@ -36,6 +36,8 @@ class Task:
     items: tuple[str | Parcel, ...]
     cursor: Mapping[str, Any] | None = None
     """Where a stream goes on after them."""
+    may_reuse: bool = False
+    """Whether a whole segment of this number, left by a killed run, is the one that would be made."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def encode(job: Job, task: Task, tick: Callable[[int], None] | None = None) -> i
         SourceInvalid, SampleInvalid, ContractMismatch: a location is broken and errors="raise".
         WriteFailed: the disk is full or refuses.
     """
+    if task.may_reuse and load_segment(job.work, task.number) is not None:
+        return task.number
     with writing(job.work), SegmentWriter(job.work, task.number, job.layout) as segment:
         for item in task.items:
             try:

@@ -14,11 +14,8 @@ from dataclasses import dataclass
 from rasterio.warp import transform as warp_points
 
 from ssl4eo.errors import ConfigInvalid, SampleInvalid
-from ssl4eo.grid import size_at
+from ssl4eo.grid import SNAP, UTM_NORTH, UTM_SOUTH, size_at
 from ssl4eo.sample import Transform
-
-UTM_SOUTH, UTM_NORTH = -80.0, 84.0
-"""Latitudes between which UTM is defined [deg]."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def utm_zone(lon: float, lat: float) -> str:
 
 
 def patch_grid(
-    lon: float, lat: float, *, size: int = 264, base: int = 10, snap: int = 60, crs: str | None = None
+    lon: float, lat: float, *, size: int = 264, base: int = 10, snap: int = SNAP, crs: str | None = None
 ) -> PatchGrid:
     """Make the grid of a patch whose center lies within half a snap of a point, on each axis.
 

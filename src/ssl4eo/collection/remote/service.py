@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ssl4eo.collection.remote.patch_grid import PatchGrid
+from ssl4eo.errors import SourceInvalid
 from ssl4eo.form import Form
 from ssl4eo.locations.window import Range
 from ssl4eo.sample import Image, Location
@@ -76,6 +77,8 @@ class Patch:
     """Share of observed pixels that the pixel mask calls cloud or shadow [0 to 1]; None without a mask."""
     num_bytes: int
     """That came over the network."""
+    resampling: str = ""
+    """How pixels came onto the grid where the scene's own is another: nearest, bilinear; empty: as they are."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,13 @@ class Price:
     def __mul__(self, times: float) -> Price:
         """Scale."""
         return Price(self.requests * times, self.num_bytes * times)
+
+
+PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Of HTTP: those that may be another one next time."""
+FINAL_KINDS = ("denied", "gone", "refused")
+"""Kinds of `ServiceFailed` (its `where["kind"]`) that no waiting mends: the account may not, the collection or address
+is not there, the request itself is not accepted."""
 
 
 class Service(Protocol):
@@ -118,21 +128,24 @@ class Service(Protocol):
         each product once.
 
         Raises:
-            ServiceFailed: refused or unreachable after all retries.
+            ServiceFailed: refused or unreachable after all retries; its kind says whether waiting may help.
         """
         ...
 
-    def read(self, scene: Scene, product: Product, grid: PatchGrid) -> Patch:
-        """Read all bands of a scene on a grid, each at its resolution in `product.form`, and the mask if there is one.
+    def read(self, scenes: Sequence[Scene], product: Product, grid: PatchGrid) -> list[Patch | SourceInvalid]:
+        """Read scenes on one grid, all bands at their resolutions in `product.form`, and the mask if there is one.
 
-        Pixels that the scene does not cover are 0 for digital numbers and NaN for decibels, and counted in `observed`.
+        Scenes of one call share requests where the service can do that. Pixels that a scene does not cover are 0 for
+        digital numbers and NaN for decibels, and counted in `observed`.
+
+        Returns:
+            For each scene its patch, or why there is none: it is not there any more, or its bytes are no image.
 
         Raises:
-            SourceInvalid: the scene is not there any more, or its bytes are no image: another scene may do.
             ServiceFailed: refused or unreachable after all retries.
         """
         ...
 
-    def price(self, product: Product, grid: PatchGrid) -> tuple[Price, Price]:
-        """Estimate one search and one read."""
+    def price(self, product: Product, grid: PatchGrid, *, num_scenes: int) -> tuple[Price, Price]:
+        """Estimate one search, and the reading of so many scenes in one call."""
         ...

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Places, windows and a service as a source of samples: reading a location is fetching it.
+
+A place is tried at its points in order; a point is given up when a season has no scene that will do, never because a
+service refused. All images of a location lie on one grid, in one UTM zone.
+What makes no sample tells two cases apart: nothing suitable was seen there (NoImagery, final), or scenes are listed and
+cannot be read (SourceInvalid, worth another try). A service that stays away raises ServiceFailed and ends the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ssl4eo.collection.remote.coregistration import coregistration
+from ssl4eo.collection.remote.patch_grid import PatchGrid, patch_grid, utm_zone
+from ssl4eo.collection.remote.selection import Acquisition, Choice, acquisitions, candidates, group_modalities
+from ssl4eo.collection.remote.service import Patch, Product, Scene, Service
+from ssl4eo.errors import LocationMissing, NoImagery, SourceInvalid
+from ssl4eo.form import Form
+from ssl4eo.locations.place import Place
+from ssl4eo.locations.window import Window
+from ssl4eo.sample import Image, Location, Provenance, Sample
+
+Windows = Callable[[str, float], Sequence[Window]]
+"""Gives the windows of a place's seasons from its id and latitude; picklable."""
+
+
+@dataclass
+class Meter:
+    """Counts what reading one location took."""
+
+    requests: int = 0
+    num_bytes: int = 0
+    attempts: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class CollectedSource:
+    """A `Source` that fetches."""
+
+    service: Service
+    places: Mapping[str, Place]
+    windows: Windows
+    products: Mapping[str, Product]
+    """By modality, in the order of the archive."""
+    provenance: Provenance
+    num_seasons: int
+    choice: Choice = field(default_factory=Choice)
+    size: int = 264
+    """Width and height on the finest grid [px]."""
+    base: int = 10
+    """Resolution of the finest grid [m]."""
+    snap: int = 60
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that leave no whole pixels, before anything is asked."""
+        patch_grid(0.0, 0.0, size=self.size, base=self.base, snap=self.snap)
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """Form of each modality."""
+        return tuple(product.form for product in self.products.values())
+
+    @property
+    def masks(self) -> Mapping[str, bool]:
+        """None are kept."""
+        return {}
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of every patch on the finest grid [px]."""
+        return self.size, self.size
+
+    def ids(self) -> Sequence[str]:
+        """List the places."""
+        return tuple(self.places)
+
+    def read(self, location: str) -> Sample:
+        """Fetch one location.
+
+        Raises:
+            NoImagery: at none of its points is there a suitable scene for every season.
+            SourceInvalid: scenes that would do cannot be read.
+            ServiceFailed: the service refuses or is unreachable.
+            LocationMissing: no such place.
+        """
+        return self.fetch(location, Meter())
+
+    def fetch(self, location: str, meter: Meter) -> Sample:
+        """Fetch one location and count what it takes."""
+        if location not in self.places:
+            raise LocationMissing(f"no place {location}", expected="one of the table", location=location)
+        place, reasons = self.places[location], list[str]()
+        for attempt in range(len(place.points)):
+            meter.attempts = attempt + 1
+            try:
+                return self._at(place, attempt, meter)
+            except NoImagery as error:
+                reasons.append(error.found)
+        raise NoImagery(
+            f"location {location}: {'; '.join(f'point {i}: {why}' for i, why in enumerate(reasons))}",
+            expected="a suitable scene for each of its seasons at one of its points",
+            remedy="widen the windows, allow more clouds, or draw more spare points",
+            location=location,
+        )
+
+    def _at(self, place: Place, attempt: int, meter: Meter) -> Sample:
+        point = place.location(attempt)
+        windows = self.windows(place.id, point.lat or 0.0)
+        ranges = [r for window in windows for r in window.ranges]
+        found = {name: self.service.search(point, ranges, product) for name, product in self.products.items()}
+        meter.requests += len(found)
+        reason = ""
+        for crs in _zones(point, found):
+            grid = patch_grid(
+                point.lon or 0.0, point.lat or 0.0, size=self.size, base=self.base, snap=self.snap, crs=crs
+            )
+            try:
+                patches = self._fill(grid, windows, found, meter)
+            except NoImagery as error:
+                reason = reason or error.found
+            else:
+                return _sample(place, attempt, point, grid, patches)
+        raise NoImagery(reason, expected="a scene for each season")
+
+    def _fill(
+        self, grid: PatchGrid, windows: Sequence[Window], found: Mapping[str, Sequence[Scene]], meter: Meter
+    ) -> dict[str, list[Patch]]:
+        """Find a patch of every modality for every window on one grid."""
+        out: dict[str, list[Patch]] = {}
+        plans: list[tuple[tuple[str, ...], list[list[Acquisition]]]] = []
+        for group in group_modalities(tuple(self.products)):
+            fitting = {name: [s for s in found[name] if _fits(s, self.products[name], grid)] for name in group}
+            joined = acquisitions(fitting, group)
+            lists = [candidates(window, joined, self.choice)[: self.choice.tries] for window in windows]
+            for number, listed in enumerate(lists):
+                if not listed:
+                    raise NoImagery(f"no {' and '.join(group)} in season {number}", expected="a scene")
+            plans.append((group, lists))
+        for group, lists in plans:  # only when every season of every instrument has a candidate
+            out |= self._take(group, lists, grid, meter)
+        return {name: out[name] for name in self.products}
+
+    def _take(
+        self, group: Sequence[str], lists: Sequence[Sequence[Acquisition]], grid: PatchGrid, meter: Meter
+    ) -> dict[str, list[Patch]]:
+        """Read the first candidate of all seasons together, then the next one of those that did not do."""
+        taken: dict[int, dict[str, Patch]] = {}
+        faults: dict[int, SourceInvalid] = {}
+        refused: dict[int, str] = {}
+        waiting = {number: list(listed) for number, listed in enumerate(lists)}
+        used: set[str] = set()
+        while chosen := _next(waiting, used):
+            read = {name: self._read([a.scenes[name] for a in chosen.values()], name, grid, meter) for name in group}
+            for place, number in enumerate(chosen):
+                patches = {name: read[name][place] for name in group}
+                fault = next((p for p in patches.values() if isinstance(p, SourceInvalid)), None)
+                good = {name: p for name, p in patches.items() if isinstance(p, Patch)}
+                why = next((w for p in good.values() if (w := self._refusal(p)) is not None), None)
+                if fault is not None:
+                    faults[number] = fault
+                elif why is not None:
+                    refused[number] = why
+                else:
+                    taken[number] = good
+                    del waiting[number]
+        for number in waiting:
+            if number in faults:
+                raise faults[number]
+            why = refused.get(number, "its scenes are those of other seasons")
+            raise NoImagery(f"season {number}: {why}", expected="a clear patch that is wholly observed")
+        return {name: [taken[number][name] for number in range(len(lists))] for name in group}
+
+    def _read(self, scenes: Sequence[Scene], name: str, grid: PatchGrid, meter: Meter) -> list[Patch | SourceInvalid]:
+        product = self.products[name]
+        _, price = self.service.price(product, grid, num_scenes=len(scenes))
+        meter.requests += round(price.requests)
+        patches = self.service.read(scenes, product, grid)
+        meter.num_bytes += sum(p.num_bytes for p in patches if isinstance(p, Patch))
+        return patches
+
+    def _refusal(self, patch: Patch) -> str | None:
+        """Say why a patch will not do."""
+        if patch.observed < self.choice.min_observed:
+            return f"{patch.image.product} covers {patch.observed:.1%} of the patch"
+        if self.choice.max_patch_cloud is not None and (patch.cloud or 0.0) > self.choice.max_patch_cloud:
+            return f"{patch.image.product} has {patch.cloud:.1%} clouds in the patch"
+        return None
+
+
+def _next(waiting: Mapping[int, list[Acquisition]], used: set[str]) -> dict[int, Acquisition]:
+    """Take the next acquisition of every season that has one left, none of them twice."""
+    chosen: dict[int, Acquisition] = {}
+    for number, listed in waiting.items():
+        while listed and number not in chosen:
+            acquisition = listed.pop(0)
+            if acquisition.first.product not in used:
+                used.add(acquisition.first.product)
+                chosen[number] = acquisition
+    return chosen
+
+
+def _zones(point: Location, found: Mapping[str, Sequence[Scene]]) -> list[str]:
+    """List the zones to try: the point's own, then those that scenes near a border come in."""
+    own = utm_zone(point.lon or 0.0, point.lat or 0.0)
+    others = {s.crs for scenes in found.values() for s in scenes if s.crs.startswith(("EPSG:326", "EPSG:327"))}
+    return [own, *sorted(others - {own})]
+
+
+def _fits(scene: Scene, product: Product, grid: PatchGrid) -> bool:
+    """Say whether a scene can be read on a grid without resampling; radar is resampled by its service anyhow."""
+    return product.form.dtype != "uint16" or scene.crs in ("", grid.crs)
+
+
+def _sample(
+    place: Place, attempt: int, point: Location, grid: PatchGrid, patches: Mapping[str, Sequence[Patch]]
+) -> Sample:
+    labels: dict[str, Any] = {**place.facts_of(attempt), "attempt": attempt, "crs": grid.crs}
+    images: dict[str, tuple[Image, ...]] = {}
+    for name, row in patches.items():
+        images[name] = tuple(sorted((p.image for p in row), key=lambda image: (str(image.time), image.product)))
+        clouds = [p.cloud for p in row if p.cloud is not None]
+        if clouds:
+            labels[f"max_cloud_{name}"] = float(np.round(max(clouds), 6))
+    labels |= coregistration(images)
+    return Sample(point, images, labels)
