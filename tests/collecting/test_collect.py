@@ -303,7 +303,9 @@ def test_partial_and_cloudy_patches_are_refused_for_the_next_scene():
                 for i, p in enumerate(patches)
             ]
 
-    source = stage(1, service=Edge(), modalities=("S2L2A",), max_patch_cloud=0.5)
+    plain = stage(1, service=Edge(), modalities=("S2L2A",))
+    masked = {"S2L2A": replace(plain.products["S2L2A"], mask="SCL", mask_kind="scl")}
+    source = replace(plain, products=masked, choice=Choice(max_scene_cloud=1.0, max_patch_cloud=0.5))
 
     sample = source.read("0000000")
 
