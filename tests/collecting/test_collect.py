@@ -27,6 +27,7 @@ from ssl4eo.collecting.ledger import Entry, Ledger, ledger_path
 from ssl4eo.collection.remote.selection import Choice
 from ssl4eo.errors import (
     Busy,
+    ConfigInvalid,
     DataMissing,
     NoImagery,
     RunStopped,
@@ -35,6 +36,7 @@ from ssl4eo.errors import (
     TargetExists,
     WriteFailed,
 )
+from ssl4eo.locations.place import Place
 
 DRIVER = Path(__file__).with_name("collect_and_be_killed.py")
 
@@ -301,7 +303,9 @@ def test_partial_and_cloudy_patches_are_refused_for_the_next_scene():
                 for i, p in enumerate(patches)
             ]
 
-    source = stage(1, service=Edge(), modalities=("S2L2A",), max_patch_cloud=0.5)
+    plain = stage(1, service=Edge(), modalities=("S2L2A",))
+    masked = {"S2L2A": replace(plain.products["S2L2A"], mask="SCL", mask_kind="scl")}
+    source = replace(plain, products=masked, choice=Choice(max_scene_cloud=1.0, max_patch_cloud=0.5))
 
     sample = source.read("0000000")
 
@@ -420,3 +424,21 @@ def test_what_waiting_does_not_mend_ends_the_run(tmp_path, undisturbed, kind):
     assert set(statuses(target).values()) == {"done", "pending"}
     collect(stage(9), target)
     assert content(target) == undisturbed
+
+
+def test_the_facts_are_those_of_the_point_that_was_taken(tmp_path):
+    """The first point was never seen: the second one's city stands in the table, and its place."""
+    place = Place("a", ((10.0, 48.0), (11.0, 47.0)), {"kind": "k"}, ({"city": "first"}, {"city": "second"}))
+    source = replace(stage(1, service=Faulty(empty=frozenset({"10.00"}))), places={"a": place})
+
+    collect(source, tmp_path / "a.zarr")
+
+    sample = ssl4eo.open_archive(tmp_path / "a.zarr").sample(0)
+    assert (sample.location.lon, sample.location.lat) == (11.0, 47.0)
+    assert (sample.labels["kind"], sample.labels["city"], sample.labels["attempt"]) == ("k", "second", 1)
+
+
+def test_sizes_that_leave_no_whole_pixels_are_refused_before_anything_is_asked():
+    """25 px of 10 m are no whole number of 60 m."""
+    with pytest.raises(ConfigInvalid, match="multiple of 60 m"):
+        stage(1, size=25)

@@ -30,10 +30,14 @@ TILE_M = 1_200
 class TwoSeasons:
     """Ten days around each of two dates."""
 
+    later: dt.timedelta = dt.timedelta(0)
+
     def __call__(self, place: str, lat: float) -> Sequence[Window]:
         """Give the windows of any place."""
         half = dt.timedelta(days=10)
-        return tuple(Window((Range(date, date - half, date + half),)) for date in SEASONS)
+        return tuple(
+            Window((Range(date, date - half, date + half),)) for date in (season + self.later for season in SEASONS)
+        )
 
 
 def places(count: int) -> dict[str, Place]:

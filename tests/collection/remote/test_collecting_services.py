@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import itertools
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import Any
 import earthengine_server
 import numpy as np
 import pytest
-from both_services import Meddling, content, source_of, truths
+from both_services import Meddling, TwoSeasons, content, source_of, truths
 from earthengine_helpers import Sleeper
 from earthengine_server import EarthEngineServer
 from ground_scenes import scenes_at
@@ -25,7 +27,9 @@ from ssl4eo.collecting.collect import collect
 from ssl4eo.collecting.ledger import Ledger, ledger_path
 from ssl4eo.collection.remote.earthengine import EarthEngine
 from ssl4eo.collection.remote.earthengine_products import earthengine_product
+from ssl4eo.collection.remote.selection import Choice
 from ssl4eo.collection.remote.stac.service import StacService
+from ssl4eo.errors import ConfigInvalid, DataMissing
 from ssl4eo.sample import Sample
 
 COUNT = 4
@@ -309,3 +313,33 @@ def test_signatures_and_a_wrong_clock_change_nothing(
 
     assert len(stac_server.tokens) > 1
     assert content(tmp_path / "a.zarr") == content(tmp_path / "calm.zarr")
+
+
+def test_a_mask_that_tells_nothing_is_not_clear(
+    ee_service: EarthEngine, ee_server: EarthEngineServer, tmp_path: Path
+) -> None:
+    """QA60 is empty in 2022: with a limit of clouds in the patch such scenes are refused, without one taken."""
+    product = {"S2L1C": earthengine_product("S2L1C", mask="qa60")}
+    later = dt.timedelta(days=365)
+    for truth in truths(1, "S2L1C"):
+        ee_server.add(
+            dataclasses.replace(truth, time=truth.time + later, product=truth.product.replace("2021", "2022"))
+        )
+    source = source_of(ee_service, 1, product)
+    source = dataclasses.replace(source, windows=TwoSeasons(later))
+    limited = dataclasses.replace(source, choice=Choice(max_scene_cloud=1.0, max_patch_cloud=0.5))
+
+    with pytest.raises(DataMissing, match="tells nothing of the patch"):
+        collect(limited, tmp_path / "a.zarr")
+    assert collect(source, tmp_path / "b.zarr").is_finished
+
+
+def test_a_limit_of_clouds_needs_a_mask(ee_service: EarthEngine) -> None:
+    """Radar has none and needs none."""
+    without = {"S1GRD": ee_service.product("S1GRD"), "S2L1C": earthengine_product("S2L1C", mask="")}
+    source = source_of(ee_service, 1, {"S1GRD": without["S1GRD"]})
+    choice = Choice(max_patch_cloud=0.1)
+
+    assert dataclasses.replace(source, choice=choice)
+    with pytest.raises(ConfigInvalid, match="S2L1C, which has no mask at earthengine"):
+        dataclasses.replace(source, choice=choice, products=without)

@@ -11,7 +11,7 @@ from earthengine_helpers import Sleeper
 from earthengine_server import EarthEngineServer, Fault
 from ground_scenes import scenes_at
 from ground_truth import Truth
-from remote_places import JUNE, MUNICH, around, read_one
+from remote_places import DAYS, JUNE, MUNICH, around, read_one
 
 from ssl4eo.collection.remote.earthengine import EarthEngine
 from ssl4eo.collection.remote.earthengine_calls import Retry
@@ -250,3 +250,24 @@ def test_our_own_mistakes_are_not_tried_again(ee_service: EarthEngine, sleeper: 
     with pytest.raises(TypeError, match="ours"):
         call(mistaken, what="a mistake", slots=Semaphore(), retry=Retry(sleep=sleeper))
     assert sleeper.waits == []
+
+
+@pytest.mark.parametrize("how", ["gone", "memory"])
+def test_scenes_that_share_a_request_are_read_alone_when_it_is_refused(
+    ee_service: EarthEngine, ee_server: EarthEngineServer, how: str
+) -> None:
+    """One that vanished costs itself only; more memory than the service has for both is enough for each."""
+    product = ee_service.product("S1GRD")
+    ee_server.add(*scenes_at(11.58, 48.14, [JUNE, JUNE + 6 * DAYS], modalities=("S1GRD",)))
+    scenes = ee_service.search(MUNICH, [around(JUNE)], product)
+    if how == "gone":
+        del ee_server.assets[scenes[0].handle["asset"]]
+    else:
+        ee_server.fail("pixels", Fault(status=400, message="User memory limit exceeded."))
+
+    first, second = ee_service.read(scenes, product, grid())
+
+    assert isinstance(first, SourceInvalid) == (how == "gone")
+    assert isinstance(second, Patch)
+    assert second.image.product == scenes[1].product
+    assert ee_server.count("pixels") == 3

@@ -19,7 +19,7 @@ from ssl4eo.collection.remote.coregistration import coregistration
 from ssl4eo.collection.remote.patch_grid import PatchGrid, patch_grid, utm_zone
 from ssl4eo.collection.remote.selection import Acquisition, Choice, acquisitions, candidates, group_modalities
 from ssl4eo.collection.remote.service import Patch, Product, Scene, Service
-from ssl4eo.errors import LocationMissing, NoImagery, SourceInvalid
+from ssl4eo.errors import ConfigInvalid, LocationMissing, NoImagery, SourceInvalid
 from ssl4eo.form import Form
 from ssl4eo.locations.place import Place
 from ssl4eo.locations.window import Window
@@ -57,8 +57,20 @@ class CollectedSource:
     snap: int = 60
 
     def __post_init__(self) -> None:
-        """Refuse sizes that leave no whole pixels, before anything is asked."""
+        """Refuse what cannot be done, before anything is asked.
+
+        Raises:
+            ConfigInvalid: sizes that leave no whole pixels, or a limit of clouds in the patch without a mask.
+        """
         patch_grid(0.0, 0.0, size=self.size, base=self.base, snap=self.snap)
+        for group in group_modalities(tuple(self.products)):
+            optical = [name for name in group if self.products[name].cloud_property]
+            if optical and self.choice.max_patch_cloud is not None and not any(self.products[n].mask for n in optical):
+                raise ConfigInvalid(
+                    f"a limit of clouds in the patch for {' '.join(optical)}, which has no mask at {self.service.name}",
+                    expected="a product with a cloud mask, such as S2L2A beside it",
+                    remedy="leave out the limit, or add such a product",
+                )
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -160,7 +172,7 @@ class CollectedSource:
                 patches = {name: read[name][place] for name in group}
                 fault = next((p for p in patches.values() if isinstance(p, SourceInvalid)), None)
                 good = {name: p for name, p in patches.items() if isinstance(p, Patch)}
-                why = next((w for p in good.values() if (w := self._refusal(p)) is not None), None)
+                why = next((w for n, p in good.items() if (w := self._refusal(p, self.products[n])) is not None), None)
                 if fault is not None:
                     faults[number] = fault
                 elif why is not None:
@@ -183,11 +195,15 @@ class CollectedSource:
         meter.num_bytes += sum(p.num_bytes for p in patches if isinstance(p, Patch))
         return patches
 
-    def _refusal(self, patch: Patch) -> str | None:
+    def _refusal(self, patch: Patch, product: Product) -> str | None:
         """Say why a patch will not do."""
         if patch.observed < self.choice.min_observed:
             return f"{patch.image.product} covers {patch.observed:.1%} of the patch"
-        if self.choice.max_patch_cloud is not None and (patch.cloud or 0.0) > self.choice.max_patch_cloud:
+        if self.choice.max_patch_cloud is None:
+            return None
+        if patch.cloud is None and product.mask:
+            return f"the mask of {patch.image.product} tells nothing of the patch"
+        if (patch.cloud or 0.0) > self.choice.max_patch_cloud:
             return f"{patch.image.product} has {patch.cloud:.1%} clouds in the patch"
         return None
 
