@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -442,3 +443,19 @@ def test_sizes_that_leave_no_whole_pixels_are_refused_before_anything_is_asked()
     """25 px of 10 m are no whole number of 60 m."""
     with pytest.raises(ConfigInvalid, match="multiple of 60 m"):
         stage(1, size=25)
+
+
+def test_a_ledger_of_another_collection_is_not_believed(tmp_path):
+    """Its archive was removed: its failed places would keep the new one open. Options and versions are kept."""
+    target = tmp_path / "a.zarr"
+    collect(stage(6, service=Faulty(vanished=frozenset({"11.25"}))), target)
+    shutil.rmtree(tmp_path / "a.zarr.partial")
+
+    report = collect(stage(3), target)
+
+    assert report.is_finished
+    assert report.totals.counts == {"pending": 0, "done": 3, "skipped": 0, "failed": 0}
+    with Ledger.open(ledger_path(target)) as ledger:
+        facts = ledger.facts()
+    assert facts["choice"].startswith("Choice(")
+    assert "torch" in json.loads(facts["environment"])

@@ -25,6 +25,7 @@ from ssl4eo.archive.writer import ArchiveWriter
 from ssl4eo.collecting.fetching import FIRST_PAUSE_S, NOTE_FOLDER, NotedSource, Stop, note_path, read_note
 from ssl4eo.collecting.ledger import Entry, Ledger, Totals, ledger_path
 from ssl4eo.collection.remote.collected import CollectedSource
+from ssl4eo.environment import environment
 from ssl4eo.errors import DataMissing, WriteFailed
 from ssl4eo.packing.pools import open_pool
 from ssl4eo.packing.work import Job, Task
@@ -106,6 +107,7 @@ def collect(  # noqa: PLR0913 - each is an option of the command line
         noted = NotedSource(source, writer.work.absolute() / NOTE_FOLDER, patience_s, stop, first_pause_s)
         noted.notes.mkdir(exist_ok=True)
         _sweep(writer, len(ids))
+        ledger.begin(_identity(source), _facts(source))
         _settle(ledger, writer, noted, ids)
         job = Job(noted, writer.work.absolute(), writer.layout, "skip", "skip")
         workers = min(threads, LOCAL_WORKERS) if dask == "local" else threads
@@ -195,6 +197,18 @@ def _require_any(writer: ArchiveWriter, target: Path) -> None:
             remedy="widen windows or clouds, or choose other places; no archive was made",
             path=str(target),
         )
+
+
+def _facts(source: CollectedSource) -> dict[str, str]:
+    """Give options and versions of this run, as text."""
+    return {
+        "service": source.service.name,
+        "seasons": repr(source.windows),
+        "choice": repr(source.choice),
+        "grid": f"{source.size} px of {source.base} m",
+        "products": ", ".join(f"{name}: {product.collection}" for name, product in source.products.items()),
+        "environment": json.dumps(environment()),
+    }
 
 
 def _identity(source: CollectedSource) -> str:

@@ -118,6 +118,20 @@ class Ledger:
         finally:
             connection.close()
 
+    def begin(self, collection: str, facts: Mapping[str, str]) -> None:
+        """Say what is collected; rows of another collection, whose archive is gone, go with it.
+
+        Args:
+            collection: hash of what decides the pixels.
+            facts: options and versions, kept for people.
+        """
+        if self.facts().get("collection") != collection:
+            with self._transaction():
+                self._connection.execute("DELETE FROM places")
+                self._connection.execute("DELETE FROM facts")
+        for name, value in {**facts, "collection": collection}.items():
+            self.set_fact(name, value)
+
     def add(self, ids: Iterable[str]) -> None:
         """Note places that are to be collected; those that are known stay as they are."""
         with self._transaction():
