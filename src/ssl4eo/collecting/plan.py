@@ -13,7 +13,7 @@ from typing import Any
 
 from ssl4eo.collection.remote.collected import CollectedSource
 from ssl4eo.collection.remote.patch_grid import PatchGrid
-from ssl4eo.collection.remote.service import Price
+from ssl4eo.collection.remote.together import price_all
 from ssl4eo.errors import ConfigInvalid
 
 LATENCY_S = 0.5
@@ -74,10 +74,8 @@ def make_plan(
         )
     count = len(source.places)
     grid = PatchGrid("EPSG:32631", 0, 0, source.size, source.base)
-    total, pixels = Price(0, 0), 0.0
+    total, pixels = price_all(source.service, list(source.products.values()), grid, num_scenes=source.num_seasons), 0.0
     for product in source.products.values():
-        search, read = source.service.price(product, grid, num_scenes=source.num_seasons)
-        total = total + search + read
         item = 4 if product.form.dtype == "float32" else 2
         pixels += source.num_seasons * sum(len(b) * grid.num_pixels(r) ** 2 * item for r, b in product.form.groups)
     total = total * (count * (1 + refusals))

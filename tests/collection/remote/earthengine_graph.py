@@ -251,6 +251,7 @@ _ALGORITHMS: dict[str, Callable[..., Any]] = {
     "Image.load": Graph._load,
     "ImageCollection.load": Graph._load_collection,
     "Collection.filter": lambda _, collection, filter: [p for p in collection if filter(p)],  # noqa: A006
+    "Collection.merge": lambda _, collection1, collection2: [*collection1, *collection2],
     "Collection.map": lambda _, collection, baseAlgorithm: [baseAlgorithm(p) for p in collection],  # noqa: N803
     "DateRange": lambda _, start, end: (start, end),
     "Filter.dateRangeContains": _filter_date,

@@ -17,7 +17,7 @@ from ssl4eo.collection.remote.earthengine_expressions import joined_expression, 
 from ssl4eo.collection.remote.earthengine_plan import plan_read
 from ssl4eo.collection.remote.earthengine_products import MODALITIES, earthengine_product
 from ssl4eo.collection.remote.earthengine_session import session_for
-from ssl4eo.collection.remote.earthengine_templates import listing_expression, read_expression
+from ssl4eo.collection.remote.earthengine_templates import read_text, search_text
 from ssl4eo.collection.remote.patch_grid import patch_grid
 from ssl4eo.collection.remote.service import Scene
 from ssl4eo.sample import Location
@@ -168,7 +168,7 @@ def test_a_filled_template_is_the_expression_that_the_library_would_make(
     from ee import deserializer, serializer
 
     product = earthengine_product(name, **choice)
-    for part in plan_read("EPSG:32632", product, patch_grid(11.58, 48.14, base=product.form.base), num_scenes=2).parts:
+    for part in plan_read("EPSG:32632", product, patch_grid(11.58, 48.14, base=product.form.base)).parts:
         for ids in (("a", 'b "c"'), ("d", "e")):
             scenes = [
                 Scene(i, name, JUNE, None, "EPSG:32632", None, 0, handle={"asset": f"s/{i}", "index": i}) for i in ids
@@ -187,7 +187,7 @@ def test_a_filled_template_is_the_expression_that_the_library_would_make(
             ]
             expected = serializer.toJSON(joined_expression(images))
 
-            sent = serializer.encode(read_expression(part, scenes))
+            sent = json.loads(read_text([(part, scene) for scene in scenes]))
 
             assert serializer.toJSON(deserializer.decodeCloudApi(sent)) == expected
 
@@ -205,6 +205,6 @@ def test_a_filled_search_is_the_expression_that_the_library_would_make(
     ranges = [around(JUNE + 30 * n * DAYS) for n in range(count)]
     expected = serializer.toJSON(search_expression(place, ranges, product))
 
-    sent = serializer.encode(listing_expression(place, ranges, product))
+    sent = json.loads(search_text(place, ranges, [product]))
 
     assert serializer.toJSON(deserializer.decodeCloudApi(sent)) == expected

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ssl4eo.collection.remote.earthengine_plan import MAX_BYTES, plan_read
+from ssl4eo.collection.remote.earthengine_plan import MAX_BANDS, MAX_BYTES, plan_read, requests_for
 from ssl4eo.collection.remote.earthengine_products import earthengine_product
 from ssl4eo.collection.remote.patch_grid import PatchGrid
 from ssl4eo.errors import ConfigInvalid
@@ -35,14 +35,14 @@ def test_the_mask_comes_with_the_grid_that_it_is_of(name: str, mask: str, carrie
     assert [part.resolution for part in plan.parts] == [10, 20, 60]
     assert [part.resolution for part in plan.parts if part.mask] == ([carrier] if carrier else [])
     assert {part.mask_collection for part in plan.parts if part.mask} == ({asset} if carrier else set())
-    assert all(part.strips == ((0, part.size),) for part in plan.parts)
+    assert all(request.strips == ((0, request.size),) for request in requests_for([plan]))
 
 
 def test_bytes_are_those_of_a_patch() -> None:
     """By hand: four bands of 2 bytes and one of 1 at 264 px, six at 132 px, three and a mask of 2 bytes at 44 px."""
     plan = plan_read(ZONE, earthengine_product("S2L1C"), grid())
 
-    assert [part.num_bytes - 512 for part in plan.parts] == [264**2 * 9, 132**2 * 13, 44**2 * 9]
+    assert [request.num_bytes - 512 for request in requests_for([plan])] == [264**2 * 9, 132**2 * 13, 44**2 * 9]
 
 
 @pytest.mark.parametrize("size", [264, 2640, 10_560, 32_766])
@@ -50,17 +50,34 @@ def test_no_request_is_larger_than_allowed(size: int) -> None:
     """Counting a byte a pixel and band for masks, as the service does; strips cover each row once."""
     product = earthengine_product("S2L1C")
 
-    for part in plan_read(ZONE, product, grid(size)).parts:
-        row = part.size * (part.pixel_bytes + len(part.bands) + 1 + bool(part.mask))
-        assert all(height * row <= MAX_BYTES for _, height in part.strips)
-        rows = [first + n for first, height in part.strips for n in range(height)]
-        assert rows == list(range(part.size))
+    for request in requests_for([plan_read(ZONE, product, grid(size))] * 3):
+        parts = [part for _, part in request.layers]
+        row = request.size * sum(part.pixel_bytes + len(part.bands) + 1 + bool(part.mask) for part in parts)
+        assert len(parts) == 3
+        assert all(height * row <= MAX_BYTES for _, height in request.strips)
+        rows = [first + n for first, height in request.strips for n in range(height)]
+        assert rows == list(range(request.size))
+
+
+def test_products_share_the_requests_of_a_resolution() -> None:
+    """Radar and both levels of optics: one a resolution; Landsat starts 15 m beside and has its own; bands are few."""
+    products = [earthengine_product(name) for name in ("S1GRD", "S2L1C", "S2L2A")]
+    plans = [plan_read(ZONE, product, grid()) for product in products for _ in range(4)]
+
+    requests = requests_for(plans)
+
+    assert [(r.resolution, len(r.layers)) for r in requests] == [(10, 12), (20, 8), (60, 8)]
+    beside = plan_read(ZONE, earthengine_product("L8TOA"), grid(264, 30))
+    assert len(requests_for([plans[0], beside])) == 2
+    many = requests_for(plans[4:5] * 400)
+    assert all(sum(part.num_bands for _, part in request.layers) <= MAX_BANDS for request in many)
+    assert sorted(n for r in many if r.resolution == 10 for n, _ in r.layers) == list(range(400))
 
 
 def test_a_patch_that_is_too_wide_is_refused() -> None:
     """Strips cannot be narrower than the patch."""
     with pytest.raises(ConfigInvalid, match="32768 px at most"):
-        plan_read(ZONE, earthengine_product("S2L1C"), grid(32_772))
+        requests_for([plan_read(ZONE, earthengine_product("S2L1C"), grid(32_772))])
 
 
 def test_landsat_is_read_where_its_pixels_are_in_its_own_zone_only() -> None:

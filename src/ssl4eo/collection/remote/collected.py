@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 
 from ssl4eo.collection.remote.coregistration import coregistration
+from ssl4eo.collection.remote.metering import counted
 from ssl4eo.collection.remote.patch_grid import PatchGrid, patch_grid, utm_zone
 from ssl4eo.collection.remote.selection import Acquisition, Choice, acquisitions, candidates, group_modalities
 from ssl4eo.collection.remote.service import Patch, Product, Scene, Service
-from ssl4eo.errors import ConfigInvalid, LocationMissing, NoImagery, SourceInvalid
+from ssl4eo.collection.remote.taking import Seasons
+from ssl4eo.collection.remote.together import read_all, search_all
+from ssl4eo.errors import ConfigInvalid, LocationMissing, NoImagery
 from ssl4eo.form import Form
 from ssl4eo.locations.place import Place
 from ssl4eo.locations.window import Window
@@ -34,8 +37,13 @@ class Meter:
     """Counts what reading one location took."""
 
     requests: int = 0
+    """Sent, tries in vain included."""
     num_bytes: int = 0
+    """Of patches."""
     attempts: int = 0
+    """Points of the place."""
+    answers: int = 0
+    """Searches and reads that the service answered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +111,16 @@ class CollectedSource:
         return self.fetch(location, Meter())
 
     def fetch(self, location: str, meter: Meter) -> Sample:
-        """Fetch one location and count what it takes."""
+        """Fetch one location and count what it takes, also where nothing comes of it."""
         if location not in self.places:
             raise LocationMissing(f"no place {location}", expected="one of the table", location=location)
+        with counted() as counter:
+            try:
+                return self._at_any_point(location, meter)
+            finally:
+                meter.requests += counter.requests
+
+    def _at_any_point(self, location: str, meter: Meter) -> Sample:
         place, reasons = self.places[location], list[str]()
         for attempt in range(len(place.points)):
             meter.attempts = attempt + 1
@@ -124,8 +139,9 @@ class CollectedSource:
         point = place.location(attempt)
         windows = self.windows(place.id, point.lat or 0.0)
         ranges = [r for window in windows for r in window.ranges]
-        found = {name: self.service.search(point, ranges, product) for name, product in self.products.items()}
-        meter.requests += len(found)
+        lists = search_all(self.service, point, ranges, list(self.products.values()))
+        found = dict(zip(self.products, lists, strict=True))
+        meter.answers += 1
         reason = ""
         for crs in _zones(point, found):
             grid = patch_grid(
@@ -143,8 +159,7 @@ class CollectedSource:
         self, grid: PatchGrid, windows: Sequence[Window], found: Mapping[str, Sequence[Scene]], meter: Meter
     ) -> dict[str, list[Patch]]:
         """Find a patch of every modality for every window on one grid."""
-        out: dict[str, list[Patch]] = {}
-        plans: list[tuple[tuple[str, ...], list[list[Acquisition]]]] = []
+        groups: list[Seasons] = []
         for group in group_modalities(tuple(self.products)):
             fitting = {name: [s for s in found[name] if _fits(s, self.products[name], grid)] for name in group}
             joined = acquisitions(fitting, group)
@@ -152,72 +167,27 @@ class CollectedSource:
             for number, listed in enumerate(lists):
                 if not listed:
                     raise NoImagery(f"no {' and '.join(group)} in season {number}", expected="a scene")
-            plans.append((group, lists))
-        for group, lists in plans:  # only when every season of every instrument has a candidate
-            out |= self._take(group, lists, grid, meter)
+            groups.append(Seasons({name: self.products[name] for name in group}, lists, self.choice))
+        # nothing was read so far: every season of every instrument has a candidate
+        while any(chosen := [seasons.next() for seasons in groups]):
+            self._read(groups, chosen, grid, meter)
+        out = {name: row for seasons in groups for name, row in seasons.patches().items()}
         return {name: out[name] for name in self.products}
 
-    def _take(
-        self, group: Sequence[str], lists: Sequence[Sequence[Acquisition]], grid: PatchGrid, meter: Meter
-    ) -> dict[str, list[Patch]]:
-        """Read the first candidate of all seasons together, then the next one of those that did not do."""
-        taken: dict[int, dict[str, Patch]] = {}
-        faults: dict[int, SourceInvalid] = {}
-        refused: dict[int, str] = {}
-        waiting = {number: list(listed) for number, listed in enumerate(lists)}
-        used: set[str] = set()
-        while chosen := _next(waiting, used):
-            read = {name: self._read([a.scenes[name] for a in chosen.values()], name, grid, meter) for name in group}
-            for place, number in enumerate(chosen):
-                patches = {name: read[name][place] for name in group}
-                fault = next((p for p in patches.values() if isinstance(p, SourceInvalid)), None)
-                good = {name: p for name, p in patches.items() if isinstance(p, Patch)}
-                why = next((w for n, p in good.items() if (w := self._refusal(p, self.products[n])) is not None), None)
-                if fault is not None:
-                    faults[number] = fault
-                elif why is not None:
-                    refused[number] = why
-                else:
-                    taken[number] = good
-                    del waiting[number]
-        for number in waiting:
-            if number in faults:
-                raise faults[number]
-            why = refused.get(number, "its scenes are those of other seasons")
-            raise NoImagery(f"season {number}: {why}", expected="a clear patch that is wholly observed")
-        return {name: [taken[number][name] for number in range(len(lists))] for name in group}
-
-    def _read(self, scenes: Sequence[Scene], name: str, grid: PatchGrid, meter: Meter) -> list[Patch | SourceInvalid]:
-        product = self.products[name]
-        _, price = self.service.price(product, grid, num_scenes=len(scenes))
-        meter.requests += round(price.requests)
-        patches = self.service.read(scenes, product, grid)
-        meter.num_bytes += sum(p.num_bytes for p in patches if isinstance(p, Patch))
-        return patches
-
-    def _refusal(self, patch: Patch, product: Product) -> str | None:
-        """Say why a patch will not do."""
-        if patch.observed < self.choice.min_observed:
-            return f"{patch.image.product} covers {patch.observed:.1%} of the patch"
-        if self.choice.max_patch_cloud is None:
-            return None
-        if patch.cloud is None and product.mask:
-            return f"the mask of {patch.image.product} tells nothing of the patch"
-        if (patch.cloud or 0.0) > self.choice.max_patch_cloud:
-            return f"{patch.image.product} has {patch.cloud:.1%} clouds in the patch"
-        return None
-
-
-def _next(waiting: Mapping[int, list[Acquisition]], used: set[str]) -> dict[int, Acquisition]:
-    """Take the next acquisition of every season that has one left, none of them twice."""
-    chosen: dict[int, Acquisition] = {}
-    for number, listed in waiting.items():
-        while listed and number not in chosen:
-            acquisition = listed.pop(0)
-            if acquisition.first.product not in used:
-                used.add(acquisition.first.product)
-                chosen[number] = acquisition
-    return chosen
+    def _read(
+        self, groups: Sequence[Seasons], chosen: Sequence[Mapping[int, Acquisition]], grid: PatchGrid, meter: Meter
+    ) -> None:
+        """Read what the seasons of all instruments have chosen, together."""
+        pairs = [(seasons, some) for seasons, some in zip(groups, chosen, strict=True) if some]
+        wanted = [
+            (seasons.scenes(name, some), seasons.products[name]) for seasons, some in pairs for name in seasons.products
+        ]
+        answers = iter(read_all(self.service, wanted, grid))
+        meter.answers += 1
+        for seasons, some in pairs:
+            read = {name: next(answers) for name in seasons.products}
+            meter.num_bytes += sum(p.num_bytes for row in read.values() for p in row if isinstance(p, Patch))
+            seasons.settle(some, read)
 
 
 def _zones(point: Location, found: Mapping[str, Sequence[Scene]]) -> list[str]:

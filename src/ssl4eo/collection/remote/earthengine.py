@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Google Earth Engine as a service: one request a search, one a resolution group of a read of any number of scenes.
+"""Google Earth Engine as a service: one request a search, one a resolution of a read, for any number of products.
 
 Searching is done by the service: bounds, ranges, orbit and polarizations are filters, and of each scene a handful of
 properties come back. Pixels come as arrays on the patch's own grid, each band at its resolution, nearest and without
@@ -21,21 +21,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.collection.remote.cloud_masks import hidden_share
-from ssl4eo.collection.remote.earthengine_answers import planes_of, scenes_of, share_observed, values_of
-from ssl4eo.collection.remote.earthengine_calls import Retry, call
-from ssl4eo.collection.remote.earthengine_expressions import (
-    OBSERVED,
-    QUALITY,
-    pixel_grid,
+from ssl4eo.collection.remote.earthengine_answers import (
+    Planes,
+    planes_of,
+    scenes_by_product,
+    share_observed,
+    values_of,
 )
-from ssl4eo.collection.remote.earthengine_failures import REFUSED, Broken
-from ssl4eo.collection.remote.earthengine_plan import Part, Plan, batches, plan_read
+from ssl4eo.collection.remote.earthengine_calls import Retry, call
+from ssl4eo.collection.remote.earthengine_expressions import OBSERVED, QUALITY, pixel_grid
+from ssl4eo.collection.remote.earthengine_failures import GONE, REFUSED
+from ssl4eo.collection.remote.earthengine_plan import Plan, Request, plan_read, requests_for
 from ssl4eo.collection.remote.earthengine_products import MODALITIES, earthengine_product
 from ssl4eo.collection.remote.earthengine_session import Account, Session, session_for
-from ssl4eo.collection.remote.earthengine_templates import listing_expression, read_expression
+from ssl4eo.collection.remote.earthengine_templates import read_text, search_text
 from ssl4eo.collection.remote.patch_grid import PatchGrid
 from ssl4eo.collection.remote.service import Patch, Price, Product, Scene
-from ssl4eo.errors import ServiceFailed, SourceInvalid, Ssl4eoError, UnknownName
+from ssl4eo.errors import ServiceFailed, SourceInvalid, UnknownName
 from ssl4eo.locations.window import Range
 from ssl4eo.sample import Image, Location
 
@@ -85,12 +87,29 @@ class EarthEngine:
             ServiceFailed: refused or unreachable after all retries; never for want of scenes.
             ConfigInvalid: no credentials, no ranges, or a location without a point.
         """
-        what = f"the search for {product.modality} at {location.id}"
+        (found,) = self.search_together(location, ranges, [product])
+        return found
+
+    def search_together(
+        self, location: Location, ranges: Sequence[Range], products: Sequence[Product]
+    ) -> list[list[Scene]]:
+        """Search for several products in one request; where the service refuses that, for each alone.
+
+        Raises:
+            ServiceFailed, ConfigInvalid: see `search`.
+        """
         session = session_for(self.account, self.retry)
-        expression = listing_expression(location, ranges, product)
-        return call(
-            lambda: scenes_of(_compute_value(expression), product), what=what, slots=session.slots, retry=self.retry
-        )
+        text = search_text(location, ranges, products)
+        what = f"the search for {', '.join(product.modality for product in products)} at {location.id}"
+        try:
+            return call(
+                lambda: scenes_by_product(session.requests.value(text), products),
+                what=what, slots=session.slots, retry=self.retry,
+            )  # fmt: skip
+        except ServiceFailed as error:  # more scenes than one answer may have, or one collection that is not there
+            if len(products) == 1 or error.where.get("kind") not in (REFUSED, GONE):
+                raise
+        return [self.search(location, ranges, product) for product in products]
 
     def read(self, scenes: Sequence[Scene], product: Product, grid: PatchGrid) -> list[Patch | SourceInvalid]:
         """Read all bands of scenes on a grid, each at its resolution in `product.form`, and the mask if there is one.
@@ -114,69 +133,96 @@ class EarthEngine:
             ServiceFailed: refused or unreachable after all retries.
             ConfigInvalid: a patch wider than the service allows.
         """
+        (patches,) = self.read_together([(scenes, product)], grid)
+        return patches
+
+    def read_together(
+        self, wanted: Sequence[tuple[Sequence[Scene], Product]], grid: PatchGrid
+    ) -> list[list[Patch | SourceInvalid]]:
+        """Read scenes of several products on one grid; all that lie on the same pixels share a request.
+
+        When the service refuses a shared request, each product is read alone, then each scene.
+
+        Returns, Raises: see `read`.
+        """
         session = session_for(self.account, self.retry)
-        found: dict[int, Patch | SourceInvalid] = {}
-        for numbers in batches(scenes, product, grid):
-            batch = [scenes[number] for number in numbers]
-            found |= zip(numbers, self._read_batch(batch, product, grid, session), strict=True)
-        return [found[number] for number in range(len(scenes))]
+        jobs = [
+            _Job(scene, product, plan_read(scene.crs, product, grid)) for scenes, product in wanted for scene in scenes
+        ]
+        patches = iter(self._read_jobs(jobs, grid, session))
+        return [[next(patches) for _ in scenes] for scenes, _ in wanted]
 
     def price(self, product: Product, grid: PatchGrid, *, num_scenes: int) -> tuple[Price, Price]:
         """Estimate one search, and a read: pixels do not shrink on their way, as far as the service tells."""
-        parts = plan_read(grid.crs, product, grid, num_scenes=max(num_scenes, 1)).parts
-        requests = sum(len(part.strips) for part in parts)
-        return Price(1, SEARCH_BYTES), Price(requests, sum(part.num_bytes for part in parts))
+        return self.price_together([product], grid, num_scenes=num_scenes)
 
-    def _read_batch(
-        self, scenes: Sequence[Scene], product: Product, grid: PatchGrid, session: Session
-    ) -> Sequence[Patch | SourceInvalid]:
+    def price_together(self, products: Sequence[Product], grid: PatchGrid, *, num_scenes: int) -> tuple[Price, Price]:
+        """Estimate one search for several products, and a read of so many scenes of each."""
+        plans = [plan_read(grid.crs, product, grid) for product in products for _ in range(max(num_scenes, 1))]
+        asked = requests_for(plans)
+        requests = sum(len(request.strips) for request in asked)
+        return Price(1, SEARCH_BYTES * len(products)), Price(requests, sum(request.num_bytes for request in asked))
+
+    def _read_jobs(self, jobs: Sequence[_Job], grid: PatchGrid, session: Session) -> Sequence[Patch | SourceInvalid]:
         try:
-            return self._read_shared(scenes, product, grid, session)
+            return self._read_shared(jobs, grid, session)
         except SourceInvalid as error:
-            if len(scenes) == 1:
+            if len(jobs) == 1:
                 return [error]
         except ServiceFailed as error:  # also memory that is enough for one scene
-            if len(scenes) == 1 or error.where.get("kind") != REFUSED:
+            if len(jobs) == 1 or error.where.get("kind") != REFUSED:
                 raise
-        return [patch for scene in scenes for patch in self._read_batch([scene], product, grid, session)]
+        products = {id(job.product): job.product for job in jobs}.values()
+        smaller = [[job for job in jobs if job.product is product] for product in products]
+        if len(smaller) == 1:
+            smaller = [[job] for job in jobs]
+        return [patch for some in smaller for patch in self._read_jobs(some, grid, session)]
 
-    def _read_shared(self, scenes: Sequence[Scene], product: Product, grid: PatchGrid, session: Session) -> list[Patch]:
+    def _read_shared(self, jobs: Sequence[_Job], grid: PatchGrid, session: Session) -> list[Patch]:
         before = session.transport.num_bytes
-        plan = plan_read(scenes[0].crs, product, grid, num_scenes=len(scenes))
-        parts = [self._read_part(part, plan, scenes, session) for part in plan.parts]
-        num_bytes = (session.transport.num_bytes - before) // len(scenes)
-        return [
-            _patch(scene, product, grid, plan, [planes[number] for planes in parts], num_bytes)
-            for number, scene in enumerate(scenes)
-        ]
+        parts: list[list[Planes]] = [[] for _ in jobs]
+        for request in requests_for([job.plan for job in jobs]):
+            for (number, _), planes in zip(request.layers, self._ask(request, jobs, session), strict=True):
+                parts[number].append(planes)
+        num_bytes = (session.transport.num_bytes - before) // max(len(jobs), 1)
+        return [_patch(job, grid, planes, num_bytes) for job, planes in zip(jobs, parts, strict=True)]
 
-    def _read_part(
-        self, part: Part, plan: Plan, scenes: Sequence[Scene], session: Session
-    ) -> list[dict[str, NDArray[np.generic]]]:
-        """Read one grid, strip by strip where it is large: of each scene by name (y, x)."""
-        ours = (*part.bands, OBSERVED, *([QUALITY] if part.mask else []))
-        names = [f"{name}_{number}" for number in range(len(scenes)) for name in ours]
-        expression = read_expression(part, scenes)
-        what = f"{', '.join(scene.product for scene in scenes)} at {part.resolution} m"
-        strips: list[dict[str, NDArray[np.generic]]] = []
-        for first, height in part.strips:
-            top = plan.top - first * part.resolution
-            size = (height, part.size)
-            request = pixel_grid(plan.crs, plan.left, top, part.resolution, size)
-            action = partial(_compute_pixels, expression, request, names, size)
+    def _ask(self, request: Request, jobs: Sequence[_Job], session: Session) -> list[Planes]:
+        """Send a request, strip by strip where it is large: of each layer by name (y, x)."""
+        layers = [(part, jobs[number].scene) for number, part in request.layers]
+        ours = [(*part.bands, OBSERVED, *([QUALITY] if part.mask else [])) for part, _ in layers]
+        names = [f"{name}_{number}" for number, some in enumerate(ours) for name in some]
+        text = read_text(layers)
+        what = f"{', '.join(scene.product for _, scene in layers)} at {request.resolution} m"
+        crs = jobs[0].plan.crs
+        strips: list[Planes] = []
+        for first, height in request.strips:
+            top = request.top - first * request.resolution
+            size = (height, request.size)
+            asked = pixel_grid(crs, request.left, top, request.resolution, size)
+            action = partial(_planes, session, text, asked, names, size)
             strips.append(call(action, what=what, slots=session.slots, retry=self.retry, of_scene=True))
         whole = strips[0] if len(strips) == 1 else {n: np.concatenate([s[n] for s in strips]) for n in names}
-        return [{name: whole[f"{name}_{number}"] for name in ours} for number in range(len(scenes))]
+        return [{name: whole[f"{name}_{number}"] for name in some} for number, some in enumerate(ours)]
 
 
-def _patch(
-    scene: Scene,
-    product: Product,
-    grid: PatchGrid,
-    plan: Plan,
-    parts: Sequence[Mapping[str, NDArray[np.generic]]],
-    num_bytes: int,
-) -> Patch:
+@dataclass(frozen=True)
+class _Job:
+    """A scene that is read."""
+
+    scene: Scene
+    product: Product
+    plan: Plan
+
+
+def _planes(
+    session: Session, text: str, grid: Mapping[str, Any], names: Sequence[str], size: tuple[int, int]
+) -> Planes:
+    return planes_of(session.requests.pixels(text, grid, names), names, size)
+
+
+def _patch(job: _Job, grid: PatchGrid, parts: Sequence[Planes], num_bytes: int) -> Patch:
+    scene, product, plan = job.scene, job.product, job.plan
     pixels: dict[int, NDArray[np.generic]] = {}
     masks: dict[int, NDArray[np.bool_]] = {}
     cloud: float | None = None
@@ -213,28 +259,3 @@ def _image(
         kept=product.form,
         valid=valid,
     )
-
-
-def _compute_value(expression: Any) -> Any:
-    from ee import data  # pyright: ignore[reportMissingTypeStubs]
-
-    try:
-        return data.computeValue(expression)
-    except Ssl4eoError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise Broken(f"an answer that is none ({type(error).__name__}: {error})") from error
-
-
-def _compute_pixels(
-    expression: Any, grid: dict[str, Any], names: Sequence[str], size: tuple[int, int]
-) -> dict[str, NDArray[np.generic]]:
-    from ee import data  # pyright: ignore[reportMissingTypeStubs]
-
-    request = {"expression": expression, "fileFormat": "NUMPY_NDARRAY", "grid": grid, "bandIds": list(names)}
-    try:
-        return planes_of(data.computePixels(request), names, size)
-    except Ssl4eoError:
-        raise
-    except (ValueError, EOFError) as error:  # numpy: cut short, or no array
-        raise Broken(f"bytes that are no array ({type(error).__name__}: {error})") from error

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl4eo.collection.remote.earthengine_expressions import BASELINE, CRS, INDEX, ORBITS, PRODUCT_IDS, TIME
+from ssl4eo.collection.remote.earthengine_expressions import BASELINE, CRS, INDEX, NUMBER, ORBITS, PRODUCT_IDS, TIME
 from ssl4eo.collection.remote.earthengine_failures import Broken
 from ssl4eo.collection.remote.service import Product, Scene
 from ssl4eo.contract import offset_of_baseline
@@ -22,6 +25,29 @@ from ssl4eo.sensors import modality
 
 _BASELINE = re.compile(r"(\d\d)\.(\d\d)\Z")
 _UTC = dt.UTC
+
+
+Planes = Mapping[str, NDArray[np.generic]]
+"""By name (y, x)."""
+_MAX_HEADER = 1 << 20
+"""Of an array's description [bytes]: NumPy's own limit is met by some 400 bands."""
+
+
+def scenes_by_product(answer: Any, products: Sequence[Product]) -> list[list[Scene]]:
+    """Read the feature collection of a search for one or several products.
+
+    Raises:
+        Broken, ServiceFailed: see `scenes_of`.
+    """
+    if len(products) == 1:
+        return [scenes_of(answer, products[0])]
+    try:
+        rows: list[list[Any]] = [[] for _ in products]
+        for feature in answer["features"]:
+            rows[int(feature["properties"][NUMBER])].append(feature)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError) as error:
+        raise Broken(f"an answer that lists no scenes ({type(error).__name__}: {error})") from error
+    return [scenes_of({"features": some}, product) for some, product in zip(rows, products, strict=True)]
 
 
 def scenes_of(answer: Any, product: Product) -> list[Scene]:
@@ -85,18 +111,38 @@ def _offset(product: Product, baseline: int | None, index: str) -> int:
     return offset_of_baseline(baseline)
 
 
-def planes_of(answer: Any, names: Sequence[str], size: tuple[int, int]) -> dict[str, NDArray[np.generic]]:
-    """Read the structured array of a read: by name (y, x).
+def planes_of(answer: bytes, names: Sequence[str], size: tuple[int, int]) -> dict[str, NDArray[np.generic]]:
+    """Read the array file of a read: by name (y, x).
 
     Raises:
-        Broken: bands are missing, or it has another size.
+        Broken: it is none, bands are missing, or it has another size.
     """
-    if not isinstance(answer, np.ndarray) or answer.shape != size or answer.dtype.names is None:
-        raise Broken(f"pixels of {getattr(answer, 'shape', type(answer).__name__)} in place of {size}")
-    missing = [name for name in names if name not in answer.dtype.names]
+    try:
+        head = answer[: 10 + int.from_bytes(answer[8:10], "little")]
+        shape, dtype = _described(head)
+        if len(answer) != len(head) + dtype.itemsize * math.prod(shape):
+            raise ValueError(f"{len(answer)} bytes")
+        array = np.frombuffer(answer, dtype, offset=len(head)).reshape(shape)
+    except (ValueError, TypeError, EOFError, SyntaxError) as error:
+        raise Broken(f"bytes that are no array ({type(error).__name__}: {error})") from error
+    if shape != size or dtype.names is None:
+        raise Broken(f"pixels of {shape} in place of {size}")
+    missing = [name for name in names if name not in dtype.names]
     if missing:
         raise Broken(f"pixels without {' '.join(missing)}")
-    return {name: np.ascontiguousarray(answer[name]) for name in names}
+    return {name: np.ascontiguousarray(array[name]) for name in names}
+
+
+@lru_cache(maxsize=64)
+def _described(head: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the head of an array file; the same few come again and again."""
+    stream = io.BytesIO(head)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array file of another version than 1.0")
+    shape, in_columns, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=_MAX_HEADER)
+    if in_columns or dtype.hasobject:
+        raise ValueError("an array in another order, or of objects")
+    return shape, dtype
 
 
 def values_of(

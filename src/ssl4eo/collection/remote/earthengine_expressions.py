@@ -20,6 +20,8 @@ OBSERVED, QUALITY = "observed", "quality"
 """Bands that are added: 1 where every band has a pixel, else 0; the cloud mask."""
 INDEX, TIME, CRS = "index", "time", "crs"
 """What a search tells of every scene, besides `FACTS` and the cloud share."""
+NUMBER = "number"
+"""Of the product that a scene is of, where a search is for several."""
 PRODUCT_IDS = ("PRODUCT_ID", "LANDSAT_PRODUCT_ID")
 """Properties with the agency's id; where there is none, the index is it, as for Sentinel-1."""
 ORBITS = ("SENSING_ORBIT_DIRECTION", "orbitProperties_pass")
@@ -60,6 +62,8 @@ def search_of(
     collection: str,
     filters: Mapping[str, Any],
     cloud_property: str,
+    *,
+    number: int | None = None,
 ) -> Any:
     """Make the feature collection of `search_expression` of its parts.
 
@@ -70,6 +74,7 @@ def search_of(
         collection: to search.
         filters: property -> value, or values that a list has to contain.
         cloud_property: told of every scene; empty for none.
+        number: told of every scene, so that searches can be merged; None: nothing is told.
     """
     import ee  # pyright: ignore[reportMissingTypeStubs]
 
@@ -81,7 +86,15 @@ def search_of(
         for condition in _conditions(ee, name, value):
             images = images.filter(condition)
     names = [*FACTS, *([cloud_property] if cloud_property else [])]
-    return ee.FeatureCollection(images.map(lambda image: _summary(ee, image, names)))
+    return ee.FeatureCollection(images.map(lambda image: _summary(ee, image, names, number)))
+
+
+def merged_searches(searches: Sequence[Any]) -> Any:
+    """Put the feature collections of searches into one."""
+    first, *others = searches
+    for search in others:
+        first = first.merge(search)
+    return first
 
 
 def milliseconds(time: dt.datetime) -> int:
@@ -99,12 +112,13 @@ def _conditions(ee: Any, name: str, value: Any) -> list[Any]:
     return [ee.Filter.eq(name, value)]
 
 
-def _summary(ee: Any, image: Any, names: Sequence[str]) -> Any:
+def _summary(ee: Any, image: Any, names: Sequence[str], number: int | None) -> Any:
     # copyProperties passes over properties that an image lacks; get of one would end the whole search
     facts = {
         INDEX: image.get("system:index"),
         TIME: image.get("system:time_start"),
         CRS: image.select([0]).projection().crs(),
+        **({} if number is None else {NUMBER: number}),
     }
     return ee.Feature(None, facts).copyProperties(image, list(names))
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ssl4eo.collection.remote.cloud_masks import cloud_mask
 from ssl4eo.collection.remote.patch_grid import PatchGrid
-from ssl4eo.collection.remote.service import Product, Scene
+from ssl4eo.collection.remote.service import Product
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.sensors import modality
 
@@ -40,30 +40,26 @@ class Part:
     """That values come in: uint16 or float32."""
     size: int
     """Width and height [px]."""
-    strips: tuple[tuple[int, int], ...]
-    """(first row, rows) of each request."""
     mask: str = ""
     """Band with the cloud mask, empty where another part has it or there is none."""
     mask_kind: str = ""
     mask_collection: str = ""
     """Collection that has the mask, in an image of the same index; empty for the scene itself."""
-    num_scenes: int = 1
-    """That share each request."""
+
+    @property
+    def num_bands(self) -> int:
+        """Those of the scene, the share observed, the mask."""
+        return len(self.bands) + 1 + bool(self.mask)
 
     @property
     def pixel_bytes(self) -> int:
-        """Of one pixel of all bands of all scenes, uncompressed."""
-        return self.num_scenes * _pixel_bytes(len(self.bands), self.dtype, has_mask=bool(self.mask))
-
-    @property
-    def num_bytes(self) -> int:
-        """Of all answers, uncompressed."""
-        return self.pixel_bytes * self.size**2 + _HEADER_BYTES * len(self.strips)
+        """Of one pixel of all bands, uncompressed."""
+        return len(self.bands) * np.dtype(self.dtype).itemsize + 1 + 2 * bool(self.mask)  # observed uint8, mask uint16
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All requests of a read of scenes."""
+    """What is read of a scene, and where."""
 
     crs: str
     left: int
@@ -74,36 +70,70 @@ class Plan:
     """Finest first."""
 
 
-def batches(scenes: Sequence[Scene], product: Product, grid: PatchGrid) -> list[list[int]]:
-    """Put the numbers of scenes together that may share requests: those on the same pixels, within the limit of bands.
+@dataclass(frozen=True)
+class Request:
+    """What one grid is asked for: any scenes of any products that lie on the same pixels."""
 
-    Raises:
-        ConfigInvalid: no scene fits into a request.
-    """
-    most = max(len(bands) for _, bands in product.form.groups) + 2
-    alike: dict[bool, list[int]] = {}
-    for number, scene in enumerate(scenes):
-        alike.setdefault(scene.crs == grid.crs, []).append(number)
-    step = max(MAX_BANDS // most, 1)
-    return [numbers[i : i + step] for numbers in alike.values() for i in range(0, len(numbers), step)]
+    left: int
+    """Western edge of the pixels [m]."""
+    top: int
+    """Northern edge of the pixels [m]."""
+    resolution: int
+    """[m]."""
+    size: int
+    """Width and height [px]."""
+    layers: tuple[tuple[int, Part], ...]
+    """(number of the scene among those that are read, what is read of it)."""
+    strips: tuple[tuple[int, int], ...]
+    """(first row, rows) of each request that is sent."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all answers, uncompressed."""
+        return sum(part.pixel_bytes for _, part in self.layers) * self.size**2 + _HEADER_BYTES * len(self.strips)
 
 
-def plan_read(crs: str, product: Product, grid: PatchGrid, *, num_scenes: int = 1) -> Plan:
-    """Plan one request a resolution, more where the patch is large; the cloud mask goes with the grid that it is of.
+def requests_for(plans: Sequence[Plan]) -> list[Request]:
+    """Put what lies on the same pixels together, within the limits of the service.
 
     Args:
-        crs: reference system of the scenes.
-        product: that they are of.
-        grid: of the patch.
-        num_scenes: that share each request.
+        plans: of each scene, for itself.
 
     Raises:
-        ConfigInvalid: a patch that is too wide, or too many bands.
+        ConfigInvalid: a part that fits into no request.
+    """
+    alike: dict[tuple[int, int, int, int], list[tuple[int, Part]]] = {}
+    for number, plan in enumerate(plans):
+        for part in plan.parts:
+            alike.setdefault((plan.left, plan.top, part.resolution, part.size), []).append((number, part))
+    return [Request(*key, tuple(some), _strips(key[3], some)) for key, all_ in alike.items() for some in _fitting(all_)]
+
+
+def _fitting(layers: Sequence[tuple[int, Part]]) -> Iterator[list[tuple[int, Part]]]:
+    """Cut layers where they would have more bands than a request may."""
+    some: list[tuple[int, Part]] = []
+    for layer in layers:
+        if some and sum(part.num_bands for _, part in [*some, layer]) > MAX_BANDS:
+            yield some
+            some = []
+        some.append(layer)
+    yield some
+
+
+def plan_read(crs: str, product: Product, grid: PatchGrid) -> Plan:
+    """Plan the reading of a scene, a part a resolution; the cloud mask goes with the grid that it is of.
+
+    Args:
+        crs: reference system of the scene.
+        product: that it is of.
+        grid: of the patch.
+
+    Raises:
         UnknownName: no such kind of mask.
     """
     beside = _edge_beside(product.collection) if crs == grid.crs else 0
     carrier = _mask_carrier(product)
-    parts = tuple(_part(product, grid, resolution, carrier, num_scenes) for resolution in product.form.resolutions)
+    parts = tuple(_part(product, grid, resolution, carrier) for resolution in product.form.resolutions)
     return Plan(grid.crs, grid.left + beside, grid.top - beside, parts)
 
 
@@ -119,38 +149,29 @@ def _mask_carrier(product: Product) -> int:
     return own if own in product.form.resolutions else product.form.base
 
 
-def _part(product: Product, grid: PatchGrid, resolution: int, carrier: int, num_scenes: int) -> Part:
-    bands = {name: product.bands[name] for name in product.form.bands_at(resolution)}
-    dtype = "float32" if modality(product.modality).unit != "DN" else "uint16"
-    size = grid.num_pixels(resolution)
+def _part(product: Product, grid: PatchGrid, resolution: int, carrier: int) -> Part:
     collection, _, band = product.mask.rpartition("/") if resolution == carrier else ("", "", "")
     return Part(
         resolution,
-        bands,
-        dtype,
-        size,
-        _strips(size, len(bands), dtype, has_mask=bool(band), num_scenes=num_scenes),
+        {name: product.bands[name] for name in product.form.bands_at(resolution)},
+        "float32" if modality(product.modality).unit != "DN" else "uint16",
+        grid.num_pixels(resolution),
         mask=band,
         mask_kind=product.mask_kind if band else "",
         mask_collection=collection,
-        num_scenes=num_scenes,
     )
 
 
-def _pixel_bytes(num_bands: int, dtype: str, *, has_mask: bool) -> int:
-    return num_bands * np.dtype(dtype).itemsize + 1 + 2 * has_mask  # the share observed is a byte, the mask uint16
-
-
-def _strips(size: int, num_bands: int, dtype: str, *, has_mask: bool, num_scenes: int) -> tuple[tuple[int, int], ...]:
+def _strips(size: int, layers: Sequence[tuple[int, Part]]) -> tuple[tuple[int, int], ...]:
     """Cut a grid into as few requests as the limits allow."""
-    bands = num_scenes * (num_bands + 1 + has_mask)
+    bands = sum(part.num_bands for _, part in layers)
     if size > MAX_SIDE or bands > MAX_BANDS:
         raise ConfigInvalid(
             f"{bands} bands of {size} px a side",
             expected=f"{MAX_BANDS} bands and {MAX_SIDE} px at most, as Earth Engine has it",
             remedy="take smaller patches",
         )
-    row = size * (num_scenes * _pixel_bytes(num_bands, dtype, has_mask=has_mask) + bands)
+    row = size * (sum(part.pixel_bytes for _, part in layers) + bands)
     height = min(MAX_BYTES // row, size)
     if height < 1:
         raise ConfigInvalid(f"rows of {row} bytes", expected=f"{MAX_BYTES} at most", remedy="take smaller patches")

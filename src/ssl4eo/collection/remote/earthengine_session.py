@@ -18,6 +18,7 @@ from typing import Any
 
 from ssl4eo import __version__
 from ssl4eo.collection.remote.earthengine_calls import Retry, call
+from ssl4eo.collection.remote.earthengine_requests import Requests
 from ssl4eo.collection.remote.earthengine_transport import Transport
 from ssl4eo.errors import ConfigInvalid
 
@@ -62,6 +63,7 @@ class Session:
     transport: Transport
     slots: threading.Semaphore
     """Places for concurrent calls of the process."""
+    requests: Requests
 
 
 _lock = threading.Lock()
@@ -111,10 +113,10 @@ def _open(account: Account, retry: Retry) -> Session:
         connect_timeout=account.connect_timeout,
         read_timeout=account.read_timeout,
     )
-    session = Session(account, os.getpid(), transport, threading.Semaphore(account.concurrent))
+    slots = threading.Semaphore(account.concurrent)
     ee.Reset()
-    call(lambda: _initialize(ee, account, transport), what="initializing", slots=session.slots, retry=retry)
-    return session
+    call(lambda: _initialize(ee, account, transport), what="initializing", slots=slots, retry=retry)
+    return Session(account, os.getpid(), transport, slots, Requests())
 
 
 def _initialize(ee: Any, account: Account, transport: Transport) -> None:

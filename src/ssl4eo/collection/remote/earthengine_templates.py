@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expressions that differ in ids, points and dates only: made once by the client library, then filled in.
+"""Expressions that differ in ids, points and dates only: serialized once by the client library, then filled in as text.
 
-Building an expression for four seasons of a product costs the library more than sending it, and a collection sends the
-same few expressions hundreds of thousands of times. What is sent is what the library makes of the expression, shared
-parts written out where they are used.
+Building and serializing an expression for four seasons of three products costs the library more than sending it, and a
+collection sends the same few expressions hundreds of thousands of times. What is sent is what the library makes of the
+expression, with other constants in their places.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from itertools import pairwise
+from typing import Any
 
 from ssl4eo.collection.remote.earthengine_expressions import (
     joined_expression,
+    merged_searches,
     milliseconds,
     pixels_expression,
     require_searchable,
@@ -31,26 +35,54 @@ _LON, _LAT = 0.123456789, 0.987654321
 """Stand for a point."""
 _TIME = 987_654_321_000
 """Stands for the first of the times [ms since 1970], each further one is larger by 1."""
+_BLANK = re.compile(
+    rf'"<(?:image|mask) \d+>"|\b(?:{re.escape(repr(_LON))}|{re.escape(repr(_LAT))}|{_TIME // 1000}\d{{3}})\b'
+)
 _Bands = tuple[tuple[str, str], ...]
+_Layer = tuple[_Bands, str, str, str, bool]
+"""Bands, type, band of the mask, its kind, whether it is of another image."""
+_Search = tuple[str, str, str]
+"""Collection, filters as JSON, property with the cloud share."""
 
 
-def read_expression(part: Part, scenes: Sequence[Scene]) -> Any:
-    """Give the expression of a part of a read: the bands of all scenes, their names ending in `_0`, `_1` and on.
+@dataclass(frozen=True)
+class _Template:
+    """A text with blanks: text, blank, text, blank, ... text."""
+
+    pieces: tuple[str, ...]
+
+    @classmethod
+    def of(cls, expression: Any) -> _Template:
+        """Let the library serialize an expression, and cut it at its blanks."""
+        from ee import serializer  # pyright: ignore[reportMissingTypeStubs]
+
+        text = json.dumps(serializer.encode(expression, for_cloud_api=True), separators=(",", ":"))
+        ends = [0, *(end for found in _BLANK.finditer(text) for end in found.span()), len(text)]
+        return cls(tuple(text[first:end] for first, end in pairwise(ends)))
+
+    def filled(self, values: Mapping[str, str]) -> str:
+        """Put values into the blanks."""
+        return "".join(values[piece] if number % 2 else piece for number, piece in enumerate(self.pieces))
+
+
+def read_text(layers: Sequence[tuple[Part, Scene]]) -> str:
+    """Give the expression of a request, serialized: bands of all layers, their names ending in `_0`, `_1` and on.
 
     The library must be initialized first.
     """
-    bands = tuple(part.bands.items())
-    text = _template(bands, part.dtype, part.mask, part.mask_kind, bool(part.mask_collection), len(scenes))
-    for number, scene in enumerate(scenes):
-        text = text.replace(_image(number), _quoted(str(scene.handle["asset"])))
-        text = text.replace(_mask(number), _quoted(f"{part.mask_collection}/{scene.handle['index']}"))
-    return _encodable(json.loads(text))
+    values: dict[str, str] = {}
+    for number, (part, scene) in enumerate(layers):
+        values[_image(number)] = json.dumps(str(scene.handle["asset"]))
+        values[_mask(number)] = json.dumps(f"{part.mask_collection}/{scene.handle['index']}")
+    return _read_template(tuple(_layer(part) for part, _ in layers)).filled(values)
+
+
+def _layer(part: Part) -> _Layer:
+    return tuple(part.bands.items()), part.dtype, part.mask, part.mask_kind, bool(part.mask_collection)
 
 
 @lru_cache(maxsize=256)
-def _template(bands: _Bands, dtype: str, mask: str, mask_kind: str, has_mask_image: bool, num_scenes: int) -> str:
-    from ee import serializer  # pyright: ignore[reportMissingTypeStubs]
-
+def _read_template(layers: tuple[_Layer, ...]) -> _Template:
     images = [
         pixels_expression(
             _image(number)[1:-1],
@@ -61,13 +93,13 @@ def _template(bands: _Bands, dtype: str, mask: str, mask_kind: str, has_mask_ima
             mask_asset=_mask(number)[1:-1] if has_mask_image else "",
             suffix=f"_{number}",
         )
-        for number in range(num_scenes)
+        for number, (bands, dtype, mask, mask_kind, has_mask_image) in enumerate(layers)
     ]
-    return json.dumps(serializer.encode(joined_expression(images), is_compound=False))
+    return _Template.of(joined_expression(images))
 
 
-def listing_expression(location: Location, ranges: Sequence[Range], product: Product) -> Any:
-    """Give the expression of a search, see `search_expression`.
+def search_text(location: Location, ranges: Sequence[Range], products: Sequence[Product]) -> str:
+    """Give the expression of a search for several products, serialized; of one see `search_expression`.
 
     The library must be initialized first.
 
@@ -75,27 +107,28 @@ def listing_expression(location: Location, ranges: Sequence[Range], product: Pro
         ConfigInvalid: no ranges, or a location without a point.
     """
     require_searchable(location, ranges)
-    filters = json.dumps(dict(product.filters), sort_keys=True)
-    text = _search_template(product.collection, filters, product.cloud_property, len(ranges))
     whole = [min(r.start for r in ranges), max(r.end for r in ranges)]
     times = [*whole, *(time for r in ranges for time in (r.start, r.end))]
-    for number in reversed(range(len(times))):
-        text = text.replace(str(_TIME + number), str(milliseconds(times[number])))
-    text = text.replace(repr(_LON), repr(float(location.lon or 0.0)))
-    return _encodable(json.loads(text.replace(repr(_LAT), repr(float(location.lat or 0.0)))))
+    values = {str(_TIME + number): str(milliseconds(time)) for number, time in enumerate(times)}
+    values |= {repr(_LON): repr(float(location.lon or 0.0)), repr(_LAT): repr(float(location.lat or 0.0))}
+    wanted = tuple((p.collection, json.dumps(dict(p.filters), sort_keys=True), p.cloud_property) for p in products)
+    return _search_template(wanted, len(ranges)).filled(values)
 
 
 @lru_cache(maxsize=256)
-def _search_template(collection: str, filters: str, cloud_property: str, num_ranges: int) -> str:
-    from ee import serializer  # pyright: ignore[reportMissingTypeStubs]
-
+def _search_template(wanted: tuple[_Search, ...], num_ranges: int) -> _Template:
     first = 2 if num_ranges > 1 else 0  # of one range the whole stretch is the range
     bounds = [_time(number) for number in (0, 1, *range(2, 2 + 2 * num_ranges))]
     ranges = [Range(bounds[i], bounds[i], bounds[i + 1]) for i in range(first, first + 2 * num_ranges, 2)]
-    expression = search_of(
-        (_LON, _LAT), (bounds[0], bounds[1]), ranges, collection, json.loads(filters), cloud_property
-    )
-    return json.dumps(serializer.encode(expression, is_compound=False))
+    whole = bounds[0], bounds[1]
+    searches = [
+        search_of(
+            (_LON, _LAT), whole, ranges, collection, json.loads(filters), cloud,
+            number=number if len(wanted) > 1 else None,
+        )
+        for number, (collection, filters, cloud) in enumerate(wanted)
+    ]  # fmt: skip
+    return _Template.of(merged_searches(searches))
 
 
 def _time(number: int) -> dt.datetime:
@@ -108,31 +141,3 @@ def _image(number: int) -> str:
 
 def _mask(number: int) -> str:
     return f'"<mask {number}>"'
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text)
-
-
-def _encodable(tree: dict[str, Any]) -> Any:
-    """Wrap a serialized expression so that the library takes it where it wants one of its own objects."""
-    from ee import encodable  # pyright: ignore[reportMissingTypeStubs]
-
-    class Filled(encodable.Encodable):
-        def encode_cloud_value(self, encoder: Callable[[Any], Any]) -> Any:
-            return _with_bodies(tree, lambda body: encoder(_encodable(body)))
-
-    return Filled()
-
-
-def _with_bodies(node: Any, referenced: Callable[[dict[str, Any]], str]) -> Any:
-    """Put references in place of the bodies of functions: the service's format has them nowhere else."""
-    if isinstance(node, list):
-        return [_with_bodies(n, referenced) for n in cast("list[Any]", node)]
-    if not isinstance(node, dict):
-        return node
-    inner = {key: _with_bodies(n, referenced) for key, n in cast("dict[str, Any]", node).items()}
-    function = inner.get("functionDefinitionValue")
-    if function is None or isinstance(function["body"], str):
-        return inner
-    return {"functionDefinitionValue": {**function, "body": referenced(function["body"])}}

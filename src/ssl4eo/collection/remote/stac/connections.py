@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import urllib3
 
 from ssl4eo import __version__
+from ssl4eo.collection.remote.metering import count_request
 
 _NO_RETRIES = urllib3.Retry(total=None, connect=0, read=0, redirect=5, status=0, other=0)
 
@@ -33,6 +34,7 @@ class Connections:
 
     def get(self, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         """Send a GET; the body is not read, and the response must be closed by the caller."""
+        count_request()
         sent = {"user-agent": f"ssl4eo/{__version__}", "accept-encoding": "identity", **headers}
         return self._manager(url).request(
             "GET", url, headers=sent, preload_content=False, decode_content=False, retries=_NO_RETRIES,

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from rasterio.abc import MultiByteRangeResourceContainer
 
+from ssl4eo.collection.remote.metering import in_context
 from ssl4eo.collection.remote.stac.store import Asset, Piece, Store
 from ssl4eo.errors import ServiceFailed, SourceInvalid, Ssl4eoError
 
@@ -135,7 +136,7 @@ class RangeFile:
             else:
                 merged.append((first, end))
         fetched = [merged[0]] if len(merged) == 1 else []
-        waiting = [] if fetched else [self._pool.submit(self._fetch, first, end) for first, end in merged]
+        waiting = [] if fetched else [self._pool.submit(in_context(self._fetch), first, end) for first, end in merged]
         pieces = [self._fetch(first, end) for first, end in fetched] + [future.result() for future in waiting]
         for (first, _), piece in zip(merged, pieces, strict=True):
             self._keep(first, self._count(piece).data)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ssl4eo.collection.offset import contradiction
 from ssl4eo.collection.remote.cloud_masks import hidden_share
+from ssl4eo.collection.remote.metering import in_context
 from ssl4eo.collection.remote.patch_grid import PatchGrid
 from ssl4eo.collection.remote.service import Patch, Price, Product, Scene
 from ssl4eo.collection.remote.stac import values
@@ -183,7 +184,7 @@ class StacService:
         except SourceInvalid as error:
             return error
         return {
-            name: self._bands.submit(read_plane, self._store, assets[name], target, self._ranges)
+            name: self._bands.submit(in_context(read_plane), self._store, assets[name], target, self._ranges)
             for name, (_, target) in wanted.items()
         }
 
