@@ -307,7 +307,14 @@ def _make_state(source: Any, target: Path, shards: int) -> None:
                 }
             ).encode()
             head = {k: v for k, v in row.items() if k != "detail"}
-            head |= {"shard": shard, "ids": names, "files": files, "segment": 64 * (shard + 1), "crc32": crc32(detail)}
+            head |= {
+                "shard": shard,
+                "ids": names,
+                "files": files,
+                "segment": 64 * (shard + 1),
+                "detail_bytes": len(detail),
+            }
+            head |= {"crc32": crc32(detail)}
             out.write(json.dumps(head).encode()[:-1] + b', "detail": ' + detail + b"}\n")
     with Ledger.open(ledger_path(target), create=True) as ledger:
         ledger.add(ids)

@@ -323,7 +323,7 @@ def test_notes_are_checked_without_reading_their_images(tmp_path: Path, harm: st
     else:
         row = json.loads(last)
         row |= row.pop("detail")
-        for name in ("crc32", "ids", "kinds"):
+        for name in ("crc32", "detail_bytes", "ids", "kinds"):
             del row[name]
         last = json.dumps(row).encode() + b"\n"
     assert first + last != whole
@@ -336,4 +336,24 @@ def test_notes_are_checked_without_reading_their_images(tmp_path: Path, harm: st
         writer.finish()
 
     assert kept == (128 if harm == "as written before" else 64)
+    assert verify_archive(tmp_path / "a.zarr").is_whole
+
+
+def test_damage_in_the_middle_of_the_notes_is_found_when_the_archive_is_finished(tmp_path: Path) -> None:
+    """Going on does not read the details of all shards: finishing does, and forgets from the damage on."""
+    _stop_after(tmp_path / "a.zarr", 128)
+    journal = tmp_path / "a.zarr.partial/progress.jsonl"
+    whole = journal.read_bytes()
+    at = whole.index(b'"time":')
+    journal.write_bytes(whole[:at] + b'"tame":' + whole[at + 7 :])
+
+    with pytest.raises(WriteFailed, match="damaged after 0 bytes"), make_writer(tmp_path / "a.zarr", **SMALL) as writer:
+        assert len(writer.done_ids) == 128
+        writer.finish()
+
+    with make_writer(tmp_path / "a.zarr", **SMALL) as writer:
+        assert not writer.done_ids
+        for number in range(128):
+            writer.append(_small(number))
+        writer.finish()
     assert verify_archive(tmp_path / "a.zarr").is_whole

@@ -8,6 +8,9 @@
     A.zarr.partial/archive/        becomes A.zarr by one rename
 
 A shard counts once its line is on disk; whatever else a crash left is swept away when the next writer opens.
+A line has a head and a detail, which is most of it and which going on neither reads nor parses: each line is on disk
+before the next one is begun, so that a crash leaves at most the last one torn, and only that one's checksum is looked
+at. All are when the archive is finished.
 """
 
 from __future__ import annotations
@@ -20,19 +23,21 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zlib import crc32
 
 from ssl4eo.archive.arrays import SHARD_LOCATIONS
 from ssl4eo.archive.layout import CHECKSUMS, ROOT
 from ssl4eo.archive.records import kinds_of
 from ssl4eo.archive.segment import load_segment
-from ssl4eo.errors import TargetExists
+from ssl4eo.errors import TargetExists, WriteFailed
 from ssl4eo.files import exclusive, require_absent, write_json
 
 _IN_DETAIL = ("locations", "images")
 _DETAIL = b', "detail": '
 """Between the head of a note and what going on does not need; heads hold no such key."""
+_HEAD_BYTES = 1 << 14
+"""Read at once: more than a head usually has."""
 
 
 def partial_path(target: Path) -> Path:
@@ -160,24 +165,26 @@ class Journal:
             return kept, heads
         end = 0
         with self._lines.open("rb") as stream:
-            for number, line in enumerate(stream):
-                head = self._whole_head(line, number)
+            size = os.fstat(stream.fileno()).st_size
+            while end < size:
+                head, next_end = self._whole_head(stream, end, size, len(heads))
                 if head is None:
                     break
-                kept |= head["files"].keys()
+                kept.update(head["files"])  # |= with keys would copy all names each time
                 heads.append(head)
-                end += len(line)
+                end = next_end
         os.truncate(self._lines, end)
         return kept, heads
 
-    def _whole_head(self, line: bytes, number: int) -> dict[str, Any] | None:
+    def _whole_head(self, stream: BinaryIO, start: int, end: int, number: int) -> tuple[dict[str, Any] | None, int]:
+        """Read the head of the note that starts at a byte, and where the next one starts; None if it is not whole."""
         try:
-            head = _head(line)
+            head, stop = _next_head(stream, start, end)
             sizes = {f"{self.archive}/{name}": int(facts["size"]) for name, facts in head["files"].items()}
             full = head["shard"] == number and len(head["ids"]) == SHARD_LOCATIONS and head["segment"] >= 0
         except (ValueError, KeyError, TypeError, AttributeError):
-            return None
-        return head if full and all(_size(path) == size for path, size in sizes.items()) else None
+            return None, start
+        return (head if full and all(_size(path) == size for path, size in sizes.items()) else None), stop
 
     def _sweep(self, kept: set[str]) -> None:
         for folder, _, names in os.walk(self.archive):
@@ -197,7 +204,7 @@ class Journal:
         detail = json.dumps({name: row[name] for name in _IN_DETAIL}).encode()
         head = {name: value for name, value in row.items() if name not in _IN_DETAIL}
         head |= {"ids": [record["id"] for record in row["locations"]], "kinds": kinds_of(row["locations"])}
-        text = json.dumps({**head, "crc32": crc32(detail)}).encode()
+        text = json.dumps({**head, "detail_bytes": len(detail), "crc32": crc32(detail)}).encode()
         with self._lines.open("ab") as stream:
             stream.write(text[:-1] + _DETAIL + detail + b"}\n")
             stream.flush()
@@ -221,12 +228,32 @@ class Journal:
         return num_good > 0 or any((self.folder / "segments").glob("[0-9]*"))
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Read the notes of the finished shards, one at a time."""
-        if self._lines.is_file():
-            with self._lines.open("rb") as stream:
-                for line in stream:
+        """Read the notes of the finished shards, one at a time.
+
+        Raises:
+            WriteFailed: one is damaged; it and what comes after it is forgotten, and will be made anew.
+        """
+        if not self._lines.is_file():
+            return
+        end = 0
+        with self._lines.open("rb") as stream:
+            for line in stream:
+                try:
+                    _head(line)
                     row = json.loads(line)
-                    yield row | row.pop("detail", {})
+                except (ValueError, KeyError, TypeError) as error:
+                    raise self._forgotten(end, error) from error
+                end += len(line)
+                yield row | row.pop("detail", {})
+
+    def _forgotten(self, end: int, error: Exception) -> WriteFailed:
+        os.truncate(self._lines, end)
+        return WriteFailed(
+            f"{self._lines} is damaged after {end} bytes ({error})",
+            expected="what was written there",
+            remedy="run the same command again: what is damaged is made anew; and look after the disk",
+            path=str(self._lines),
+        )
 
     def publish(self) -> None:
         """Give the archive its final name, then remove the work folder.
@@ -245,6 +272,29 @@ class Journal:
     def discard(self) -> None:
         """Remove the work folder."""
         shutil.rmtree(self.folder)
+
+
+def _next_head(stream: BinaryIO, start: int, end: int) -> tuple[dict[str, Any], int]:
+    """Read the head of a note and where the next note starts; its detail only where it is the last one.
+
+    Raises:
+        ValueError: it is not whole.
+        KeyError: it lacks something.
+    """
+    stream.seek(start)
+    first = stream.read(_HEAD_BYTES)
+    text, mark, _ = first.partition(_DETAIL)
+    if mark:
+        head = json.loads(text + b"}")
+        stop = start + len(text) + len(mark) + int(head.get("detail_bytes", -1)) + 2
+        if start < stop < end and "detail_bytes" in head:
+            stream.seek(stop - 2)
+            if stream.read(2) != b"}\n":
+                raise ValueError("a detail of another length")
+            return head, stop
+    stream.seek(start)
+    line = stream.readline()  # the last one, of an earlier version, or with a long head
+    return _head(line), start + len(line)
 
 
 def _head(line: bytes) -> dict[str, Any]:

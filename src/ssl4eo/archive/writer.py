@@ -109,7 +109,7 @@ class ArchiveWriter:
             self._stack = stack.pop_all()
         self._is_open = True
         self._resume_segments()
-        self.num_resumed = len(self.done_ids)
+        self.num_resumed = len(self._done) + len(self._waiting())
         return self
 
     def __exit__(
@@ -155,8 +155,11 @@ class ArchiveWriter:
     def skipped(self) -> Mapping[str, str]:
         """By id why a location was left out."""
         waiting = {location: reason for segment in self._queue for location, reason in segment.skipped}
+        known = {**self._skipped, **waiting}
+        if not known:
+            return {}  # ids are many
         done = self.done_ids
-        return {name: reason for name, reason in {**self._skipped, **waiting}.items() if name not in done}
+        return {name: reason for name, reason in known.items() if name not in done}
 
     def append(self, sample: Sample) -> None:
         """Add a sample.

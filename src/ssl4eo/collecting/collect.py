@@ -90,7 +90,7 @@ def collect(  # noqa: PLR0913 - each is an option of the command line
     """
     target = Path(target)
     require_free(target)
-    ids = list(source.ids())
+    ids, identity = list(source.ids()), _identity(source)
     with (
         ArchiveWriter(
             target,
@@ -99,7 +99,7 @@ def collect(  # noqa: PLR0913 - each is an option of the command line
             shape=source.shape,
             provenance=source.provenance,
             profile=profile,
-            plan={"source": _identity(source), "segment_locations": 1, "nodata": "skip"},
+            plan={"source": identity, "segment_locations": 1, "nodata": "skip"},
         ) as writer,
         Ledger.open(ledger_path(target), create=True) as ledger,
     ):
@@ -107,7 +107,7 @@ def collect(  # noqa: PLR0913 - each is an option of the command line
         noted = NotedSource(source, writer.work.absolute() / NOTE_FOLDER, patience_s, stop, first_pause_s)
         noted.notes.mkdir(exist_ok=True)
         _sweep(writer, len(ids))
-        ledger.begin(_identity(source), _facts(source))
+        ledger.begin(identity, _facts(source))
         _settle(ledger, writer, noted, ids)
         job = Job(noted, writer.work.absolute(), writer.layout, "skip", "skip")
         workers = min(threads, LOCAL_WORKERS) if dask == "local" else threads
@@ -134,12 +134,11 @@ def _sweep(writer: ArchiveWriter, num_places: int) -> None:
 
 def _settle(ledger: Ledger, writer: ArchiveWriter, noted: NotedSource, ids: list[str]) -> None:
     """Bring the ledger to what is on disk."""
-    ledger.add(ids)
     entries = [e for path in sorted(noted.notes.glob("*.json")) if (e := read_note(noted.notes, path.stem)) is not None]
     done, skipped = writer.done_ids, writer.skipped
     true = [e for e in entries if (e.status == "done") == (e.id in done) and (e.id in done or e.id in skipped)]
     _note(ledger, noted, true)
-    ledger.agree(done, skipped)
+    ledger.agree(ids, done, skipped)
 
 
 def _note(ledger: Ledger, noted: NotedSource, entries: list[Entry]) -> None:

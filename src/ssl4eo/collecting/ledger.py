@@ -13,6 +13,7 @@ import contextlib
 import datetime as dt
 import sqlite3
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -150,24 +151,24 @@ class Ledger:
                 ((e.id, e.status, e.reason, e.attempts, e.requests, e.num_bytes, e.seconds, now) for e in entries),
             )
 
-    def agree(self, done: Iterable[str], left_out: Mapping[str, str]) -> None:
-        """Put right what a kill has left between archive and ledger.
+    def agree(self, ids: Iterable[str], done: AbstractSet[str], left_out: Mapping[str, str]) -> None:
+        """Note places that are to be collected, and put right what a kill has left between archive and ledger.
 
         Args:
+            ids: of all places; those that are known stay as they are.
             done: ids that are stored.
             left_out: by id the reason of those that are not; their status stays if it says the same.
         """
-        stored = set(done)
-        rows = dict(self._connection.execute("SELECT id, status FROM places"))
-        wrong = [(name,) for name in stored if rows.get(name) != "done"]
-        untrue = [(name,) for name, status in rows.items() if status == "done" and name not in stored]
-        unknown = [(r, n) for n, r in left_out.items() if n not in stored and rows.get(n) in (None, "done")]
+        noted = {n for (n,) in self._connection.execute("SELECT id FROM places WHERE status = 'done'")}
+        others = {n for (n,) in self._connection.execute("SELECT id FROM places WHERE status != 'done'")}
+        new = sorted({*ids, *left_out, *done} - noted - others)
+        unknown = [(r, n) for n, r in sorted(left_out.items()) if n not in done and n not in others]
         with self._transaction():
-            self._connection.executemany("INSERT OR IGNORE INTO places (id) VALUES (?)", wrong)
-            self._connection.executemany("UPDATE places SET status = 'done', reason = '' WHERE id = ?", wrong)
-            self._connection.executemany("UPDATE places SET status = 'pending' WHERE id = ?", untrue)
-            self._connection.executemany("INSERT OR IGNORE INTO places (id) VALUES (?)", [(n,) for _, n in unknown])
-            self._connection.executemany("UPDATE places SET status = 'failed', reason = ? WHERE id = ?", unknown)
+            many = self._connection.executemany
+            many("INSERT INTO places (id) VALUES (?)", ((n,) for n in new))
+            many("UPDATE places SET status = 'done', reason = '' WHERE id = ?", ((n,) for n in sorted(done - noted)))
+            many("UPDATE places SET status = 'pending' WHERE id = ?", ((n,) for n in sorted(noted - done)))
+            many("UPDATE places SET status = 'failed', reason = ? WHERE id = ?", unknown)
 
     def retry(self, statuses: Sequence[Status] = (), ids: Sequence[str] = ()) -> int:
         """Mark places that are not stored to be tried again; give their number.

@@ -54,9 +54,7 @@ def _shift(radar: NDArray[np.float64], optical: NDArray[np.float64]) -> tuple[fl
     moving = radar - radar.mean()
     both = fftconvolve(moving, core[::-1, ::-1], mode="valid")  # (2 side + 1, 2 side + 1)
     count = core.size
-    window = np.ones_like(core)
-    total = fftconvolve(moving, window, mode="valid")
-    squares = fftconvolve(moving**2, window, mode="valid")
+    total, squares = _sums(moving, core.shape), _sums(moving**2, core.shape)
     spread = np.sqrt(np.maximum(squares - total**2 / count, 0.0) * (core**2).sum())
     is_flat = spread <= 1e-9 * count
     values = np.divide(both, spread, out=np.zeros_like(both), where=~is_flat)
@@ -64,3 +62,10 @@ def _shift(radar: NDArray[np.float64], optical: NDArray[np.float64]) -> tuple[fl
     if is_flat.all():
         return 0.0, 0.0, 0.0
     return float(values.max()), float(east - side), float(south - side)
+
+
+def _sums(values: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Add up every window of a shape: (h, w) gives (h - rows + 1, w - columns + 1)."""
+    whole = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    rows, columns = shape
+    return whole[rows:, columns:] - whole[:-rows, columns:] - whole[rows:, :-columns] + whole[:-rows, :-columns]

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two requests that are sent to Earth Engine: prepared once a session by its client library, sent with other bodies.
+"""The requests that are sent to Earth Engine: prepared once a session by its client library, sent with other bodies.
 
 Address, headers, credentials, the reading of answers and errors are the library's. It would build the description of
 all its methods anew for each call and serialize each expression anew: that took two thirds of the time of a request.
 Price: three functions of the library that are none of its public ones.
 """
+# ruff: noqa: SLF001 - see above
 
 from __future__ import annotations
 
