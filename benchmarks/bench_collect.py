@@ -149,7 +149,8 @@ def reference(service: Any, count: int, size: int) -> float:
     """
     from functools import partial
 
-    from ssl4eo.collection.remote.earthengine import _compute_pixels, _compute_value
+    from ee import data
+
     from ssl4eo.collection.remote.earthengine_expressions import pixel_grid, pixels_expression, search_expression
     from ssl4eo.collection.remote.earthengine_session import session_for
     from ssl4eo.collection.remote.patch_grid import patch_grid
@@ -163,13 +164,14 @@ def reference(service: Any, count: int, size: int) -> float:
         for window in source.windows(name, 48.0):
             for product in source.products.values():
                 search = partial(search_expression, point, window.ranges, product)
-                _compute_value(search())  # how many
-                (found,) = _compute_value(search())["features"]  # the latest of them
+                data.computeValue(search())  # how many
+                (found,) = data.computeValue(search())["features"]  # the latest of them
                 asset = f"{product.collection}/{found['properties']['index']}"
                 bands = dict(product.bands)
                 request = pixel_grid(grid.crs, grid.left, grid.top, 10, (size, size))
                 expression = pixels_expression(asset, bands, dtype="float32" if "VV" in bands else "uint16")
-                _compute_pixels(expression, request, [*bands, "observed"], (size, size))
+                asked = {"expression": expression, "fileFormat": "NUMPY_NDARRAY", "grid": request}
+                data.computePixels({**asked, "bandIds": [*bands, "observed"]})
 
     begin = time.perf_counter()
     with ThreadPoolExecutor(REFERENCE_THREADS) as pool:

@@ -75,7 +75,17 @@ class Meddling:
         self._service, self._after = service, after
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._service, name)
+        real = getattr(self._service, name)
+        return self._meddled(real) if name == "search_together" else real
+
+    def _meddled(self, search: Callable[..., list[list[Scene]]]) -> Callable[..., list[list[Scene]]]:
+        def meddled(*args: Any) -> list[list[Scene]]:
+            found = search(*args)
+            for scenes in found:
+                self._after(scenes)
+            return found
+
+        return meddled
 
     def search(self, *args: Any) -> list[Scene]:
         """Search, then meddle."""
