@@ -175,6 +175,26 @@ def test_a_service_that_stays_away_is_waited_for(tmp_path, undisturbed, monkeypa
     assert content(tmp_path / "b.zarr") == undisturbed
 
 
+def test_a_place_that_never_answers_fails_alone(tmp_path):
+    """Its reads time out, everything else is answered: it fails with its reason, the others are stored, none waits."""
+    target = tmp_path / "a.zarr"
+
+    class Stuck(Faulty):
+        def read(self, scenes, product, grid):
+            if scenes[0].handle["key"] == "10.25":
+                raise ServiceFailed("a read timed out", expected="an answer", kind="passing")
+            return super().read(scenes, product, grid)
+
+    report = collect(stage(3, service=Stuck()), target, threads=1, first_pause_s=0.0)
+
+    assert not report.is_finished
+    assert statuses(target) == {"0000000": "done", "0000001": "failed", "0000002": "done"}
+    (row,) = rows(target, "failed")
+    assert "a read timed out, and so 6 times while the service answered" in row["reason"]
+    assert collect(stage(3), target).is_finished
+    assert set(statuses(target).values()) == {"done"}
+
+
 def test_other_options_do_not_go_on_with_what_was_begun(tmp_path):
     """Another cloud limit would make another archive."""
     target = tmp_path / "a.zarr"

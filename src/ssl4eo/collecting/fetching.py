@@ -31,6 +31,8 @@ NOTE_FOLDER = "notes"
 """Below the work folder of the archive."""
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
+PLACE_TRIES = 6
+"""Failures of one place, between each of which the service answered something else, before the place has failed."""
 
 
 class Stop:
@@ -66,6 +68,23 @@ class Stop:
         self.require_not()
 
 
+class Health:
+    """How often the service answered anybody in this process; in another process nobody has asked yet."""
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as a fresh one."""
+        return (Health, ())
+
+    def add(self, answers: int) -> None:
+        """Note answers."""
+        with self._lock:
+            self.answers += answers
+
+
 @dataclass(frozen=True, eq=False)
 class NotedSource:
     """A `Source` that fetches and notes."""
@@ -76,6 +95,7 @@ class NotedSource:
     """How long a service may stay away before the run ends [s]."""
     stop: Stop = field(default_factory=Stop)
     first_pause_s: float = FIRST_PAUSE_S
+    health: Health = field(default_factory=Health)
 
     @property
     def provenance(self) -> Provenance:
@@ -110,7 +130,8 @@ class NotedSource:
         """Fetch one location.
 
         Raises:
-            NoImagery, SourceInvalid, SampleInvalid: see CollectedSource; noted.
+            NoImagery, SourceInvalid, SampleInvalid: see CollectedSource; noted. SourceInvalid also where the service
+                fails at this place again and again and answers others meanwhile.
             ServiceFailed: the service stayed away for longer than the patience lasts, or will never do it.
             RunStopped: somebody wishes to stop; nothing was begun.
         """
@@ -138,15 +159,34 @@ class NotedSource:
 
     def _patiently(self, location: str, meter: Meter) -> Sample:
         waited, pause = 0.0, self.first_pause_s
+        strikes, seen = 0, -1
         while True:
+            before = meter.answers
             try:
                 return self.source.fetch(location, meter)
             except ServiceFailed as error:
-                if waited >= self.patience_s or error.where.get("kind") in FINAL_KINDS:
-                    raise
-                log.warning("%s: %s; trying again in %.0f s", location, error.found, pause)
-                self.stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_S)
+                failure = error
+            finally:
+                self.health.add(meter.answers - before)
+            if waited >= self.patience_s or failure.where.get("kind") in FINAL_KINDS:
+                raise failure
+            if self.health.answers > seen:
+                strikes, seen = strikes + 1, self.health.answers
+            if strikes >= PLACE_TRIES:
+                raise _given_up(location, failure) from failure
+            log.warning("%s: %s; trying again in %.0f s", location, failure.found, pause)
+            self.stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_S)
+
+
+def _given_up(location: str, error: ServiceFailed) -> SourceInvalid:
+    """Make the failure of a place of that of its service, which answers everybody else."""
+    return SourceInvalid(
+        f"location {location}: {error.found}, and so {PLACE_TRIES} times while the service answered other requests",
+        expected="an answer",
+        remedy="run the same command again: it is tried once more",
+        location=location,
+    )
 
 
 def note_path(notes: Path, location: str) -> Path:

@@ -9,10 +9,8 @@ Retry-After asks for. Sleeping is a function that tests replace. What the bytes 
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import random
 import threading
-import time
 import urllib.parse
 import urllib.request
 import weakref
@@ -25,11 +23,10 @@ import urllib3.exceptions
 
 from ssl4eo import __version__
 from ssl4eo.errors import DownloadFailed
+from ssl4eo.statuses import PASSING_STATUSES, retry_after
 
 T = TypeVar("T")
 
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses that may be another one next time."""
 MAX_REDIRECTS = 10
 MAX_PAGE = 64 << 20
 """Bytes of a listing or a form; more is no page."""
@@ -289,7 +286,7 @@ def require_ok(response: urllib3.BaseHTTPResponse, url: str) -> None:
     """
     if 200 <= response.status < 300:
         return
-    if response.status in PASSING:
+    if response.status in PASSING_STATUSES:
         raise Again(f"status {response.status}", retry_after(response.headers.get("Retry-After")))
     remedies = {
         401: "the server wants a login: fetch it by hand",
@@ -304,21 +301,6 @@ def require_ok(response: urllib3.BaseHTTPResponse, url: str) -> None:
         url=url,
         status=response.status,
     )
-
-
-def retry_after(header: str | None, now: Callable[[], float] = time.time) -> float | None:
-    """Read Retry-After, which is seconds or a date; None if there is none or it makes no sense.
-
-    >>> retry_after("120"), retry_after("Thu, 01 Jan 1970 00:01:40 GMT", now=lambda: 40.0), retry_after("soon")
-    (120.0, 60.0, None)
-    """
-    text = (header or "").strip()
-    if text.isdecimal():
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now())
-    except (ValueError, OverflowError):
-        return None
 
 
 def read_some(response: urllib3.BaseHTTPResponse, most: int) -> bytes:

@@ -11,8 +11,8 @@ from earthengine_server import EarthEngineServer
 
 from ssl4eo.collection.remote import earthengine_session
 from ssl4eo.collection.remote.earthengine import EarthEngine
-from ssl4eo.collection.remote.earthengine_calls import Retry
 from ssl4eo.collection.remote.earthengine_session import Account
+from ssl4eo.collection.remote.retrying import Retry
 
 
 @pytest.fixture

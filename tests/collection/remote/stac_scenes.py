@@ -22,8 +22,8 @@ from rasterio.warp import transform_geom
 from stac_server import StacServer
 
 from ssl4eo.collection.remote.patch_grid import utm_zone
+from ssl4eo.collection.remote.retrying import Retry
 from ssl4eo.collection.remote.stac.catalogs import catalog
-from ssl4eo.collection.remote.stac.patience import Retry
 from ssl4eo.collection.remote.stac.profile import Catalog
 from ssl4eo.collection.remote.stac.service import StacService
 from ssl4eo.locations.window import Range

@@ -14,8 +14,8 @@ from ground_truth import Truth
 from remote_places import DAYS, JUNE, MUNICH, around, read_one
 
 from ssl4eo.collection.remote.earthengine import EarthEngine
-from ssl4eo.collection.remote.earthengine_calls import Retry
 from ssl4eo.collection.remote.patch_grid import PatchGrid, patch_grid
+from ssl4eo.collection.remote.retrying import Retry
 from ssl4eo.collection.remote.service import Patch
 from ssl4eo.errors import ServiceFailed, SourceInvalid
 

@@ -24,10 +24,10 @@ from remote_places import JUNE, MUNICH, PLACES, around, read_one
 
 from ssl4eo.collection.remote import earthengine_session, earthengine_transport
 from ssl4eo.collection.remote.earthengine import EarthEngine
-from ssl4eo.collection.remote.earthengine_calls import Retry
 from ssl4eo.collection.remote.earthengine_session import HIGH_VOLUME, Account
 from ssl4eo.collection.remote.earthengine_transport import Transport
 from ssl4eo.collection.remote.patch_grid import patch_grid
+from ssl4eo.collection.remote.retrying import Retry
 from ssl4eo.errors import ConfigInvalid, ServiceFailed
 from ssl4eo.sample import Location
 

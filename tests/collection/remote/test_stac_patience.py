@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from stac_scenes import Clock
 
-from ssl4eo.collection.remote.stac.patience import Again, Pace, asked_wait
+from ssl4eo.collection.remote.stac.patience import Again, Pace
 from ssl4eo.errors import ServiceFailed
+from ssl4eo.statuses import retry_after
 
 
 def failing(times: int, wait: float | None = None) -> list[Again | str]:
@@ -117,9 +118,9 @@ def test_no_more_requests_are_under_way_than_allowed() -> None:
 @pytest.mark.parametrize(("header", "seconds"), [("0", 0.0), ("17", 17.0), ("", None), ("later", None), (None, None)])
 def test_retry_after_is_read_as_seconds(header: str | None, seconds: float | None) -> None:
     """Nonsense counts as nothing."""
-    assert asked_wait(header) == seconds
+    assert retry_after(header) == seconds
 
 
 def test_retry_after_is_read_as_a_date() -> None:
     """A date of the past is no wait."""
-    assert asked_wait("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0

@@ -28,7 +28,7 @@ from ssl4eo.collection.remote.earthengine_answers import (
     share_observed,
     values_of,
 )
-from ssl4eo.collection.remote.earthengine_calls import Retry, call
+from ssl4eo.collection.remote.earthengine_calls import call
 from ssl4eo.collection.remote.earthengine_expressions import OBSERVED, QUALITY, pixel_grid
 from ssl4eo.collection.remote.earthengine_failures import GONE, REFUSED
 from ssl4eo.collection.remote.earthengine_plan import Plan, Request, plan_read, requests_for
@@ -36,6 +36,7 @@ from ssl4eo.collection.remote.earthengine_products import MODALITIES, earthengin
 from ssl4eo.collection.remote.earthengine_session import Account, Session, session_for
 from ssl4eo.collection.remote.earthengine_templates import read_text, search_text
 from ssl4eo.collection.remote.patch_grid import PatchGrid
+from ssl4eo.collection.remote.retrying import Retry
 from ssl4eo.collection.remote.service import Patch, Price, Product, Scene
 from ssl4eo.errors import ServiceFailed, SourceInvalid, UnknownName
 from ssl4eo.locations.window import Range

@@ -8,14 +8,12 @@ keeps nobody else from working.
 from __future__ import annotations
 
 import logging
-import random
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from ssl4eo.collection.remote.earthengine_failures import BROKEN, DENIED, GONE, PASSING, Failure, failure_of
+from ssl4eo.collection.remote.retrying import Retry
 from ssl4eo.errors import ServiceFailed, SourceInvalid, Ssl4eoError
 
 log = logging.getLogger(__name__)
@@ -23,38 +21,17 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def _drawn() -> float:
-    return random.random()  # noqa: S311 - a function, as the bound method would travel with its state: same waits for all
+def wait_before(attempt: int, failure: Failure, retry: Retry) -> float:
+    """Give the seconds to wait before an attempt, from 2: what was asked for and a little, or ours.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Retry:
-    """How long to go on with a service that does not do its part. Ours wait two minutes at least, five at most."""
-
-    attempts: int = 10
-    """Failures of one call before giving up."""
-    first_wait: float = 1.0
-    """Before the second try [s]; each further wait is twice the one before."""
-    longest_wait: float = 60.0
-    """That a wait of ours ends at [s]."""
-    longest_asked: float = 900.0
-    """That the service may ask for with Retry-After [s]; more ends the call."""
-    sleep: Callable[[float], object] = time.sleep
-    """Waits for seconds; a collector gives one that a signal ends."""
-    jitter: Callable[[], float] = _drawn
-    """Between 0 and 1: keeps parallel calls from knocking together."""
-
-    def wait_before(self, attempt: int, failure: Failure) -> float:
-        """Give the seconds to wait before an attempt, from 2: what was asked for and a little, or ours.
-
-        >>> calm = Retry(jitter=lambda: 1.0)
-        >>> [calm.wait_before(n, Failure("passing", "")) for n in (2, 3, 9)]
-        [1.0, 2.0, 60.0]
-        """
-        ours = min(self.first_wait * 2 ** (attempt - 2), self.longest_wait)
-        if failure.wait is None:
-            return ours * (0.5 + 0.5 * self.jitter())
-        return failure.wait + min(ours, 1.0) * self.jitter()  # all who were told the same do not come back at once
+    >>> calm = Retry(jitter=lambda: 1.0)
+    >>> [wait_before(n, Failure("passing", ""), calm) for n in (2, 3, 9)]
+    [1.0, 2.0, 60.0]
+    """
+    if failure.wait is None:
+        return retry.pause(attempt - 1)
+    # all who were told the same do not come back at once
+    return failure.wait + min(retry.longest_pause(attempt - 1), 1.0) * retry.jitter()
 
 
 def call(action: Callable[[], T], *, what: str, slots: threading.Semaphore, retry: Retry, of_scene: bool = False) -> T:
@@ -82,7 +59,7 @@ def call(action: Callable[[], T], *, what: str, slots: threading.Semaphore, retr
             final = _final(failure, what, attempt, retry, of_scene=of_scene)
             if final is not None:
                 raise final from error
-        wait = retry.wait_before(attempt + 1, failure)
+        wait = wait_before(attempt + 1, failure, retry)
         log.info("%s: %s; try %d of %d in %.1f s", what, failure.reason, attempt + 1, retry.attempts, wait)
         retry.sleep(wait)
     raise AssertionError("unreachable: the last failure raises")

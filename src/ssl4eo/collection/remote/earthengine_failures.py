@@ -8,14 +8,12 @@ say.
 
 from __future__ import annotations
 
-import email.utils
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ssl4eo.collection.remote.service import PASSING_STATUSES
 from ssl4eo.errors import Ssl4eoError
+from ssl4eo.statuses import PASSING_STATUSES, retry_after
 
 _PASSING_WORDS = (
     "too many requests",
@@ -105,18 +103,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def retry_after(header: str | None, now: Callable[[], float] = time.time) -> float | None:
-    """Read Retry-After, which is seconds or a date; None if there is none or it makes no sense.
-
-    >>> retry_after("120"), retry_after("Thu, 01 Jan 1970 00:01:40 GMT", now=lambda: 40.0), retry_after("soon")
-    (120.0, 60.0, None)
-    """
-    text = (header or "").strip()
-    if text.isdecimal():
-        return float(text)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now())
-    except (ValueError, OverflowError):
-        return None

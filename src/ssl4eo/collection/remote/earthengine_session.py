@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ssl4eo import __version__
-from ssl4eo.collection.remote.earthengine_calls import Retry, call
+from ssl4eo.collection.remote.earthengine_calls import call
 from ssl4eo.collection.remote.earthengine_requests import Requests
 from ssl4eo.collection.remote.earthengine_transport import Transport
+from ssl4eo.collection.remote.retrying import Retry
 from ssl4eo.errors import ConfigInvalid
 
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"

@@ -98,8 +98,6 @@ class Price:
         return Price(self.requests * times, self.num_bytes * times)
 
 
-PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Of HTTP: those that may be another one next time."""
 FINAL_KINDS = ("denied", "gone", "refused")
 """Kinds of `ServiceFailed` (its `where["kind"]`) that no waiting mends: the account may not, the collection or address
 is not there, the request itself is not accepted."""

@@ -21,9 +21,10 @@ import urllib3.exceptions
 
 from ssl4eo.collection.remote.stac import s3
 from ssl4eo.collection.remote.stac.connections import Connections
-from ssl4eo.collection.remote.stac.patience import PASSING, Again, Pace, asked_wait, kind_of
+from ssl4eo.collection.remote.stac.patience import Again, Pace, kind_of
 from ssl4eo.collection.remote.stac.profile import Catalog
 from ssl4eo.errors import ConfigInvalid, ServiceFailed
+from ssl4eo.statuses import PASSING_STATUSES, retry_after
 
 MARGIN_S = 120.0
 """A token counts as ended this long before it does [s]."""
@@ -123,8 +124,8 @@ class Access:
                 status, data = response.status, response.read()
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Again(f"{type(error).__name__}: {error}") from error
-        if status in PASSING:
-            raise Again(f"status {status}", asked_wait(response.headers.get("Retry-After")))
+        if status in PASSING_STATUSES:
+            raise Again(f"status {status}", retry_after(response.headers.get("Retry-After")))
         if status != 200:
             raise ServiceFailed(
                 f"{url} answers with status {status}",

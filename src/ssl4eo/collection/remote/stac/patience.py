@@ -8,22 +8,14 @@ long each time, with jitter. GDAL's own retries (GDAL_HTTP_MAX_RETRY) do neither
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
-import urllib3
-import urllib3.exceptions
-
-from ssl4eo.collection.remote.service import PASSING_STATUSES
+from ssl4eo.collection.remote.retrying import Retry
 from ssl4eo.errors import ServiceFailed
 
 T = TypeVar("T")
-
-PASSING = PASSING_STATUSES
 
 
 def kind_of(status: int) -> str:
@@ -43,24 +35,6 @@ class Again(Exception):
         self.reason = reason
         self.wait = wait
         """Seconds that the server asked for; None: it asked for none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retry:
-    """How long to go on with a host that does not do its part; the defaults outlast a minute of refusals."""
-
-    attempts: int = 9
-    """Of one request, before giving up."""
-    first_wait: float = 1.0
-    """Seconds before the second attempt; each further wait is twice the one before."""
-    longest_wait: float = 60.0
-    """Seconds that a wait of ours ends at."""
-    longest_asked: float = 300.0
-    """Seconds that a host may ask for with Retry-After; more is a failure."""
-    sleep: Callable[[float], object] = time.sleep
-    clock: Callable[[], float] = time.monotonic
-    jitter: Callable[[], float] = random.random
-    """Between 0 and 1: keeps threads from knocking together."""
 
 
 class Pace:
@@ -110,8 +84,7 @@ class Pace:
                 remedy="try again later",
             ) from failure
         if failure.wait is None:
-            ours = min(retry.first_wait * 2 ** (attempt - 1), retry.longest_wait)
-            retry.sleep(ours * (0.5 + 0.5 * retry.jitter()))
+            retry.sleep(retry.pause(attempt))
         elif failure.wait > retry.longest_asked:
             raise ServiceFailed(
                 f"{what}: the host asks to come back in {failure.wait:.0f} s ({failure.reason})",
@@ -121,17 +94,3 @@ class Pace:
         else:
             with self._lock:
                 self._held_until = max(self._held_until, retry.clock() + failure.wait)
-
-
-def asked_wait(header: str | None) -> float | None:
-    """Read Retry-After, which is seconds or a date; None if there is none or it makes no sense.
-
-    >>> asked_wait("120"), asked_wait("soon"), asked_wait(None)
-    (120.0, None, None)
-    """
-    if not header:
-        return None
-    try:
-        return float(urllib3.Retry().parse_retry_after(header))
-    except urllib3.exceptions.InvalidHeader:
-        return None

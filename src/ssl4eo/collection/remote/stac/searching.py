@@ -20,10 +20,11 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
 from ssl4eo import __version__
-from ssl4eo.collection.remote.stac.patience import PASSING, Again, Pace, asked_wait, kind_of
+from ssl4eo.collection.remote.stac.patience import Again, Pace, kind_of
 from ssl4eo.collection.remote.stac.profile import Catalog
 from ssl4eo.errors import ServiceFailed
 from ssl4eo.locations.window import Range
+from ssl4eo.statuses import PASSING_STATUSES, retry_after
 
 MOST_INTERVALS = 8
 """Requests, beside further pages, for the ranges of one search."""
@@ -80,8 +81,8 @@ class PacedIO(StacApiIO):
 
 def _judged(error: APIError, href: str, wait: str | None) -> Exception:
     status: int | None = getattr(error, "status_code", None)
-    if status is None or status in PASSING:
-        return Again(f"status {status}" if status else str(error)[:200], asked_wait(wait))
+    if status is None or status in PASSING_STATUSES:
+        return Again(f"status {status}" if status else str(error)[:200], retry_after(wait))
     return ServiceFailed(
         f"{href} answers with status {status} ({str(error)[:200]})",
         expected="200",

@@ -19,13 +19,14 @@ from ssl4eo.collection.offset import contradiction
 from ssl4eo.collection.remote.cloud_masks import hidden_share
 from ssl4eo.collection.remote.metering import in_context
 from ssl4eo.collection.remote.patch_grid import PatchGrid
+from ssl4eo.collection.remote.retrying import Retry
 from ssl4eo.collection.remote.service import Patch, Price, Product, Scene
 from ssl4eo.collection.remote.stac import values
 from ssl4eo.collection.remote.stac.access import Access
 from ssl4eo.collection.remote.stac.catalogs import catalog as known_catalog
 from ssl4eo.collection.remote.stac.connections import Connections
 from ssl4eo.collection.remote.stac.items import newest, scene_of
-from ssl4eo.collection.remote.stac.patience import Pace, Retry
+from ssl4eo.collection.remote.stac.patience import Pace
 from ssl4eo.collection.remote.stac.pixels import Plane, Target, read_plane
 from ssl4eo.collection.remote.stac.pricing import price_of
 from ssl4eo.collection.remote.stac.profile import Catalog, Profile

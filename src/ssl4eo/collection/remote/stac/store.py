@@ -17,8 +17,9 @@ import urllib3.exceptions
 
 from ssl4eo.collection.remote.stac.access import Access, Address
 from ssl4eo.collection.remote.stac.connections import Connections
-from ssl4eo.collection.remote.stac.patience import PASSING, Again, Pace, asked_wait
+from ssl4eo.collection.remote.stac.patience import Again, Pace
 from ssl4eo.errors import ServiceFailed, SourceInvalid
+from ssl4eo.statuses import PASSING_STATUSES, retry_after
 
 MOST_BROKEN = 3
 """Answers that are cut short or no range, in the same way each time, before the file counts as broken: a network that
@@ -122,8 +123,8 @@ class Store:
 
 def _require_range(asset: Asset, response: urllib3.BaseHTTPResponse, address: Address, first: int) -> None:
     status = response.status
-    if status in PASSING:
-        raise Again(f"status {status}", asked_wait(response.headers.get("Retry-After")))
+    if status in PASSING_STATUSES:
+        raise Again(f"status {status}", retry_after(response.headers.get("Retry-After")))
     if status in (401, 403):
         raise _Refused(status, address)
     if status in (404, 410):
