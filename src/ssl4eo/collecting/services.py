@@ -11,10 +11,11 @@ from ssl4eo.collection.remote.service import Service
 from ssl4eo.errors import ConfigInvalid, unknown_name
 
 if TYPE_CHECKING:
+    from ssl4eo.collecting.published import PublishedService
     from ssl4eo.collection.remote.earthengine import EarthEngine
     from ssl4eo.collection.remote.stac.service import StacService
 
-PLAIN = ("earthengine", "synthetic")
+PLAIN = ("earthengine", "synthetic", "published")
 """Those that are no STAC catalog."""
 MOST_CALLS = 40
 """Calls at a time that Earth Engine allows a project by default."""
@@ -38,6 +39,10 @@ class ServiceOptions:
     """Of earthengine and STAC; None harmonizes."""
     orbit: Orbit | None = None
     """Of Sentinel-1 from earthengine; None takes both."""
+    archive: Path | None = None
+    """Archive or folder of a published layout, of published."""
+    bands: tuple[str, ...] = ()
+    """Of published; empty takes all."""
     seed: int = 0
     """Of the synthetic planet."""
     connections: int = 16
@@ -49,7 +54,8 @@ class ServiceOptions:
         Raises:
             ConfigInvalid: one is given.
         """
-        given = {n for n in ("project", "key_file", "catalog", "offset", "orbit") if getattr(self, n)}
+        known_to_some = ("project", "key_file", "catalog", "offset", "orbit", "archive", "bands")
+        given = {n for n in known_to_some if getattr(self, n)}
         foreign = ", ".join(sorted(given - set(known))).replace("_", "-")
         if foreign:
             raise ConfigInvalid(
@@ -69,7 +75,7 @@ def open_service(name: str, options: ServiceOptions | None = None) -> Service:
     """Open a service.
 
     Args:
-        name: earthengine, synthetic, or a STAC catalog.
+        name: earthengine, synthetic, published, or a STAC catalog.
         options: see there.
 
     Raises:
@@ -83,6 +89,9 @@ def open_service(name: str, options: ServiceOptions | None = None) -> Service:
 
         options.require_only(name)
         return SyntheticService(options.seed)
+    if name == "published":
+        options.require_only(name, "archive", "bands")
+        return _published(options)
     if name == "earthengine":
         options.require_only(name, "project", "key_file", "offset", "orbit")
         return _earthengine(options)
@@ -103,6 +112,14 @@ def _earthengine(options: ServiceOptions) -> EarthEngine:
         for name in MODALITIES
     }
     return EarthEngine(account=account, products=products)
+
+
+def _published(options: ServiceOptions) -> PublishedService:
+    from ssl4eo.collecting.published import PublishedService
+
+    if options.archive is None:
+        raise ConfigInvalid("source published without an archive", expected="--archive", remedy="name one")
+    return PublishedService(options.archive, options.bands)
 
 
 def _stac(name: str, options: ServiceOptions) -> StacService:

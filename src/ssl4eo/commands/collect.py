@@ -16,6 +16,7 @@ from ssl4eo.errors import ConfigInvalid, DataMissing
 from ssl4eo.progress import progress_bar
 
 if TYPE_CHECKING:
+    from ssl4eo.collecting.collect import CollectReport
     from ssl4eo.collecting.plan import Plan
     from ssl4eo.collection.remote.collected import CollectedSource
 
@@ -49,6 +50,8 @@ def run(  # noqa: PLR0913 - the options of the command line
     project: str = "",
     key_file: Path | None = None,
     catalog: Path | None = None,
+    archive: Path | None = None,
+    bands: tuple[str, ...] = (),
     offset: Literal["harmonize", "keep"] | None = None,
     orbit: Literal["ascending", "descending"] | None = None,
     threads: int = 16,
@@ -67,8 +70,9 @@ def run(  # noqa: PLR0913 - the options of the command line
     Args:
         out: archive to make; it must not exist yet and appears when it is whole
         source: earthengine, a STAC catalog (earth-search, earth-search-c1,
-            planetary-computer, cdse, or that of --catalog), synthetic
-        places: table of `ssl4eo locations draw`, or any CSV or GeoParquet with id, lon, lat
+            planetary-computer, cdse, or that of --catalog), published (out of --archive), synthetic
+        places: table of `ssl4eo locations draw`, or any CSV or GeoParquet with id, lon, lat; of published all that the
+            archive has where it is not said
         modalities: products to collect, such as S1GRD S2L1C S2L2A
         seasons: rule of the dates: published (four, moved back by a random number of days a place), dates, calendar
             (seasons of the hemisphere), even
@@ -87,6 +91,8 @@ def run(  # noqa: PLR0913 - the options of the command line
         project: Google Cloud project, of earthengine
         key_file: JSON key of a service account, of earthengine
         catalog: YAML or JSON file with a STAC catalog of your own, whose name is the source
+        archive: of published, what was collected before; an archive or a published layout of files
+        bands: of published, those to take of every modality; all where it is not said
         offset: take the +1000 DN of processing baseline 04.00 and later away, or keep them; each image tells
         orbit: of Sentinel-1, from earthengine; both where it is not said
         threads: places under way at a time
@@ -101,23 +107,23 @@ def run(  # noqa: PLR0913 - the options of the command line
     Returns:
         Exit status 0; 3 where the archive is still open for places that failed.
     """
-    _require_own(locals(), is_planet=places is None)
-    if places is None:
+    is_planet = places is None and source != "published"
+    _require_own(locals(), is_planet=is_planet)
+    if is_planet:
         return _planet(
             out, num_locations, seed, num_seasons=num_seasons, size=size, modalities=modalities, json=json
         )  # fmt: skip
-    from ssl4eo.collecting.collect import collect, has_begun
+    from ssl4eo.collecting.collect import collect
     from ssl4eo.collecting.plan import make_plan
     from ssl4eo.collecting.seasons import PlaceWindows, season_rule
     from ssl4eo.collecting.services import ServiceOptions, open_service
     from ssl4eo.collection.remote.selection import Choice
 
-    if resume and not has_begun(out):
-        raise DataMissing(f"nothing was begun for {out}", expected="an interrupted collection", path=str(out))
+    _require_begun(out, resume=resume)
     rule = season_rule(seasons, dates=dates, days=days, years=years, period=period, count=num_seasons)
     options = ServiceOptions(
-        project=project, key_file=key_file, catalog=catalog, offset=offset, orbit=orbit, seed=seed,
-        connections=max(threads, 1),
+        project=project, key_file=key_file, catalog=catalog, archive=archive, bands=bands, offset=offset, orbit=orbit,
+        seed=seed, connections=max(threads, 1),
     )  # fmt: skip
     service = open_service(source, options)
     choice = Choice(order, max_cloud, max_patch_cloud, min_observed, tries)
@@ -129,20 +135,33 @@ def run(  # noqa: PLR0913 - the options of the command line
         report = collect(
             made, out, threads=threads, dask=dask, finish=finish, patience_s=3600 * patience_hours, progress=progress
         )
+    _tell(report, json=json)
+    return 0 if report.is_finished else UNFINISHED
+
+
+def _require_begun(out: Path, *, resume: bool) -> None:
+    from ssl4eo.collecting.collect import has_begun
+
+    if resume and not has_begun(out):
+        raise DataMissing(f"nothing was begun for {out}", expected="an interrupted collection", path=str(out))
+
+
+def _tell(report: CollectReport, *, json: bool) -> None:
+    """Print what became of the places, and what to do where some have failed."""
+    out, counts = report.path, report.totals.counts
     if json:
         sys.stdout.write(dumps(report.to_json(), indent=2) + "\n")
     else:
-        counts = ", ".join(f"{n:,} {status}" for status, n in report.totals.counts.items() if n)
-        Console(soft_wrap=True).print(f"{out}: {counts}", markup=False, highlight=False)
+        listed = ", ".join(f"{n:,} {status}" for status, n in counts.items() if n)
+        Console(soft_wrap=True).print(f"{out}: {listed}", markup=False, highlight=False)
     if report.is_finished:
-        return 0
+        return
     Console(stderr=True, soft_wrap=True).print(
-        f"the archive is still open for {report.totals.counts['failed']:,} places that failed "
+        f"the archive is still open for {counts['failed']:,} places that failed "
         f"(ssl4eo ledger {out} --show failed): run the same command again, or with --finish to close it without them",
         markup=False,
         highlight=False,
     )
-    return UNFINISHED
 
 
 def _require_own(given: Mapping[str, Any], *, is_planet: bool) -> None:
@@ -168,7 +187,7 @@ def _require_own(given: Mapping[str, Any], *, is_planet: bool) -> None:
 
 
 def _source(
-    service: Any, places: Path, windows: Any, modalities: tuple[str, ...], choice: Any, size: int
+    service: Any, places: Path | None, windows: Any, modalities: tuple[str, ...], choice: Any, size: int
 ) -> CollectedSource:
     from ssl4eo.collection.remote.collected import CollectedSource
     from ssl4eo.locations.reading import read_places
@@ -180,9 +199,9 @@ def _source(
     base = min(product.form.base for product in products.values())
     snap = max(resolution for product in products.values() for resolution in product.form.resolutions)
     licences = sorted({product.licence for product in products.values() if product.licence})
-    table = {place.id: place for place in read_places(places)}
+    table = {place.id: place for place in (service.places() if places is None else read_places(places))}
     synthetic = service.name.startswith("synthetic")
-    title = f"collected from {service.name}, places of {places.name}"
+    title = f"collected from {service.name}, places of {places.name if places is not None else 'its own'}"
     provenance = Provenance(title, synthetic=synthetic, licence="; ".join(licences) or "see the source")
     return CollectedSource(
         service, table, windows, products, provenance, windows.num_seasons, choice, size=size, base=base,

@@ -32,7 +32,11 @@ def coregistration(images: Mapping[str, Sequence[Image]]) -> dict[str, float]:
     """
     optical: Sequence[Image] = next((images[name] for name in ("S2L1C", "S2L2A") if name in images), ())
     pairs = zip(images.get("S1GRD", ()), optical, strict=False)  # none where one is absent
-    found = [_shift(_edges(radar.band("VV")), _edges(other.band("B04"))) for radar, other in pairs]
+    found = [
+        _shift(_edges(radar.band("VV")), _edges(other.band("B04")))
+        for radar, other in pairs
+        if "VV" in radar.form.bands and "B04" in other.form.bands
+    ]
     if not found:
         return {}
     peak, east, south = (float(np.round(np.median(values), 4)) for values in zip(*found, strict=True))
