@@ -149,7 +149,7 @@ def test_a_service_that_refuses_the_account_ends_the_run_at_once(places, tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--source", "earthengin"), "earthengine, synthetic, published, earth-search, earth-search-c1, planetary-computer, cdse"),
+        (("--source", "earthengin"), "synthetic, published, earth-search, earth-search-c1, planetary-computer, cdse"),
         (("--project", "p"), "source synthetic has no option project"),
         (("--source", "cdse", "--orbit", "ascending"), "source cdse has no option orbit"),
         (("--source", "cdse", "--modalities", "S1GRD"), "Earth Engine"),
