@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import earthengine_server
@@ -16,7 +17,8 @@ from remote_places import EDGE, JUNE, MUNICH, PLACES, SANTIAGO, around, read_one
 
 from ssl4eo.collection.remote import earthengine_plan
 from ssl4eo.collection.remote.earthengine import EarthEngine
-from ssl4eo.collection.remote.earthengine_answers import share_observed
+from ssl4eo.collection.remote.earthengine_answers import planes_of, share_observed
+from ssl4eo.collection.remote.earthengine_failures import Broken
 from ssl4eo.collection.remote.earthengine_products import earthengine_product
 from ssl4eo.collection.remote.patch_grid import PatchGrid, patch_grid, utm_zone
 from ssl4eo.collection.remote.service import Patch, Product, Scene
@@ -380,3 +382,45 @@ def test_a_band_that_is_not_there_is_the_scene_s_fault(ee_service: EarthEngine, 
         read_one(ee_service, scene, replace(product, mask="MSK_CLASSI"), grid_at(MUNICH))
 
     assert ee_server.count("pixels") == 3
+
+
+def _file(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+WHOLE = _file(np.array([[(1, 2.5), (3, 4.5)]], [("B2_0", "<u2"), ("VV_1", "<f4")]))
+
+
+def test_an_array_file_is_read_as_numpy_reads_it() -> None:
+    """Fields of several types; also as others than NumPy may space and quote it."""
+    other = WHOLE.replace(b"'descr': [(", b'"descr":[ (')
+    for data in (WHOLE, other):
+        planes = planes_of(data, ["VV_1", "B2_0"], (1, 2))
+
+        np.testing.assert_array_equal(planes["B2_0"], [[1, 3]])
+        np.testing.assert_array_equal(planes["VV_1"], np.float32([[2.5, 4.5]]))
+        assert [planes[n].dtype for n in ("B2_0", "VV_1")] == [np.uint16, np.float32]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no array",
+        WHOLE[:40],
+        WHOLE[:-1],
+        WHOLE + b"\0",
+        WHOLE.replace(b"\x01\x00", b"\x02\x00", 1),
+        WHOLE.replace(b"False", b"True "),
+        WHOLE.replace(b"(1, 2)", b"(2, 1)"),
+        WHOLE.replace(b"B2_0", b"B3_0"),
+        _file(np.zeros((1, 2), np.uint16)),
+        _file(np.array([[({},), ({},)]], [("B2_0", "O")])),
+    ],
+)
+def test_bytes_that_are_no_such_array_are_broken(data: bytes) -> None:
+    """Cut short, too long, of another version, order, shape or band; objects are never unpickled."""
+    with pytest.raises(Broken):
+        planes_of(data, ["B2_0", "VV_1"], (1, 2))

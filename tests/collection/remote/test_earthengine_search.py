@@ -184,3 +184,35 @@ def test_a_search_without_a_point_or_a_time_is_refused(ee_service: EarthEngine) 
     for place, ranges in ((Location("1"), [around(JUNE)]), (MUNICH, [])):
         with pytest.raises(ConfigInvalid, match="a point and one range"):
             ee_service.search(place, ranges, product)
+
+
+def test_several_products_are_found_in_one_request(ee_service: EarthEngine, ee_server: EarthEngineServer) -> None:
+    """The scenes of each are those that a search of its own finds."""
+    names = ("S1GRD", "S2L1C", "S2L2A")
+    ee_server.add(*scenes_at(11.58, 48.14, [JUNE, JUNE + 5 * DAYS], modalities=names))
+    products = [ee_service.product(name) for name in names]
+
+    together = ee_service.search_together(MUNICH, [around(JUNE)], products)
+
+    assert ee_server.count("value") == 1
+    assert together == [ee_service.search(MUNICH, [around(JUNE)], product) for product in products]
+    assert [len(scenes) for scenes in together] == [2, 2, 2]
+
+
+def test_products_whose_common_search_is_refused_are_searched_alone(
+    ee_service: EarthEngine, ee_server: EarthEngineServer
+) -> None:
+    """Too many scenes for one answer are few enough for each; a collection that is not there is named."""
+    names = ("S1GRD", "S2L2A")
+    ee_server.add(*scenes_at(11.58, 48.14, [JUNE], modalities=names))
+    products = [ee_service.product(name) for name in names]
+    ee_server.fail(
+        "value", Fault(status=400, message="Collection query aborted after accumulating over 5000 elements.")
+    )
+
+    together = ee_service.search_together(MUNICH, [around(JUNE)], products)
+
+    assert [len(scenes) for scenes in together] == [1, 1]
+    assert ee_server.count("value") == 3
+    with pytest.raises(ServiceFailed, match=r"search for S1GRD at .*NOWHERE.*not found"):
+        ee_service.search_together(MUNICH, [around(JUNE)], [replace(products[0], collection="NOWHERE"), products[1]])

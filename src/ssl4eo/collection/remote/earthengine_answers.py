@@ -125,7 +125,7 @@ def planes_of(answer: bytes, names: Sequence[str], size: tuple[int, int]) -> dic
         raise Broken(f"bytes that are no array ({type(error).__name__}: {error})") from error
     if shape != size:
         raise Broken(f"pixels of {shape} in place of {size}")
-    missing = [name for name in names if name not in dtype.names]
+    missing = [name for name in names if name not in (dtype.names or ())]
     if missing:
         raise Broken(f"pixels without {' '.join(missing)}")
     return {name: np.ascontiguousarray(array[name]) for name in names}
