@@ -130,6 +130,19 @@ def test_a_location_takes_four_requests(ee_service: EarthEngine, ee_server: Eart
         assert ledger.totals().requests == 4
 
 
+def test_the_ledger_counts_the_requests_that_a_catalog_was_sent(stac_server: StacServer, tmp_path: Path) -> None:
+    """Searches, tokens and ranges in helping threads, and tries in vain; none is estimated."""
+    for scene in truths(2):
+        publish(stac_server, "planetary-computer", scene)
+    stac = planetary(stac_server)
+    stac_server.fail(r"B02", status=503, times=2)
+
+    collect(source_of(stac, 2, {"S2L2A": stac.product("S2L2A")}), tmp_path / "a.zarr", threads=2)
+
+    with Ledger.open(ledger_path(tmp_path / "a.zarr")) as ledger:
+        assert ledger.totals().requests == len(stac_server.asked) > 50
+
+
 def test_all_bands_of_all_modalities_lie_within_a_tenth_of_a_pixel(
     ee_service: EarthEngine, ee_server: EarthEngineServer, tmp_path: Path
 ) -> None:

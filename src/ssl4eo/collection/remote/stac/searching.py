@@ -20,6 +20,7 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
 from ssl4eo import __version__
+from ssl4eo.collection.remote.metering import count_request
 from ssl4eo.collection.remote.stac.patience import Again, Pace, kind_of
 from ssl4eo.collection.remote.stac.profile import Catalog
 from ssl4eo.errors import ServiceFailed
@@ -68,6 +69,7 @@ class PacedIO(StacApiIO):
 
         def once() -> str:
             self._told.wait = None
+            count_request()
             try:
                 text = StacApiIO.request(self, href, method, headers, parameters)
             except APIError as error:
