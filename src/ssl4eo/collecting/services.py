@@ -119,7 +119,7 @@ def _published(options: ServiceOptions) -> PublishedService:
 
     if options.archive is None:
         raise ConfigInvalid("source published without an archive", expected="--archive", remedy="name one")
-    return PublishedService(options.archive, options.bands)
+    return PublishedService(options.archive.absolute(), options.bands)  # workers may stand elsewhere
 
 
 def _stac(name: str, options: ServiceOptions) -> StacService:
