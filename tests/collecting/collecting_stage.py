@@ -81,7 +81,7 @@ def stage(count: int = 6, *, service=None, modalities=("S1GRD", "S2L2A"), size: 
     """A source of small patches."""
     return CollectedSource(
         service or SyntheticService(),
-        places(count),
+        places(count, spares=options.pop("spares", 1)),
         TwoWindows(),
         {name: PRODUCTS[name] for name in modalities},
         PROVENANCE,

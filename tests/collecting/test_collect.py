@@ -25,7 +25,9 @@ from ssl4eo.collecting import fetching
 from ssl4eo.collecting.collect import collect, has_begun
 from ssl4eo.collecting.fetching import NOTE_FOLDER, NotedSource, Stop
 from ssl4eo.collecting.ledger import Entry, Ledger, ledger_path
+from ssl4eo.collecting.seasons import PlaceWindows
 from ssl4eo.collection.remote.selection import Choice
+from ssl4eo.collection.remote.stac.service import StacService
 from ssl4eo.errors import (
     Busy,
     ConfigInvalid,
@@ -38,6 +40,7 @@ from ssl4eo.errors import (
     WriteFailed,
 )
 from ssl4eo.locations.place import Place
+from ssl4eo.locations.seasons import Calendar
 
 DRIVER = Path(__file__).with_name("collect_and_be_killed.py")
 
@@ -67,7 +70,7 @@ def test_the_archive_does_not_depend_on_who_collects(tmp_path, undisturbed, work
 
 def test_a_location_is_what_was_asked_for(tmp_path):
     """Times within the windows, one grid in UTM, both products of one acquisition, facts of the place."""
-    collect(stage(3, modalities=("S1GRD", "S2L1C", "S2L2A")), tmp_path / "a.zarr")
+    collect(stage(1, size=96, modalities=("S1GRD", "S2L1C", "S2L2A")), tmp_path / "a.zarr")
 
     archive = ssl4eo.open_archive(tmp_path / "a.zarr")
     sample = archive.sample(0)
@@ -200,10 +203,66 @@ def test_other_options_do_not_go_on_with_what_was_begun(tmp_path):
     target = tmp_path / "a.zarr"
     collect(stage(3, service=Faulty(vanished=frozenset({"10.00"}))), target)
 
-    with pytest.raises(TargetExists, match="the start of another archive"):
+    with pytest.raises(TargetExists, match=r"choice was .*max_scene_cloud=1.0.* and is now .*max_scene_cloud=0.1"):
         collect(stage(3, max_scene_cloud=0.1), target)
-    with pytest.raises(TargetExists, match="the start of another archive"):
+    with pytest.raises(TargetExists, match=r"another collection: places was 3 \(.*\) and is now 4"):
         collect(stage(4), target)
+
+
+def test_settings_of_a_service_are_options_too(tmp_path):
+    """The +1000 DN kept in some places and taken away in others would be one archive of two kinds."""
+    target = tmp_path / "a.zarr"
+    collect(stage(3, service=Faulty(vanished=frozenset({"10.00"}))), target)
+
+    class Keeping(Faulty):
+        settings = "offset keep"
+
+    with pytest.raises(TargetExists, match=r"service was synthetic planet, seed 0 and is now .*\(offset keep\)"):
+        collect(stage(3, service=Keeping()), target)
+    assert StacService("cdse", offset="keep").settings != StacService("cdse").settings
+
+
+def test_the_same_command_after_the_end_says_that_it_is_finished(tmp_path):
+    """A loop around it ends; other options do not pass for it."""
+    target = tmp_path / "a.zarr"
+    first = collect(stage(3), target)
+    before = content(target)
+
+    again = collect(stage(3, service=Faulty(refusals={"10.00": 9})), target)
+
+    assert again == first
+    assert content(target) == before
+    with pytest.raises(TargetExists):
+        collect(stage(2), target)
+
+
+def test_places_that_are_skipped_count_as_settled(tmp_path):
+    """The bar ends at all of them."""
+    shown = []
+    collect(stage(4, service=Faulty(empty=frozenset({"10.25"}))), tmp_path / "a.zarr",
+            progress=lambda done, total: shown.append((done, total)))  # fmt: skip
+
+    assert shown[-1] == (4, 4)
+
+
+def test_all_instruments_take_a_season_from_the_same_year(tmp_path):
+    """The year that is preferred, else the next one; index k of radar and optics is the same window."""
+    windows = PlaceWindows(Calendar((2021, 2020), days=20))
+    for limit, years in ((1.0, {2021}), (0.04, {2020, 2021})):
+        source = stage(12, spares=3, max_scene_cloud=limit)
+        source = replace(source, windows=windows, num_seasons=4)
+        collect(source, tmp_path / f"{limit}.zarr")
+        archive = ssl4eo.open_archive(tmp_path / f"{limit}.zarr")
+        seen = set()
+        for i in range(len(archive)):
+            sample = archive.sample(i)
+            order = [int(n) for n in str(sample.labels["season_order"]).split()]
+            asked = windows(sample.location.id, sample.location.lat)
+            for place, number in enumerate(order):
+                ranges = {asked[number].range_of(row[place].time) for row in sample.images.values()}
+                assert len(ranges) == 1
+                seen |= {(2021, 2020)[ranges.pop()]}
+        assert seen == years
 
 
 def test_kills_lose_and_double_nothing(tmp_path, undisturbed):

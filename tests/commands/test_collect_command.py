@@ -120,6 +120,7 @@ def test_chosen_places_are_tried_again(places, tmp_path, capsys, vanishing):
     assert run("ledger", target, "--retry", "failed") == 0
     with Ledger.open(ledger_path(target)) as ledger:
         assert ledger.ids("pending") == ["0000004"]
+    assert run("ledger", target, "--retry", "4") == 0
     assert run("ledger", target, "--retry", "0000003") == 2
     assert "place that is not stored" in capsys.readouterr().err
     vanishing.clear()
@@ -209,3 +210,32 @@ def test_a_catalog_of_one_s_own(places, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["images"] == {"S2L2A": 20}
     assert collected(places, tmp_path / "a.zarr", "--source", "cdse", *options) == 2
     assert "file of catalog mine" in capsys.readouterr().err
+
+
+def test_places_of_another_archive_are_left_out(places, tmp_path, capsys, vanishing):
+    """What an archive was closed without comes into a second one."""
+    assert collected(places, tmp_path / "a.zarr", "--finish") == 0
+    vanishing.clear()
+
+    assert collected(places, tmp_path / "b.zarr", "--not_in", tmp_path / "a.zarr") == 0
+
+    assert ssl4eo.open_archive(tmp_path / "b.zarr").locations["id"].tolist() == ["0000004"]
+    assert collected(places, tmp_path / "c.zarr", "--not_in", tmp_path / "a.zarr", tmp_path / "b.zarr") == 1
+    assert "all 5 places are in" in capsys.readouterr().err
+
+
+def test_looking_at_a_ledger_writes_nothing(places, tmp_path, capsys):
+    """Nor does it take a file of others for a ledger."""
+    target = tmp_path / "a.zarr"
+    assert collected(places, target) == 0
+    path = ledger_path(target)
+    before = path.read_bytes()
+
+    assert run("ledger", target) == 0
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob("*.sqlite-*"))
+    path.write_bytes(b"")
+    assert run("ledger", target) == 1
+    assert "expected a ledger of version 1" in capsys.readouterr().err
+    assert path.read_bytes() == b""
+    assert run("ledger", target, "--limit", "0") == 2

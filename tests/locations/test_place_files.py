@@ -229,12 +229,15 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
 def test_geoparquet_of_others_is_read(tmp_path):
     """Points in UTM with a column `idx`."""
     points = geopandas.GeoSeries([shapely.Point(11.5, 48.0), shapely.Point(12.0, 48.5)], crs="EPSG:4326")
-    frame = geopandas.GeoDataFrame({"idx": [3, 4]}, geometry=points.to_crs("EPSG:32632"))
+    frame = geopandas.GeoDataFrame(
+        {"idx": [3, 4], "kind": ["wood", "bog"], "gap": [1.0, float("nan")]}, geometry=points.to_crs("EPSG:32632")
+    )
     frame.to_parquet(tmp_path / "a.parquet")
 
     found = read_table_of(tmp_path / "a.parquet")
 
     assert list(found.ids) == ["0000003", "0000004"]
+    assert {name: list(column) for name, column in found.facts.items()} == {"kind": ["wood", "bog"]}
     assert found.lons == pytest.approx([11.5, 12.0], abs=1e-8)
 
 

@@ -130,6 +130,27 @@ def test_spares_that_find_no_room_are_told_apart():
         draw(SQUARE, Drawing(2, no_overlap(2640), spares=30, most_draws=50))
 
 
+def test_the_part_that_is_full_is_named():
+    """The room of the whole area says nothing of a stratum or a city."""
+    with pytest.raises(ConfigInvalid, match=r"place \d+ \(.*\) found no free point") as caught:
+        draw(AroundCities(CROWDED), Drawing(200, no_overlap(26400), most_draws=10))
+
+    assert "there is some for" not in str(caught.value)
+
+
+def test_an_area_north_of_utm_is_told():
+    """Nobody who draws there should look for room."""
+
+    class Polar:
+        options, facts, area_km2 = {}, {}, 5e5
+
+        def draw(self, rng, number):
+            return Candidate(0.0, 88.0, 0)
+
+    with pytest.raises(ConfigInvalid, match=r"none of 7 draws lies between -80 and 84"):
+        draw(Polar(), Drawing(1, Spacing(0), most_draws=7))
+
+
 def test_a_sampler_that_never_hits_ends():
     """By the bound on draws."""
 

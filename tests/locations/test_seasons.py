@@ -288,3 +288,20 @@ def test_all_rules_give_utc_in_order():
             assert times == sorted(times)
             assert all(t.utcoffset() == dt.timedelta(0) for t in times)
             assert windows == rule.windows("0000001", lat=lat, seed=1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Calendar((99999,)),
+        lambda: Calendar((0,)),
+        lambda: AroundDates((dt.date(2021, 1, 1),), years=(9000,)),
+        lambda: AroundDates((dt.date(1, 1, 1),)),
+        lambda: Published(dates=(dt.date(1, 3, 1),)),
+        lambda: Even(dt.date(1, 1, 1), dt.date(1, 2, 1), 1, days=40),
+    ],
+)
+def test_days_of_no_calendar_are_refused(make):
+    """Python's dates end at the years 1 and 9999."""
+    with pytest.raises(ConfigInvalid, match="years 1 to 9999"):
+        make()

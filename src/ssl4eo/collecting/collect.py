@@ -26,7 +26,7 @@ from ssl4eo.collecting.fetching import FIRST_PAUSE_S, NOTE_FOLDER, NotedSource, 
 from ssl4eo.collecting.ledger import Entry, Ledger, Totals, ledger_path
 from ssl4eo.collection.remote.collected import CollectedSource
 from ssl4eo.environment import environment
-from ssl4eo.errors import DataMissing, WriteFailed
+from ssl4eo.errors import DataMissing, TargetExists, WriteFailed
 from ssl4eo.packing.pools import open_pool
 from ssl4eo.packing.work import Job, Task
 
@@ -77,10 +77,13 @@ def collect(  # noqa: PLR0913 - each is an option of the command line
         first_pause_s: before the service is asked again; doubled each time [s].
         profile: of the compression.
         statistics: measure all pixels when the archive is closed.
-        progress: told (places done, places in all).
+        progress: told (places settled, places in all).
+
+    Returns:
+        What became of the places; at once where the same collection is finished already.
 
     Raises:
-        TargetExists: something stands at `target`, or what was begun there is of other places or options.
+        TargetExists: something else stands at `target`, or what was begun there is of other places or options.
         Busy: another process collects to `target`.
         ServiceFailed: the service stayed away; run again to go on.
         RunStopped: SIGINT or SIGTERM; run again to go on.
@@ -89,8 +92,12 @@ def collect(  # noqa: PLR0913 - each is an option of the command line
         WorkerLost: a worker died; run again to go on.
     """
     target = Path(target)
+    ids, facts = list(source.ids()), _facts(source)
+    identity = _identity(facts)
+    if (totals := _finished(target, identity)) is not None:
+        return CollectReport(target, is_finished=True, totals=totals)
     require_free(target)
-    ids, identity = list(source.ids()), _identity(source)
+    _require_same(target, identity, facts)
     with (
         ArchiveWriter(
             target,
@@ -107,7 +114,7 @@ def collect(  # noqa: PLR0913 - each is an option of the command line
         noted = NotedSource(source, writer.work.absolute() / NOTE_FOLDER, patience_s, stop, first_pause_s)
         noted.notes.mkdir(exist_ok=True)
         _sweep(writer, len(ids))
-        ledger.begin(identity, _facts(source))
+        ledger.begin(identity, facts)
         _settle(ledger, writer, noted, ids)
         job = Job(noted, writer.work.absolute(), writer.layout, "skip", "skip")
         workers = min(threads, LOCAL_WORKERS) if dask == "local" else threads
@@ -160,7 +167,7 @@ def _tasks(ids: list[str], writer: ArchiveWriter, ledger: Ledger) -> Iterator[Ta
 def _fetch_all(
     writer: ArchiveWriter, ledger: Ledger, noted: NotedSource, numbers: Iterator[int], total: int, show: Progress | None
 ) -> None:
-    done = ledger.totals().counts["done"]
+    settled = total - ledger.totals().counts["pending"] - ledger.totals().counts["failed"]
     for number in numbers:
         segment = load_segment(writer.work, number)
         if segment is None:
@@ -172,11 +179,11 @@ def _fetch_all(
             )
         writer.absorb(segment)
         names = [str(row.location["id"]) for row in segment.rows]
-        done += len(names)
         known = dict(segment.skipped)
+        settled += len(names) + len(known)
         _note(ledger, noted, [_entry(noted, name, known.get(name)) for name in (*names, *known)])
         if show is not None:
-            show(done, total)
+            show(settled, total)
 
 
 def _entry(noted: NotedSource, name: str, reason: str | None) -> Entry:
@@ -198,29 +205,58 @@ def _require_any(writer: ArchiveWriter, target: Path) -> None:
         )
 
 
+_OF_THIS_RUN = ("environment",)
+"""Facts that may differ between runs that go on with each other."""
+
+
 def _facts(source: CollectedSource) -> dict[str, str]:
-    """Give options and versions of this run, as text."""
+    """Give what decides the pixels, and the versions of this run, as text."""
+    points = json.dumps([(place.id, place.points) for place in source.places.values()])
+    products = (f"{name}: {product.collection} ({_short(repr(product))})" for name, product in source.products.items())
     return {
-        "service": source.service.name,
+        "service": f"{source.service.name} ({source.service.settings})".removesuffix(" ()"),
+        "places": f"{len(source.places)} ({_short(points)})",
         "seasons": repr(source.windows),
         "choice": repr(source.choice),
-        "grid": f"{source.size} px of {source.base} m",
-        "products": ", ".join(f"{name}: {product.collection}" for name, product in source.products.items()),
+        "grid": f"{source.size} px of {source.base} m, snapped to {source.snap} m",
+        "products": ", ".join(products),
         "environment": json.dumps(environment()),
     }
 
 
-def _identity(source: CollectedSource) -> str:
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _identity(facts: dict[str, str]) -> str:
     """Hash what decides the pixels: equal for runs that may go on with each other."""
-    facts: dict[str, Any] = {
-        "service": source.service.name,
-        "places": [(place.id, place.points) for place in source.places.values()],
-        "windows": repr(source.windows),
-        "products": [repr(product) for product in source.products.values()],
-        "choice": repr(source.choice),
-        "grid": (source.size, source.base, source.snap),
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return _short(json.dumps({name: text for name, text in facts.items() if name not in _OF_THIS_RUN}))
+
+
+def _finished(target: Path, identity: str) -> Totals | None:
+    """Give the totals of a collection that is closed already, None where it is not, or is another one."""
+    if not (target.is_dir() and ledger_path(target).is_file()) or partial_path(target).is_dir():
+        return None
+    with Ledger.open(ledger_path(target)) as ledger:
+        return ledger.totals() if ledger.facts().get("collection") == identity else None
+
+
+def _require_same(target: Path, identity: str, facts: dict[str, str]) -> None:
+    """Refuse to go on with what was begun with other options, and name them; nothing is changed."""
+    if not (has_begun(target) and ledger_path(target).is_file()):
+        return
+    with Ledger.open(ledger_path(target)) as ledger:
+        known = ledger.facts()
+    if known.get("collection", identity) == identity:
+        return
+    changed = [n for n, text in facts.items() if n not in _OF_THIS_RUN and known.get(n, text) != text]
+    raise TargetExists(
+        f"{partial_path(target)} holds the start of another collection: "
+        + "; ".join(f"{name} was {known[name]} and is now {facts[name]}" for name in changed),
+        expected="the options it was begun with",
+        remedy=f"take them back to go on, or choose another name; to start anew remove {partial_path(target)}",
+        path=str(target),
+    )
 
 
 @contextlib.contextmanager

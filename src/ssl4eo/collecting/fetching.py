@@ -142,7 +142,7 @@ class NotedSource:
         try:
             return self._patiently(location, meter)
         except NoImagery as error:
-            status, reason = "skipped", str(error)
+            status, reason = "skipped", error.found
             raise
         except (SourceInvalid, SampleInvalid) as error:
             status, reason = "failed", str(error)

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import re
 import sqlite3
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ Status = Literal["pending", "done", "skipped", "failed"]
 """Not yet tried, or to be tried again; stored; nothing suitable was seen there; could not be fetched."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 _VERSION = 1
+_PARTICULAR = re.compile(r"[^\s:;]*\d{4}[^\s:;]*|\d+(\.\d+)?%")
+"""What differs from place to place in a reason: ids, product ids, shares."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS places (
     id TEXT PRIMARY KEY,
@@ -88,33 +92,29 @@ class Ledger:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, path: Path, *, create: bool = False) -> Generator[Ledger]:
+    def open(cls, path: Path, *, create: bool = False, write: bool = False) -> Generator[Ledger]:
         """Open the ledger at a path.
+
+        Args:
+            path: of the file.
+            create: make it where there is none, and write.
+            write: rows will change; without, nothing on the disk does.
 
         Raises:
             DataMissing: there is none, and none is to be made.
             SourceInvalid: it is no ledger of this version.
+            WriteFailed: it is to be written and cannot be.
         """
         if not create and not path.is_file():
             raise DataMissing(
                 f"no ledger {path}", expected="one that `ssl4eo collect` keeps beside its archive", path=str(path)
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        connection = _connect(path, write=create or write)
         try:
-            try:
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=NORMAL")
-                (version,) = connection.execute("PRAGMA user_version").fetchone()
-                if version not in (0, _VERSION):
-                    raise sqlite3.DatabaseError(f"version {version}")
-                connection.executescript(_SCHEMA)
-                connection.execute(f"PRAGMA user_version={_VERSION}")
-            except sqlite3.DatabaseError as error:
-                raise SourceInvalid(
-                    f"{path} cannot be used ({error})", expected=f"a ledger of version {_VERSION}",
-                    remedy="move it away: the archive holds all pixels, a new ledger is made from it", path=str(path),
-                ) from error  # fmt: skip
+            with _foreseen(path):
+                _prepare(connection, create=create, write=create or write)
             yield cls(connection)
         finally:
             connection.close()
@@ -197,14 +197,11 @@ class Ledger:
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def reasons(self, status: Status) -> dict[str, int]:
-        """Count the reasons of a status, numbers and ids in them left out, most frequent first."""
-        from collections import Counter
-        from re import sub
-
+        """Count the reasons of a status, product ids, shares and long numbers in them left out, most frequent first."""
         texts = (
             reason for (reason,) in self._connection.execute("SELECT reason FROM places WHERE status = ?", (status,))
         )
-        return dict(Counter(sub(r"\S*\d\S*", "#", text) for text in texts).most_common())
+        return dict(Counter(_PARTICULAR.sub("#", text) for text in texts).most_common())
 
     def totals(self) -> Totals:
         """Add up."""
@@ -239,3 +236,41 @@ class Ledger:
                     remedy="mend that, then run the same command again: it goes on",
                 ) from error
             raise
+
+
+def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    """Open a connection; one that only reads also works where nothing can be written."""
+    if write:
+        return sqlite3.connect(path, isolation_level=None, timeout=30)
+    # without a log of changes nobody writes: then no files beside it are made, which a full disk would not allow
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, timeout=30)
+
+
+def _prepare(connection: sqlite3.Connection, *, create: bool, write: bool) -> None:
+    if write:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if version != _VERSION and not (create and version == 0 and tables <= {"places", "facts"}):
+        raise sqlite3.DatabaseError(f"version {version}, {len(tables)} tables")
+    if create:
+        connection.executescript(_SCHEMA)
+        connection.execute(f"PRAGMA user_version={_VERSION}")
+
+
+@contextlib.contextmanager
+def _foreseen(path: Path) -> Generator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise WriteFailed(
+            f"{path} cannot be opened ({error})", expected="room on the disk, and the right to write there",
+            remedy="mend that: the ledger itself may be whole", path=str(path),
+        ) from error  # fmt: skip
+    except sqlite3.DatabaseError as error:
+        raise SourceInvalid(
+            f"{path} cannot be used ({error})", expected=f"a ledger of version {_VERSION}",
+            remedy="move it away: the archive holds all pixels, a new ledger is made from it", path=str(path),
+        ) from error  # fmt: skip

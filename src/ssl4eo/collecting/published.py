@@ -33,7 +33,7 @@ from ssl4eo.sample import Image, Location, Sample
 
 _HELD_SAMPLES = 32
 """Kept between the search at a place and its reading."""
-_MADE_ANEW = ("attempt", "crs", "max_cloud_", "s1_s2_")
+_MADE_ANEW = ("attempt", "crs", "max_cloud_", "s1_s2_", "season_order")
 """Starts of facts of a place that a collection finds for itself."""
 
 
@@ -68,6 +68,11 @@ class PublishedService:
         source = _opened(self.path)
         kind = "synthetic, published" if source.provenance.synthetic else "published"
         return f"{kind} {self.path.resolve().name} of {len(source.ids())}"
+
+    @property
+    def settings(self) -> str:
+        """None: the name tells the archive, the products its bands."""
+        return ""
 
     def product(self, modality: str) -> Product:
         """Give what is stored of a modality.

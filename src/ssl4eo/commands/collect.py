@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rich import filesize
 from rich.console import Console
 
 from ssl4eo.errors import ConfigInvalid, DataMissing
@@ -18,7 +20,8 @@ from ssl4eo.progress import progress_bar
 if TYPE_CHECKING:
     from ssl4eo.collecting.collect import CollectReport
     from ssl4eo.collecting.plan import Plan
-    from ssl4eo.collection.remote.collected import CollectedSource
+    from ssl4eo.collection.remote.service import Service
+    from ssl4eo.locations.place import Place
 
 UNFINISHED = 3
 """Exit status of a collection whose archive is still open for places that failed."""
@@ -33,6 +36,7 @@ def run(  # noqa: PLR0913 - the options of the command line
     out: Path,
     source: str = "synthetic",
     places: Path | None = None,
+    not_in: tuple[Path, ...] = (),
     modalities: tuple[str, ...] = _DEFAULTS,
     seasons: Literal["published", "dates", "calendar", "even"] = "published",
     dates: tuple[str, ...] = (),
@@ -65,6 +69,8 @@ def run(  # noqa: PLR0913 - the options of the command line
 ) -> int:
     """Collect images into an archive; run again after an interruption and it goes on.
 
+    Example: ssl4eo collect --source earthengine --project mine --places places.parquet --out a.zarr --plan
+
     Without --places, from the synthetic planet: a small one made by a formula, seen by no satellite.
 
     Args:
@@ -73,21 +79,23 @@ def run(  # noqa: PLR0913 - the options of the command line
             planetary-computer, cdse, or that of --catalog), published (out of --archive), synthetic
         places: table of `ssl4eo locations draw`, or any CSV or GeoParquet with id, lon, lat; of published all that the
             archive has where it is not said
+        not_in: archives whose places are left out
         modalities: products to collect, such as S1GRD S2L1C S2L2A
         seasons: rule of the dates: published (four, moved back by a random number of days a place), dates, calendar
             (seasons of the hemisphere), even
         dates: of seasons dates, YYYY-MM-DD
         days: before and after each date
-        years: of seasons calendar; of seasons dates those added to each, such as 0 -1
+        years: of seasons calendar; of seasons dates those added to each, such as 0 -1; the first in which all
+            modalities see a season
         period: of seasons even: first day, and the day after the last
         num_seasons: of seasons even, or of the synthetic planet (4)
         seed: of what is drawn; of the synthetic planet
         size: width and height of a patch on the finest grid [px], a multiple of 6
-        order: of the scenes of a season: least cloudy, most recent, or nearest to the date first
+        order: of the scenes of a season within a year: least cloudy, most recent, or nearest to the date first
         max_cloud: scenes of this cloud share or more are not tried [0 to 1]
         max_patch_cloud: patches of a larger cloud share by the pixel mask are refused [0 to 1]
         min_observed: patches that a scene covers less of are refused [0 to 1]
-        tries: scenes of a season that are read before a point is given up
+        tries: scenes of a season, in each of its years, that are read before a point is given up
         project: Google Cloud project, of earthengine
         key_file: JSON key of a service account, of earthengine
         catalog: YAML or JSON file with a STAC catalog of your own, whose name is the source
@@ -114,6 +122,7 @@ def run(  # noqa: PLR0913 - the options of the command line
             out, num_locations, seed, num_seasons=num_seasons, size=size, modalities=modalities, json=json
         )  # fmt: skip
     from ssl4eo.collecting.collect import collect
+    from ssl4eo.collecting.making import collected_source
     from ssl4eo.collecting.plan import make_plan
     from ssl4eo.collecting.seasons import PlaceWindows, season_rule
     from ssl4eo.collecting.services import ServiceOptions, open_service
@@ -127,7 +136,10 @@ def run(  # noqa: PLR0913 - the options of the command line
     )  # fmt: skip
     service = open_service(source, options)
     choice = Choice(order, max_cloud, max_patch_cloud, min_observed, tries)
-    made = _source(service, places, PlaceWindows(rule, seed), modalities, choice, size)
+    made = collected_source(
+        service, _places(service, places), PlaceWindows(rule, seed), modalities, choice=choice, size=size,
+        not_in=not_in,
+    )  # fmt: skip
     if plan:
         _tell_plan(make_plan(made, threads=threads), service.name, json=json)
         return 0
@@ -142,8 +154,18 @@ def run(  # noqa: PLR0913 - the options of the command line
 def _require_begun(out: Path, *, resume: bool) -> None:
     from ssl4eo.collecting.collect import has_begun
 
-    if resume and not has_begun(out):
+    if resume and not has_begun(out) and not out.exists():
         raise DataMissing(f"nothing was begun for {out}", expected="an interrupted collection", path=str(out))
+
+
+def _places(service: Service, places: Path | None) -> Path | Sequence[Place]:
+    """Give the file of places, or those that a service has itself."""
+    if places is not None:
+        return places
+    from ssl4eo.collecting.published import PublishedService
+
+    assert isinstance(service, PublishedService)
+    return service.places()
 
 
 def _tell(report: CollectReport, *, json: bool) -> None:
@@ -170,6 +192,10 @@ def _require_own(given: Mapping[str, Any], *, is_planet: bool) -> None:
     Raises:
         ConfigInvalid: some are given.
     """
+    if given["threads"] < 1 or given["patience_hours"] < 0:
+        raise ConfigInvalid(
+            f"{given['threads']} threads and a patience of {given['patience_hours']} hours", expected="1 and 0, or more"
+        )
     if is_planet and given["source"] != "synthetic":
         raise ConfigInvalid(
             f"no places for {given['source']}", expected="--places", remedy="ssl4eo locations draw makes some"
@@ -186,29 +212,6 @@ def _require_own(given: Mapping[str, Any], *, is_planet: bool) -> None:
         )
 
 
-def _source(
-    service: Any, places: Path | None, windows: Any, modalities: tuple[str, ...], choice: Any, size: int
-) -> CollectedSource:
-    from ssl4eo.collection.remote.collected import CollectedSource
-    from ssl4eo.locations.reading import read_places
-    from ssl4eo.sample import Provenance
-
-    if not modalities or len(set(modalities)) != len(modalities):
-        raise ConfigInvalid(f"modalities {' '.join(modalities) or '(none)'}", expected="one or more, each once")
-    products = {name: service.product(name) for name in modalities}
-    base = min(product.form.base for product in products.values())
-    snap = max(resolution for product in products.values() for resolution in product.form.resolutions)
-    licences = sorted({product.licence for product in products.values() if product.licence})
-    table = {place.id: place for place in (service.places() if places is None else read_places(places))}
-    synthetic = service.name.startswith("synthetic")
-    title = f"collected from {service.name}, places of {places.name if places is not None else 'its own'}"
-    provenance = Provenance(title, synthetic=synthetic, licence="; ".join(licences) or "see the source")
-    return CollectedSource(
-        service, table, windows, products, provenance, windows.num_seasons, choice, size=size, base=base,
-        snap=snap if (size * base) % 60 else 60,
-    )  # fmt: skip
-
-
 def _tell_plan(plan: Plan, service: str, *, json: bool) -> None:
     if json:
         sys.stdout.write(dumps(plan.to_json(), indent=2) + "\n")
@@ -218,9 +221,10 @@ def _tell_plan(plan: Plan, service: str, *, json: bool) -> None:
         f"{plan.num_places:,} places ({plan.num_points:,} points) x {plan.num_seasons} seasons from {service}\n"
         f"images    {images}\n"
         f"requests  {plan.requests:,.0f}\n"
-        f"traffic   {plan.num_bytes / 1e9:,.2f} GB\n"
-        f"archive   {plan.archive_bytes / 1e9:,.2f} GB\n"
-        f"time      {plan.hours:,.1f} hours\n" + "\n".join(f"assumed: {text}" for text in plan.assumptions),
+        f"traffic   {filesize.decimal(round(plan.num_bytes))}\n"
+        f"archive   {filesize.decimal(round(plan.archive_bytes))}\n"
+        f"time      {dt.timedelta(seconds=round(3600 * plan.hours))} (hours:minutes:seconds)\n"
+        + "\n".join(f"assumed: {text}" for text in plan.assumptions),
         markup=False,
         highlight=False,
     )

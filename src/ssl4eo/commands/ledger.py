@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.table import Table
 
 from ssl4eo.errors import ConfigInvalid
 
@@ -39,7 +38,9 @@ def run(
     """
     from ssl4eo.collecting.ledger import Ledger, ledger_path
 
-    with Ledger.open(ledger_path(archive)) as ledger:
+    if limit < 1:
+        raise ConfigInvalid(f"--limit {limit}", expected="1 or more")
+    with Ledger.open(ledger_path(archive), write=bool(retry)) as ledger:
         if retry:
             _retry(ledger, archive, retry)
         totals, facts = ledger.totals(), ledger.facts()
@@ -60,26 +61,29 @@ def run(
         for reason, number in list(counted.items())[:_MOST_REASONS]:
             console.print(f"{number:>8,} {status}: {reason}", markup=False, highlight=False)
     if rows:
-        table = Table("place", "tries", "points", "seconds", "MB", "reason")
+        console.print("place    tries  points  seconds        MB  reason", highlight=False)
         for row in rows:
-            table.add_row(
-                row["id"], str(row["tries"]), str(row["attempts"]), f"{row['seconds']:.1f}",
-                f"{row['bytes'] / 1e6:.2f}", row["reason"].replace("[", r"\["),
-            )  # fmt: skip
-        console.print(table)
+            console.print(
+                f"{row['id']:<8} {row['tries']:>5}  {row['attempts']:>6}  {row['seconds']:>7.1f}  "
+                f"{row['bytes'] / 1e6:>8.2f}  {row['reason']}",
+                markup=False,
+                highlight=False,
+            )
     return 0
 
 
 def _retry(ledger: object, archive: Path, chosen: list[str]) -> None:
     from ssl4eo.collecting.ledger import Ledger
+    from ssl4eo.locations.place import spelled_id
 
     assert isinstance(ledger, Ledger)
     if archive.exists():
         raise ConfigInvalid(
             f"{archive} is closed",
             expected="a collection that is still open for places that failed",
-            remedy="collect the places that are missing into another archive and join both: ssl4eo pack A.zarr B.zarr",
+            remedy=f"collect the places that are missing into another archive (ssl4eo collect ... --not_in {archive} "
+            f"--out B.zarr) and join both (ssl4eo pack {archive} B.zarr BOTH.zarr)",
         )
     statuses: list[Literal["failed", "skipped"]] = [name for name in _RETRIED if name in chosen]
-    count = ledger.retry(statuses, [name for name in chosen if name not in statuses])
+    count = ledger.retry(statuses, [spelled_id(name) for name in chosen if name not in statuses])
     Console(stderr=True).print(f"{count:,} places are tried again by the next `ssl4eo collect`", highlight=False)

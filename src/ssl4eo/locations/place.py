@@ -14,6 +14,16 @@ from ssl4eo.errors import SampleInvalid
 from ssl4eo.sample import Location
 
 
+def spelled_id(name: str) -> str:
+    """Write a number as an id of 7 digits, also one that a table with gaps has made a float; others stay.
+
+    >>> spelled_id("17"), spelled_id("17.0"), spelled_id("paris_1")
+    ('0000017', '0000017', 'paris_1')
+    """
+    whole = name.removesuffix(".0")
+    return whole.zfill(7) if whole.isdecimal() and whole.isascii() else name
+
+
 @dataclass(frozen=True)
 class Place:
     """One id and where it may lie."""

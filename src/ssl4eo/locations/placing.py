@@ -103,7 +103,7 @@ def draw(
         for number in range(drawing.first, drawing.first + drawing.count):
             found = placer.place(number)
             if found is None:
-                raise _full(sampler, drawing, len(taken), number)
+                raise placer.full(len(taken), number)
             taken.append((number, attempt, *found))
             if progress is not None and len(taken) % _EVERY == 0:
                 progress(len(taken), drawing.num_points)
@@ -123,6 +123,10 @@ class _Placer:
         self._neighbors = Neighbors(drawing.spacing)
         self._next = [0] * drawing.count
         """By place the number of its next draw."""
+        self.last: Candidate | None = None
+        """What was drawn last where UTM is defined."""
+        self.num_outside = 0
+        """Draws where it is not."""
 
     def place(self, number: int) -> tuple[int, Candidate] | None:
         """Draw until a candidate of a place is free; give the number of its draw, and it. None: there was none."""
@@ -133,17 +137,37 @@ class _Placer:
             if candidate is None:
                 continue
             lon, lat = round(candidate.lon, DIGITS), round(candidate.lat, DIGITS)
-            if UTM_SOUTH <= lat <= UTM_NORTH and self._neighbors.take(lon, lat):
+            if not UTM_SOUTH <= lat <= UTM_NORTH:
+                self.num_outside += 1
+                continue
+            self.last = candidate
+            if self._neighbors.take(lon, lat):
                 self._next[index] = used + 1
                 return used, Candidate(lon, lat, candidate.origin)
         return None
 
+    def full(self, num_placed: int, number: int) -> ConfigInvalid:
+        """Make the error of a place for which there was no room."""
+        if self.last is None and self.num_outside:
+            return _outside(self._drawing.most_draws)
+        part = {name: column[self.last.origin] for name, column in self._sampler.facts.items()} if self.last else {}
+        return _full(self._sampler, self._drawing, num_placed, number, part)
 
-def _full(sampler: Sampler, drawing: Drawing, num_placed: int, number: int) -> ConfigInvalid:
-    primaries, spares = min(num_placed, drawing.count), max(0, num_placed - drawing.count)
-    room = room_for(sampler, drawing.spacing)
+
+def _outside(count: int) -> ConfigInvalid:
     return ConfigInvalid(
-        f"place {place_id(number)} found no free point in {drawing.most_draws} draws: {primaries} of {drawing.count} "
+        f"none of {count} draws lies between {UTM_SOUTH:g} and {UTM_NORTH:g} degrees, where UTM is defined",
+        expected="an area that does",
+    )
+
+
+def _full(sampler: Sampler, drawing: Drawing, num_placed: int, number: int, part: Mapping[str, Any]) -> ConfigInvalid:
+    primaries, spares = min(num_placed, drawing.count), max(0, num_placed - drawing.count)
+    room = None if part else room_for(sampler, drawing.spacing)  # of the whole area, not of the part that is full
+    told = f" ({', '.join(f'{name} {value}' for name, value in part.items())})" if part else ""
+    return ConfigInvalid(
+        f"place {place_id(number)}{told} found no free point in {drawing.most_draws} draws: {primaries} of "
+        f"{drawing.count} "
         f"places and {spares} of {drawing.count * drawing.spares} spare points were placed, "
         f"{drawing.spacing.meters:.0f} m apart",
         expected="room for all of them" + (f" (there is some for about {room} points)" if room else ""),

@@ -12,13 +12,17 @@ import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 from ssl4eo.errors import DataMissing, SampleInvalid, SourceInvalid
 from ssl4eo.files import file_sha256
 from ssl4eo.grid import UTM_NORTH, UTM_SOUTH
-from ssl4eo.locations.place import Place
+from ssl4eo.locations.place import Place, spelled_id
 from ssl4eo.locations.rows import Row, find_columns, read_rows
 from ssl4eo.locations.table import TABLE_SUFFIXES, Fact, PlaceTable, is_own, read_own
 from ssl4eo.sample import Location
@@ -115,7 +119,7 @@ def _place(row: Row, place: int, lon: int, lat: int) -> Location:
     point = row.point(lon, lat)
     name = row.cells[place] if place < len(row.cells) else ""
     try:
-        location = Location(_spelled(name), *point)
+        location = Location(spelled_id(name), *point)
     except SampleInvalid as error:
         raise row.wrong(f"has {error.found}", error.expected) from error
     if not UTM_SOUTH <= point[1] <= UTM_NORTH:
@@ -123,10 +127,6 @@ def _place(row: Row, place: int, lon: int, lat: int) -> Location:
             f"has latitude {point[1]:g}", f"{UTM_SOUTH:g} to {UTM_NORTH:g}, where UTM is defined", "leave it out"
         )
     return location
-
-
-def _spelled(name: str) -> str:
-    return name.zfill(7) if name.isdecimal() and name.isascii() else name
 
 
 def _cell(row: Row, column: int) -> str:
@@ -199,4 +199,16 @@ def _from_geoparquet(path: Path) -> PlaceTable:
     rows = [Row(path, number, list(map(str, values))) for number, values in enumerate(cells, 1)]
     locations = [_place(row, 0, 1, 2) for row in rows]
     _require_once(zip(rows, (location.id for location in locations), [0] * len(rows), strict=True))
-    return _table(path, locations)
+    return _table(path, locations, facts=_plain_columns(frame.drop(columns=[name, frame.geometry.name])))
+
+
+def _plain_columns(frame: pd.DataFrame) -> dict[str, Sequence[Fact]]:
+    """Give the columns of numbers and texts without gaps; the others are told and left out."""
+    kept: dict[str, Sequence[Fact]] = {}
+    for name in frame.columns:
+        values = frame[name].tolist()
+        if values and all(isinstance(v, str | int | float) and v == v for v in values):  # noqa: PLR0124 - NaN is not
+            kept[str(name)] = values
+        else:
+            log.info("column %s is no column of numbers or texts without gaps: left out", name)
+    return kept

@@ -9,8 +9,9 @@ are in order of time by their targets and do not overlap, so that no image can s
 from __future__ import annotations
 
 import calendar
+import contextlib
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
@@ -55,7 +56,8 @@ class AroundDates:
         """Refuse rules without windows, or whose windows overlap."""
         _require_days(self.days)
         _require_some(years=self.years)
-        self.windows("0", lat=0.0)
+        with _on_calendar(f"dates {', '.join(map(str, self.dates))} with {self.years} years added to each"):
+            self.windows("0", lat=0.0)
 
     def windows(self, place: str, *, lat: float, seed: int = 0) -> tuple[Window, ...]:
         """Give the same windows to every place."""
@@ -80,7 +82,10 @@ class Published:
         _require_days(self.days)
         if self.most_shift < 0:
             raise ConfigInvalid(f"a shift of up to {self.most_shift} days", expected="0 or more")
-        self.windows("0", lat=0.0)
+        with _on_calendar(f"dates {', '.join(map(str, self.dates))} moved back by up to {self.most_shift} days"):
+            for date in self.dates:
+                _around(date - dt.timedelta(days=self.most_shift), self.days)
+            self.windows("0", lat=0.0)
 
     def shift(self, place: str, *, seed: int = 0) -> dt.timedelta:
         """Draw by how much the dates of a place are moved back."""
@@ -136,8 +141,9 @@ class Calendar:
                 f"{self.kind} seasons {', '.join(self.names)}",
                 expected=f"{' or '.join(STARTS)}, some of {', '.join(SEASONS)}",
             )
-        for lat in (-1.0, 1.0):
-            self.windows("0", lat=lat)
+        with _on_calendar(f"seasons of {', '.join(map(str, self.years))}"):
+            for lat in (-1.0, 1.0):
+                self.windows("0", lat=lat)
 
     def windows(self, place: str, *, lat: float, seed: int = 0) -> tuple[Window, ...]:
         """Give the windows of a place; only the sign of its latitude matters."""
@@ -182,7 +188,8 @@ class Even:
                 f"{self.count} windows from {self.start} to {self.end}",
                 expected="1 or more, and a start before the end",
             )
-        self.windows("0", lat=0.0)
+        with _on_calendar(f"windows of {self.days} days around parts of {self.start} to {self.end}"):
+            self.windows("0", lat=0.0)
 
     def windows(self, place: str, *, lat: float, seed: int = 0) -> tuple[Window, ...]:
         """Give the same windows to every place."""
@@ -203,6 +210,17 @@ RULES: Mapping[str, type[SeasonRule]] = MappingProxyType(
     {"published": Published, "dates": AroundDates, "calendar": Calendar, "even": Even}
 )
 """By name all rules."""
+
+
+@contextlib.contextmanager
+def _on_calendar(wanted: str) -> Generator[None]:
+    """Tell windows that no calendar has as what they are."""
+    try:
+        yield
+    except ConfigInvalid:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise ConfigInvalid(f"{wanted}: {error}", expected="days of the years 1 to 9999") from error
 
 
 def _midnight(date: dt.date) -> dt.datetime:
@@ -235,7 +253,7 @@ def _in_order(windows: Iterable[Window], *, overlap: bool) -> tuple[Window, ...]
                 f"windows from {earlier.start:%Y-%m-%d} to {earlier.end:%Y-%m-%d} and from {later.start:%Y-%m-%d} to "
                 f"{later.end:%Y-%m-%d} overlap",
                 expected="windows apart, so that no image is taken twice",
-                remedy="fewer days, other dates or years, or overlap=True",
+                remedy="fewer days, other dates or years (in Python, overlap=True allows it)",
             )
     return ordered
 

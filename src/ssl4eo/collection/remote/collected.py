@@ -2,7 +2,8 @@
 """Places, windows and a service as a source of samples: reading a location is fetching it.
 
 A place is tried at its points in order; a point is given up when a season has no scene that will do, never because a
-service refused. All images of a location lie on one grid, in one UTM zone.
+service refused. All images of a location lie on one grid, in one UTM zone. Seasons of an archive are in order of time:
+where windows have several years, `season_order` tells which of the windows each of them is.
 What makes no sample tells two cases apart: nothing suitable was seen there (NoImagery, final), or scenes are listed and
 cannot be read (SourceInvalid, worth another try). A service that stays away raises ServiceFailed and ends the run.
 """
@@ -20,12 +21,12 @@ from ssl4eo.collection.remote.metering import counted
 from ssl4eo.collection.remote.patch_grid import PatchGrid, patch_grid, utm_zone
 from ssl4eo.collection.remote.selection import Acquisition, Choice, acquisitions, candidates, group_modalities
 from ssl4eo.collection.remote.service import Patch, Product, Scene, Service
-from ssl4eo.collection.remote.taking import Seasons
+from ssl4eo.collection.remote.taking import Filling, Seasons
 from ssl4eo.collection.remote.together import read_all, search_all
 from ssl4eo.errors import ConfigInvalid, LocationMissing, NoImagery
 from ssl4eo.form import Form
 from ssl4eo.locations.place import Place
-from ssl4eo.locations.window import Window
+from ssl4eo.locations.window import Range, Window
 from ssl4eo.sample import Image, Location, Provenance, Sample
 
 Windows = Callable[[str, float], Sequence[Window]]
@@ -148,31 +149,32 @@ class CollectedSource:
                 point.lon or 0.0, point.lat or 0.0, size=self.size, base=self.base, snap=self.snap, crs=crs
             )
             try:
-                patches = self._fill(grid, windows, found, meter)
+                patches, filled = self._fill(grid, windows, found, meter)
             except NoImagery as error:
                 reason = reason or error.found
             else:
-                return _sample(place, attempt, point, grid, patches)
+                order = sorted(range(len(windows)), key=lambda number: filled[number].start)
+                several = any(len(window.ranges) > 1 for window in windows)
+                return _sample(place, attempt, point, grid, patches, order=order, tell_order=several)
         raise NoImagery(reason, expected="a scene for each season")
 
     def _fill(
         self, grid: PatchGrid, windows: Sequence[Window], found: Mapping[str, Sequence[Scene]], meter: Meter
-    ) -> dict[str, list[Patch]]:
-        """Find a patch of every modality for every window on one grid."""
+    ) -> tuple[dict[str, list[Patch]], list[Range]]:
+        """Find a patch of every modality for every window on one grid, and the range of each window they are of."""
         groups: list[Seasons] = []
         for group in group_modalities(tuple(self.products)):
             fitting = {name: [s for s in found[name] if _fits(s, self.products[name], grid)] for name in group}
             joined = acquisitions(fitting, group)
-            lists = [candidates(window, joined, self.choice)[: self.choice.tries] for window in windows]
-            for number, listed in enumerate(lists):
-                if not listed:
-                    raise NoImagery(f"no {' and '.join(group)} in season {number}", expected="a scene")
+            lists = [candidates(window, joined, self.choice) for window in windows]
             groups.append(Seasons({name: self.products[name] for name in group}, lists, self.choice))
+        filling = Filling(groups)
         # nothing was read so far: every season of every instrument has a candidate
-        while any(chosen := [seasons.next() for seasons in groups]):
+        while any(chosen := filling.next()):
             self._read(groups, chosen, grid, meter)
         out = {name: row for seasons in groups for name, row in seasons.patches().items()}
-        return {name: out[name] for name in self.products}
+        filled = [window.ranges[filling.ranges[number]] for number, window in enumerate(windows)]
+        return {name: out[name] for name in self.products}, filled
 
     def _read(
         self, groups: Sequence[Seasons], chosen: Sequence[Mapping[int, Acquisition]], grid: PatchGrid, meter: Meter
@@ -203,14 +205,25 @@ def _fits(scene: Scene, product: Product, grid: PatchGrid) -> bool:
 
 
 def _sample(
-    place: Place, attempt: int, point: Location, grid: PatchGrid, patches: Mapping[str, Sequence[Patch]]
+    place: Place,
+    attempt: int,
+    point: Location,
+    grid: PatchGrid,
+    patches: Mapping[str, Sequence[Patch]],
+    *,
+    order: Sequence[int],
+    tell_order: bool,
 ) -> Sample:
+    """Put the patches of all seasons in order of time, the same order for all modalities."""
     labels: dict[str, Any] = {**place.facts_of(attempt), "attempt": attempt, "crs": grid.crs}
     images: dict[str, tuple[Image, ...]] = {}
     for name, row in patches.items():
-        images[name] = tuple(sorted((p.image for p in row), key=lambda image: (str(image.time), image.product)))
+        # where windows overlap, order of windows and order of images need not agree
+        images[name] = tuple(sorted((row[number].image for number in order), key=lambda image: str(image.time)))
         clouds = [p.cloud for p in row if p.cloud is not None]
         if clouds:
             labels[f"max_cloud_{name}"] = float(np.round(max(clouds), 6))
+    if tell_order:
+        labels["season_order"] = " ".join(map(str, order))
     labels |= coregistration(images)
     return Sample(point, images, labels)

@@ -4,6 +4,7 @@
 Radar and optics agree in where things change, not in how: compared are the magnitudes of the gradients, radar speckle
 smoothed before, by normalized cross-correlation over shifts of up to 8 pixels of the finest grid. Where nothing has an
 edge (sea, snow, sand) the correlation is low and the shift means nothing: both are figures to look at, no test.
+In a small patch some shift always correlates, so none is given below MIN_SIZE.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from ssl4eo.sample import Image
 
 MAX_SHIFT = 8
 """Looked at in each direction [px of the finest grid]."""
+MIN_SIZE = 96
+"""Width of the smallest patch that is looked at [px]: its core is then 23 times the area of the shifts."""
 _SMOOTH = 2.0
 """Standard deviation of the smoothing of both [px]."""
 
@@ -28,15 +31,14 @@ def coregistration(images: Mapping[str, Sequence[Image]]) -> dict[str, float]:
 
     Returns:
         `s1_s2_correlation` [-1 to 1], `s1_s2_shift_east` and `s1_s2_shift_south` [m], medians over the dates; nothing
-        where one of the two is absent.
+        where one of the two is absent, or the patch is smaller than MIN_SIZE. Radar is any modality with VV.
     """
     optical: Sequence[Image] = next((images[name] for name in ("S2L1C", "S2L2A") if name in images), ())
-    pairs = zip(images.get("S1GRD", ()), optical, strict=False)  # none where one is absent
-    found = [
-        _shift(_edges(radar.band("VV")), _edges(other.band("B04")))
-        for radar, other in pairs
-        if "VV" in radar.form.bands and "B04" in other.form.bands
-    ]
+    radars: Sequence[Image] = next((row for row in images.values() if "VV" in row[0].form.bands), ())
+    if not optical or min(optical[0].shape) < MIN_SIZE or "B04" not in optical[0].form.bands:
+        return {}
+    pairs = zip(radars, optical, strict=False)  # none where one is absent
+    found = [_shift(_edges(radar.band("VV")), _edges(other.band("B04"))) for radar, other in pairs]
     if not found:
         return {}
     peak, east, south = (float(np.round(np.median(values), 4)) for values in zip(*found, strict=True))

@@ -63,6 +63,11 @@ class EarthEngine:
         """As in the table of services."""
         return "earthengine"
 
+    @property
+    def settings(self) -> str:
+        """None: all is told by the products."""
+        return ""
+
     def product(self, modality: str) -> Product:
         """Give what it has of a modality.
 

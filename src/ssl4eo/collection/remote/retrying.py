@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+TOLD_AFTER = 4
+"""Failures of one request after which a warning tells that a service stays away, some ten seconds after the first."""
+
 
 def _drawn() -> float:
     return random.random()  # noqa: S311 - a function, as the bound method would travel with its state: same waits for all

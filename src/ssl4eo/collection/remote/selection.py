@@ -16,7 +16,7 @@ from typing import Literal
 
 from ssl4eo.collection.remote.service import Scene
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.locations.window import Window
+from ssl4eo.locations.window import Range, Window
 
 Order = Literal["clearest", "latest", "nearest"]
 """Least cloudy scene first; most recent first, as published; nearest to the wanted date first."""
@@ -40,7 +40,7 @@ class Choice:
     min_observed: float = 1.0
     """Patches that a scene covers less of are refused [0 to 1]."""
     tries: int = 4
-    """Acquisitions that are read for a season before the point is given up."""
+    """Acquisitions that are read for a season, of each range of its window, before the point is given up."""
 
     def __post_init__(self) -> None:
         """Refuse shares that are none."""
@@ -101,17 +101,25 @@ def _tile(scene: Scene) -> str:
     return match[0] if match else ""
 
 
-def candidates(window: Window, found: Sequence[Acquisition], choice: Choice) -> list[Acquisition]:
-    """Order the acquisitions that a season may take; ranges of a window in order of preference for `nearest` only.
+def candidates(window: Window, found: Sequence[Acquisition], choice: Choice) -> list[list[Acquisition]]:
+    """For each range of a window, in order of preference, the acquisitions that a season may take, best first.
 
     Equal ones are ordered by time and product id, so that the choice never depends on the order of an answer.
     """
-    inside = [(a, r) for a in found if (r := window.range_of(a.first.time)) is not None]
-    clear = [(a, r) for a, r in inside if a.cloud < choice.max_scene_cloud or a.cloud == 0]
-    keys = {
-        "clearest": lambda a, _: (round(a.cloud, 4), a.first.time, a.first.product),
-        "latest": lambda a, _: (-a.first.time.timestamp(), a.first.product),
-        "nearest": lambda a, r: (r, abs(a.first.time - window.ranges[r].target), a.first.time, a.first.product),
-    }
-    key = keys[choice.order]
-    return [a for a, _ in sorted(clear, key=lambda pair: key(*pair))]
+    by_range: list[list[Acquisition]] = [[] for _ in window.ranges]
+    for acquisition in found:
+        number = window.range_of(acquisition.first.time)
+        if number is not None and (acquisition.cloud < choice.max_scene_cloud or acquisition.cloud == 0):
+            by_range[number].append(acquisition)
+    return [
+        sorted(inside, key=lambda a, r=r: (_rank(a, r, choice.order), a.first.time, a.first.product))
+        for r, inside in zip(window.ranges, by_range, strict=True)
+    ]
+
+
+def _rank(acquisition: Acquisition, wanted: Range, order: Order) -> float:
+    """Give a number that is least for what is to be tried first."""
+    time = acquisition.first.time
+    if order == "clearest":
+        return round(acquisition.cloud, 4)
+    return -time.timestamp() if order == "latest" else abs(time - wanted.target).total_seconds()

@@ -111,6 +111,11 @@ class Service(Protocol):
         """As in the table of services."""
         ...
 
+    @property
+    def settings(self) -> str:
+        """What else than name and products decides pixels: an interrupted collection goes on with the same."""
+        ...
+
     def product(self, modality: str) -> Product:
         """Give what it has of a modality.
 

@@ -54,6 +54,11 @@ class SyntheticService:
         """As in the table of services."""
         return f"synthetic planet, seed {self.seed}"
 
+    @property
+    def settings(self) -> str:
+        """None: the name tells the seed."""
+        return ""
+
     def product(self, modality: str) -> Product:
         """Give a product of the planet.
 

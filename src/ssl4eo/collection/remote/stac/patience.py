@@ -8,13 +8,15 @@ long each time, with jitter. GDAL's own retries (GDAL_HTTP_MAX_RETRY) do neither
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from ssl4eo.collection.remote.retrying import Retry
+from ssl4eo.collection.remote.retrying import TOLD_AFTER, Retry
 from ssl4eo.errors import ServiceFailed
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -83,6 +85,8 @@ class Pace:
                 expected="an answer",
                 remedy="try again later",
             ) from failure
+        if attempt == TOLD_AFTER:
+            log.warning("%s: %s; it is asked again", what, failure.reason)
         if failure.wait is None:
             retry.sleep(retry.pause(attempt))
         elif failure.wait > retry.longest_asked:

@@ -104,6 +104,11 @@ class StacService:
         """Of the catalog."""
         return self.catalog.name
 
+    @property
+    def settings(self) -> str:
+        """Where the catalog is, and what is done with the +1000 DN."""
+        return f"{self.catalog.api}, offset {self._offset}"
+
     def product(self, modality: str) -> Product:
         """Give what the catalog has of a modality.
 
