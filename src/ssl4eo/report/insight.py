@@ -133,7 +133,7 @@ def _check_arrays(arrays: Mapping[str, NDArray[Any]], path: Path, *, num_composi
         axes = 5 if name.startswith("views.") and name not in _NUM_AXES else _NUM_AXES.get(name)
         if axes is None:
             continue  # of a newer writer
-        if array.ndim != axes or (axes >= 4 and name.split(".")[0] not in ("filters",) and 0 in array.shape):
+        if array.ndim != axes or (axes >= 4 and not name.startswith("filters.") and 0 in array.shape):
             raise _foreign(path, f"{name} is {array.shape}")
         if axes == 5 and name.startswith("views.") and (array.shape[1] != num_composites or array.shape[-1] != 3):
             raise _foreign(path, f"{name} is {array.shape} for {num_composites} composites")
