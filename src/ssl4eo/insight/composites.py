@@ -2,7 +2,8 @@
 """From what a network is fed, any number of scaled bands, to pictures for eyes: one for each group of bands.
 
 Values are those of the network (0 to 1, or standardized), so the stretch is of each sample: from low to high
-percentiles of its own pixels, one for all of its views, so that a view that was made darker is darker.
+percentiles of its own pixels, one for all of its views, so that a view that was made darker is darker. What is far
+brighter than the rest, such as a cloud, turns white and does not darken it.
 Letters: C bands, H and W pixels.
 """
 
@@ -16,7 +17,11 @@ from numpy.typing import NDArray
 from ssl4eo.contract import InputContract
 
 PERCENTILES = (0.5, 99.5)
-"""That become black and white."""
+"""That become black and white, at most."""
+REACH = 4.0
+"""White is no farther above the median than this many distances from the lower to the upper quartile."""
+HIDDEN = 190
+"""Gray of pixels that are not there."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ _OPTICAL = (
     ("short-wave infrared", ("B12", "B11", "B8A"), False),
     ("short-wave infrared", ("B12", "B8A", "B04"), False),
     ("red edge", ("B07", "B06", "B05"), False),
-    ("60 m: cirrus, water vapor, aerosol", ("B10", "B09", "B01"), False),
+    ("60 m: B10, B09, B01", ("B10", "B09", "B01"), False),
 )
 """Name, red, green, blue, and whether they share a stretch; of one name the first whose bands are there."""
 
@@ -85,10 +90,13 @@ def stretch_of(composite: Composite, images: list[NDArray[np.float32]]) -> Stret
     shown = flat[:, np.isfinite(flat).all(axis=0) & (flat != 0).any(axis=0)]
     if not shown.size:
         return Stretch(np.zeros(3, np.float32), np.ones(3, np.float32))
+    edges = (*PERCENTILES, 25, 50, 75)
     if composite.joint:
-        low, high = (np.full(3, edge) for edge in np.percentile(shown, PERCENTILES))
+        low, high, lower, median, upper = (np.full(3, edge) for edge in np.percentile(shown, edges))
     else:
-        low, high = np.percentile(shown, PERCENTILES, axis=1)
+        low, high, lower, median, upper = np.percentile(shown, edges, axis=1)
+    reach = median + REACH * (upper - lower)
+    high = np.where(upper > lower, np.minimum(high, reach), high)
     flat_ones = high - low < 1e-6  # a channel of one value is gray
     return Stretch(
         np.where(flat_ones, low - 0.5, low).astype(np.float32), np.where(flat_ones, low + 0.5, high).astype(np.float32)
@@ -96,8 +104,8 @@ def stretch_of(composite: Composite, images: list[NDArray[np.float32]]) -> Stret
 
 
 def picture(composite: Composite, image: NDArray[np.float32], stretch: Stretch) -> NDArray[np.uint8]:
-    """Make the picture (H, W, 3) of an image (C, H, W)."""
+    """Make the picture (H, W, 3) of an image (C, H, W); pixels that are not finite are gray."""
     values = channels_of(composite, image)
     shown = (values - stretch.low[:, None, None]) / (stretch.high - stretch.low)[:, None, None]
-    shown = np.where(np.isfinite(shown), np.clip(shown, 0, 1), 0)
+    shown = np.where(np.isfinite(shown), np.clip(shown, 0, 1), HIDDEN / 255)
     return np.ascontiguousarray((255 * shown + 0.5).astype(np.uint8).transpose(1, 2, 0))

@@ -205,7 +205,8 @@ def _momentum(axes: Axes, log: Log) -> None:
         return
     axes.plot(_epochs(points), _nullable([s.ema_momentum for s in points]), _dot(points), color=BLUE, linewidth=1.8)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.6g}")
-    axes.margins(y=0.2)
+    room = max(1 - min(s.ema_momentum for s in points if s.ema_momentum is not None), 1e-6)
+    axes.set_ylim(1 - 1.2 * room, 1 + 0.1 * room)
     axes.set_xlabel("epoch")
 
 

@@ -13,7 +13,14 @@ from pathlib import Path
 from ssl4eo.report.classes import ClassTable, best_of, class_tables, name_of
 from ssl4eo.report.curves import curves_figure
 from ssl4eo.report.names import file_stem
-from ssl4eo.report.predictions import confusion_figure, examples_figure, read_examples, training_figure
+from ssl4eo.report.predictions import (
+    Examples,
+    answers_figure,
+    confusion_figure,
+    examples_figure,
+    read_examples,
+    training_figure,
+)
 from ssl4eo.report.projection import Features, cloud, projection_figure, read_features
 from ssl4eo.report.records import Run
 from ssl4eo.report.style import Picture, picture, styled
@@ -174,13 +181,17 @@ def judgement_pictures(runs: Sequence[Run], missing: list[str]) -> tuple[Picture
     """Draw predicted maps, confusion matrices, and the course of protocols that train."""
     entries = labelled_scores(runs)
     names = set[str]()
+    shown: list[tuple[Labelled, Examples]] = []
     pictures = [_course(group, names) for group in _by_protocol(e for e in entries if e.score.curve)]
     for entry in entries:
         s = entry.score
         if s.examples is not None and not s.examples.is_file():
-            missing.append(f"The file of predicted maps {s.examples} is named in scores.jsonl but absent.")
+            missing.append(f"The file of examples {s.examples} is named in scores.jsonl but absent.")
         elif s.examples is not None:
-            pictures.append(_maps(entry, names))
+            shown.append((entry, read_examples(s.examples)))
+    pictures += [_maps(entry, examples, names) for entry, examples in shown if examples.truths.ndim == 3]
+    answered = _by_protocol(entry for entry, examples in shown if examples.truths.ndim == 1)
+    pictures += [_answers(best_of(group), names) for group in answered]
     counted = _by_protocol(e for e in entries if e.score.confusion and len(e.score.classes) <= MOST_CLASSES)
     return (*pictures, *(_confusion(best_of(group), names) for group in counted))
 
@@ -203,10 +214,26 @@ def _words_of(entry: Labelled) -> str:
     return f"{protocol} on {s.task}, split {s.split}. {SYNTHETIC if s.synthetic else ''}"
 
 
-def _maps(entry: Labelled, names: set[str]) -> Picture:
+def _answers(entry: Labelled, names: set[str]) -> Picture:
+    """Draw items of a task of classes."""
     s = entry.score
     assert s.examples is not None, "chosen by it"
     examples = read_examples(s.examples)
+    wrong = int((examples.truths != examples.predicted).sum())
+    caption = (
+        f"{_words_of(entry)}{name_of(s)}: {s.metric.replace('_', ' ')} {percent(s.value)}. Test items chosen by chance "
+        f"among those that were wrong (the true class, and what it was taken for) and those that were right: their "
+        "numbers say nothing of the score."
+    )
+    alt = (
+        f"{wrong} test items of {s.task} that were taken for another class, {len(examples.ids) - wrong} that were not."
+    )
+    figure = answers_figure(examples, synthetic=s.synthetic)
+    return picture(file_stem(f"answers-{s.task}-{s.protocol}", names), figure, alt, caption, synthetic=s.synthetic)
+
+
+def _maps(entry: Labelled, examples: Examples, names: set[str]) -> Picture:
+    s = entry.score
     caption = (
         f"{_words_of(entry)}{name_of(entry.score)}: {s.metric.replace('_', ' ')} {percent(s.value)}. Test items: half with "
         "most of the classes beyond the first, half by chance; gray counts nowhere."

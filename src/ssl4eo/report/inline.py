@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from ssl4eo.report.style import Picture
+from ssl4eo.report.style import DPI, Picture
 
 BUDGET = 3_300_000
 """Bytes of all pictures; base64 makes 4.4 MB of them."""
@@ -34,6 +34,12 @@ def inlined(pictures: Sequence[Picture]) -> dict[str, str]:
         name: f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
         for name, (kind, content) in found.items()
     }
+
+
+def size_of(png: bytes) -> tuple[int, int]:
+    """Give width and height of a PNG as the page shows it: a hundred pixels for each inch of the figure."""
+    with Image.open(io.BytesIO(png)) as opened:
+        return round(opened.width * 100 / DPI), round(opened.height * 100 / DPI)
 
 
 def _form(png: bytes, quality: int, scale: float) -> tuple[str, bytes]:

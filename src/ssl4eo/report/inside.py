@@ -26,6 +26,8 @@ MOST_HEADS = 8
 """Heads of which maps are drawn."""
 _HEAT = 0.62
 """Share of the color of a map over its image."""
+_FEW = 3
+"""Views that are drawn below each other, a column for each sample."""
 _HIDDEN = 190
 """Gray of what is hidden."""
 
@@ -120,22 +122,21 @@ def _views(insight: Insight, stem: str) -> list[Picture]:
     ids, seasons = insight.arrays["views.ids"], insight.arrays["views.seasons"]
     first, step = insight.composites[0], insight.facts.get("views_step") or 0
     titles, samples = _view_titles(insight), _rows_of_views(insight, 0)
-    if len(samples[0]) == 1:  # side by side: a column of single pictures would be long
+    names = [_short(name) for name in ids]
+    if insight.num_views <= _FEW:  # views below each other: columns of two pictures would be long
         rows = [
-            Row(
-                first,
-                [Tile(s[0], f"{_short(i)}\nseason {n[0] + 1}") for s, i, n in zip(samples, ids, seasons, strict=True)],
-            )
+            Row(title, [Tile(s[v], f"season {d[v] + 1}") for s, d in zip(samples, seasons, strict=True)])
+            for v, title in enumerate(titles)
         ]
-        titles = [""] * len(samples)
+        titles = names
     else:
         rows = [
-            Row(str(ids[n]), [Tile(image) for image in sample], "seasons " + _seasons(seasons[n]))
-            for n, sample in enumerate(samples)
+            Row(name, [Tile(image) for image in sample], "seasons " + _seasons(dates))
+            for name, sample, dates in zip(names, samples, seasons, strict=True)
         ]
     caption = (
         f"{_said(insight)}Views of {len(samples)} samples of step {step + 1:,}, made again by the run's own config and "
-        f"seed: after cropping, blur, flips and photometric changes. {first.capitalize()}; all views of a sample share one stretch."
+        f"seed, after all changes. Drawn: {first}; all views of a sample share one stretch, so that brightness compares."
     )
     alt = f"Augmented views of {len(samples)} samples, {insight.num_views} each, in {first}."
     found = [
@@ -144,18 +145,25 @@ def _views(insight: Insight, stem: str) -> list[Picture]:
         )
     ]
     if len(insight.composites) > 1:
-        found.append(_bands(insight, f"{stem}-bands", str(ids[0])))
+        found.append(_bands(insight, f"{stem}-bands"))
     return found
 
 
-def _bands(insight: Insight, stem: str, name: str) -> Picture:
-    rows = [
-        Row(title, [Tile(image) for image in _rows_of_views(insight, g)[0]])
-        for g, title in enumerate(insight.composites)
-    ]
-    figure = tiles_figure(rows, _view_titles(insight), synthetic=insight.synthetic)
-    caption = f"{_said(insight)}The views of the first sample, {name}, in all groups of bands that the network is fed."
-    alt = f"Views of one sample in {len(rows)} composites: {', '.join(insight.composites)}."
+def _bands(insight: Insight, stem: str) -> Picture:
+    """Draw all composites: of the first view of each sample, or where there are many views of those of one sample."""
+    kinds = insight.composites
+    samples = [_rows_of_views(insight, g) for g in range(len(kinds))]
+    if insight.num_views <= _FEW:
+        tiles = [[Tile(sample[0]) for sample in kind] for kind in samples]
+        columns = [_short(name) for name in insight.arrays["views.ids"]]
+        what = "The first view of each sample"
+    else:
+        tiles = [[Tile(view) for view in kind[0]] for kind in samples]
+        columns, what = _view_titles(insight), f"The views of the first sample, {insight.arrays['views.ids'][0]},"
+    rows = [Row(title, row) for title, row in zip(kinds, tiles, strict=True)]
+    figure = tiles_figure(rows, columns, synthetic=insight.synthetic)
+    caption = f"{_said(insight)}{what} in all groups of bands that the network is fed."
+    alt = f"{what} in {len(rows)} composites: {', '.join(kinds)}."
     return picture(stem, figure, alt, caption, synthetic=insight.synthetic)
 
 
@@ -207,7 +215,8 @@ def _reconstruction(insight: Insight, stem: str) -> list[Picture]:
     names = ("original", "hidden", "predicted")
     forms = [insight.arrays[f"reconstruction.{name}"] for name in names]
     errors = insight.arrays["reconstruction.errors"]
-    rows = [Row(title, [Tile(image) for image in form]) for title, form in zip(names, forms, strict=True)]
+    titles = ("original", "seen", "predicted")
+    rows = [Row(title, [Tile(image) for image in form]) for title, form in zip(titles, forms, strict=True)]
     last = rows[-1]
     rows[-1] = Row(last.title, [Tile(t.image, f"error {e:.3f}") for t, e in zip(last.tiles, errors, strict=True)])
     caption = (

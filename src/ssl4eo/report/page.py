@@ -15,7 +15,7 @@ from importlib.resources import files
 
 from ssl4eo.report.classes import CLASSES_LEAD, ClassTable
 from ssl4eo.report.content import Report, RunRecord
-from ssl4eo.report.inline import inlined
+from ssl4eo.report.inline import inlined, size_of
 from ssl4eo.report.inside import InsideRun
 from ssl4eo.report.left_out import LEFT_OUT_LEAD, LeftOut
 from ssl4eo.report.published import PublishedRow, cell_words, reasons
@@ -32,6 +32,8 @@ _TABLE_LEAD = (
 )
 _PROJECTION_LEAD = "Each point is one test item, placed by the network's features alone; labels only color it."
 _JUDGED_LEAD = "Maps beside the true ones, what is taken for what, and how protocols that train came to it."
+_WIDE = 640
+"""Pixels of the page beyond which a figure is scrolled on a phone, and not shrunk until nobody can read it."""
 _SYNTHETIC_TAG = ' <span class="tag">synthetic</span>'
 _CURVES_LEAD = "Whether training went well, and whether features got better while the loss fell."
 
@@ -97,8 +99,11 @@ def _pictures(title: str, lead: str, pictures: Sequence[Picture], images: Mappin
 
 
 def _figure(picture: Picture, images: Mapping[str, str]) -> str:
+    width, height = size_of(picture.png)
+    kind = ' class="wide"' if width > _WIDE else ""
     return (
-        f'<figure><div class="scroll"><img alt="{escape(picture.alt)}" src="{images[picture.name]}"></div>'
+        f'<figure><div class="scroll"><img{kind} width="{width}" height="{height}" alt="{escape(picture.alt)}" '
+        f'src="{images[picture.name]}"></div>'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
     )
 
