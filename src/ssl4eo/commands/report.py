@@ -62,7 +62,8 @@ def _record(runs: list[Path], spare: Path, archive: Path | None, *, samples: int
     trained = [path for path in runs if (path / "config.json").is_file()]
     if not trained or (archive is None and not network):
         return {}
-    from ssl4eo.insight.record import INSIGHT, record
+    from ssl4eo.insight.record import record
+    from ssl4eo.pretraining.run_folder import INSIGHT
     from ssl4eo.progress import progress_bar
 
     recordings: dict[Path, Path] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few test items as pictures in numbers, for the report: beside true and predicted map, or true and predicted class."""
+"""A few test items as pictures in numbers, for the report, with what they are and what they were taken for."""
 
 from __future__ import annotations
 

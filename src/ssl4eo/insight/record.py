@@ -33,10 +33,9 @@ from ssl4eo.insight.source import Opened, open_source
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.methods.mae import MAE
 from ssl4eo.pretraining.config import PretrainConfig
-from ssl4eo.pretraining.run_folder import CONFIG
+from ssl4eo.pretraining.run_folder import CONFIG, INSIGHT
 from ssl4eo.pretraining.stored_config import METHODS, stored_config
 
-INSIGHT = "insight.npz"
 VERSION = 1
 NO_DATA = "no images were named (--archive)"
 NO_NETWORK = "the network was left out (--no-network)"

@@ -67,8 +67,8 @@ def projection_pictures(runs: Sequence[Run], primary: Row | None, missing: list[
     """Draw untrained and pre-trained features of every task that keeps some, the headline's task first."""
     entries = [e for e in labelled_scores(runs) if e.score.features is not None]
     absent = [e for e in entries if e.score.features is not None and not e.score.features.is_file()]
-    for file in dict.fromkeys(e.score.features for e in absent):
-        missing.append(f"The features file {file} is named in scores.jsonl but absent.")
+    files = dict.fromkeys(e.score.features for e in absent)
+    missing += [f"The features file {file} is named in scores.jsonl but absent." for file in files]
     present = [e for e in entries if e not in absent]
     if not present:
         missing.append("No projection of features: no score keeps a features file (`ssl4eo evaluate --save-features`).")
@@ -225,9 +225,7 @@ def _answers(entry: Labelled, names: set[str]) -> Picture:
         f"among those that were wrong (the true class, and what it was taken for) and those that were right: their "
         "numbers say nothing of the score."
     )
-    alt = (
-        f"{wrong} test items of {s.task} that were taken for another class, {len(examples.ids) - wrong} that were not."
-    )
+    alt = f"{wrong} test items of {s.task} that were judged wrong, {len(examples.ids) - wrong} judged right."
     figure = answers_figure(examples, synthetic=s.synthetic)
     return picture(file_stem(f"answers-{s.task}-{s.protocol}", names), figure, alt, caption, synthetic=s.synthetic)
 
@@ -235,8 +233,8 @@ def _answers(entry: Labelled, names: set[str]) -> Picture:
 def _maps(entry: Labelled, examples: Examples, names: set[str]) -> Picture:
     s = entry.score
     caption = (
-        f"{_words_of(entry)}{name_of(entry.score)}: {s.metric.replace('_', ' ')} {percent(s.value)}. Test items: half with "
-        "most of the classes beyond the first, half by chance; gray counts nowhere."
+        f"{_words_of(entry)}{name_of(entry.score)}: {s.metric.replace('_', ' ')} {percent(s.value)}. Test items: half "
+        "with most of the classes beyond the first, half by chance; gray counts nowhere."
     )
     alt = f"Images, true maps and predicted maps of {len(examples.ids)} test items of {s.task}."
     with styled():
@@ -247,8 +245,8 @@ def _maps(entry: Labelled, examples: Examples, names: set[str]) -> Picture:
 def _confusion(entry: Labelled, names: set[str]) -> Picture:
     s = entry.score
     caption = (
-        f"{_words_of(entry)}{name_of(entry.score)}: {s.metric.replace('_', ' ')} {percent(s.value)}. Percent of each true "
-        "class, by row."
+        f"{_words_of(entry)}{name_of(entry.score)}: {s.metric.replace('_', ' ')} {percent(s.value)}. Percent of each "
+        "true class, by row."
     )
     alt = f"Confusion matrix of {len(s.classes)} classes of {s.task} by {s.protocol}."
     with styled():

@@ -135,8 +135,8 @@ def _views(insight: Insight, stem: str) -> list[Picture]:
             for name, sample, dates in zip(names, samples, seasons, strict=True)
         ]
     caption = (
-        f"{_said(insight)}Views of {len(samples)} samples of step {step + 1:,}, made again by the run's own config and "
-        f"seed, after all changes. Drawn: {first}; all views of a sample share one stretch, so that brightness compares."
+        f"{_said(insight)}Views of {len(samples)} samples of step {step + 1:,}, made again by the run's own config "
+        f"and seed, after all changes. Drawn: {first}; views of a sample share one stretch, so brightness compares."
     )
     alt = f"Augmented views of {len(samples)} samples, {insight.num_views} each, in {first}."
     found = [
@@ -205,8 +205,8 @@ _UNDONE: Mapping[str, str] = MappingProxyType(
         "none": "The network predicts pixels as they are.",
         "patch": "The network predicts pixels minus their patch's mean, over its deviation: both are given back from "
         "the true patch.",
-        "band": "The network predicts pixels minus the mean of their patch and band, over its deviation: both are given "
-        "back from the true patch.",
+        "band": "The network predicts pixels minus the mean of their patch and band, over its deviation: both are "
+        "given back from the true patch.",
     }
 )
 

@@ -59,16 +59,17 @@ def read_examples(path: Path) -> Examples:
             expected="(N, D, S, S, 3) and twice (N, y, x) or (N,)",
             path=str(path),
         )
-    if (
-        truths.ndim == 1
-        and len(truths)
-        and not 0 <= min(truths.min(), predicted.min()) <= max(truths.max(), predicted.max()) < len(values["classes"])
-    ):
+    count = len(values["classes"])
+    if truths.ndim == 1 and not (_are_classes(truths, count) and _are_classes(predicted, count)):
         raise SourceInvalid(
-            f"{path} has classes beyond its {len(values['classes'])}", expected="an index", path=str(path)
+            f"{path} has true or predicted classes that are not of its {count}", expected="whole numbers from 0"
         )
     ids, classes = (tuple(map(str, values[name])) for name in ("ids", "classes"))
     return Examples(images, truths, predicted, ids, classes)
+
+
+def _are_classes(values: NDArray[Any], count: int) -> bool:
+    return np.issubdtype(values.dtype, np.integer) and bool(((values >= 0) & (values < count)).all())
 
 
 def answers_figure(examples: Examples, *, synthetic: bool) -> Figure:
