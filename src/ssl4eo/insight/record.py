@@ -121,7 +121,7 @@ def _stored(run: Path) -> dict[str, Any] | None:
 def _is_made(path: Path, wanted: Mapping[str, Any], *, network: bool, data: Path | None) -> bool:
     """Say whether what is recorded serves: it is of the same run and weights, and lacks nothing that is asked for."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             found = json.loads(str(file["record"]))
         made, version = found["made_of"], found["version"]
         same = version == VERSION and made["config"] == json.loads(json.dumps(wanted["config"]))

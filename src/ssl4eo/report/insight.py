@@ -102,7 +102,7 @@ def read_insight(path: Path) -> Insight:
         SourceInvalid: not such a file, or its arrays do not fit together.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:  # NumPy would leave it open
             arrays: dict[str, NDArray[Any]] = {name: data[name] for name in data.files}
         words = json.loads(str(arrays.pop("record")))
     except (KeyError, OSError, ValueError, zipfile.BadZipFile, EOFError) as error:

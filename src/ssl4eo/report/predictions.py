@@ -48,7 +48,7 @@ def read_examples(path: Path) -> Examples:
         SourceInvalid: not such a file, or its arrays do not fit together.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
             values: dict[str, Any] = {name: data[name] for name in _ARRAYS}
     except (KeyError, OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise SourceInvalid(f"{path} is no file of examples ({error})", expected=", ".join(_ARRAYS)) from error
