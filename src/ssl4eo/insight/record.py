@@ -9,8 +9,9 @@ Shapes: N samples, G composites, S pixels, k neighbors.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import ConfigInvalid, Ssl4eoError, WriteFailed
 from ssl4eo.files import atomic_path, require_writable
 from ssl4eo.insight.attention import class_attention
@@ -54,6 +56,15 @@ class _Book:
     absent: dict[str, str] = field(default_factory=dict[str, str])
     """Part -> why it is not there."""
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @contextlib.contextmanager
+    def told(self, *parts: str) -> Generator[None]:
+        """Turn an error into the reason why those of the parts that are not there yet are absent."""
+        try:
+            yield
+        except Ssl4eoError as error:
+            there = {name.split(".")[0] for name in self.arrays}
+            self.absent |= {part: str(error) for part in parts if part not in there}
 
 
 def record(
@@ -186,28 +197,25 @@ def _of_images(
     no_weights: str,
     progress: Progress | None,
 ) -> None:
-    """Record what needs images."""
-    try:
-        seen = seen_views(config, source, items_of_step(config, source, max(0, step - 1), samples))
-    except Ssl4eoError as error:
-        book.absent |= dict.fromkeys(("views", "masks", "reconstruction", "attention"), str(error))
-    else:
-        _views(book, config, seen, step=max(0, step - 1))
+    """Record what needs images; what fails is told and leaves the rest."""
+    shown = max(0, step - 1)
+    needing = ("views", "masks", "reconstruction", "attention")
+    with book.told(*needing):
+        seen = seen_views(config, source, items_of_step(config, source, shown, samples))
+        _views(book, config, seen, step=shown)
         if isinstance(left.method, MAE):
             _reconstruction(book, config, left.method, seen)
-        elif isinstance(config.method, type(left.method)) or left.method is None:
+        else:
             book.absent["reconstruction"] = no_weights
         if left.backbone is None:
             book.absent["attention"] = no_weights
         elif left.backbone.patch is not None:
-            _attention(book, config, source, left, seen)
+            _attention(book, config, source, left.backbone, seen)
     if left.backbone is None:
         book.absent["neighbors"] = no_weights
         return
-    try:
-        _neighbors(book, config, source, left, samples, progress)
-    except Ssl4eoError as error:
-        book.absent["neighbors"] = str(error)
+    with book.told("neighbors"):
+        _neighbors(book, config, source, left.backbone, samples, progress)
 
 
 def _what_does_not_apply(book: _Book, config: PretrainConfig) -> None:
@@ -259,12 +267,11 @@ def _reconstruction(book: _Book, config: PretrainConfig, mae: MAE, seen: Seen) -
     book.facts["norm_pixels"] = mae.config.norm_pixels
 
 
-def _attention(book: _Book, config: PretrainConfig, source: PixelSource, left: Left, seen: Seen) -> None:
+def _attention(book: _Book, config: PretrainConfig, source: PixelSource, backbone: Backbone, seen: Seen) -> None:
     """Record pictures (N, S, S, 3) and maps (N, heads, g, g) float32, with what the class token keeps (N, heads)."""
-    assert left.backbone is not None, "asked before"
     places = [(item, int(season)) for item, season in zip(seen.items, seen.seasons[:, 0], strict=True)]
     images, kind = plain_views(config, source, places), composites(config.contract)[0]
-    weights = class_attention(left.backbone, images)  # (N, heads, 1 + L)
+    weights = class_attention(backbone, images)  # (N, heads, 1 + L)
     side = round((weights.shape[2] - 1) ** 0.5)
     book.arrays |= {
         "attention.images": np.stack([picture(kind, i, stretch_of(kind, [i])) for i in _numpy(images)]),
@@ -276,10 +283,14 @@ def _attention(book: _Book, config: PretrainConfig, source: PixelSource, left: L
 
 
 def _neighbors(
-    book: _Book, config: PretrainConfig, source: PixelSource, left: Left, samples: int, progress: Progress | None
+    book: _Book,
+    config: PretrainConfig,
+    source: PixelSource,
+    backbone: Backbone,
+    samples: int,
+    progress: Progress | None,
 ) -> None:
     """Record pictures (Q, 1 + k, S, S, 3), the query first, with names (Q, 1 + k), seasons and cosines (Q, k)."""
-    assert left.backbone is not None, "asked before"
     places = bank_places(len(source), source.num_seasons)
     rows = query_rows(len(places), samples)
 
@@ -288,7 +299,7 @@ def _neighbors(
             yield plain_views(config, source, places[start : start + _BATCH])
 
     step = None if progress is None else lambda done: progress(done, len(places))
-    found, cosines = nearest(features_of(left.backbone, batches(), step), rows, NUM_NEIGHBORS)
+    found, cosines = nearest(features_of(backbone, batches(), step), rows, NUM_NEIGHBORS)
     kind = composites(config.contract)[0]
     pictures: list[NDArray[np.uint8]] = []
     for row, others in zip(rows, found, strict=True):

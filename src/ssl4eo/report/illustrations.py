@@ -7,9 +7,11 @@ teaser.py, projection.py and curves.py. What cannot be drawn is added to the lis
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ssl4eo.errors import ArchiveInvalid, DataMissing, ShardCorrupt
 from ssl4eo.report.classes import ClassTable, best_of, class_tables, name_of
 from ssl4eo.report.curves import curves_figure
 from ssl4eo.report.names import file_stem
@@ -29,6 +31,8 @@ from ssl4eo.report.task_figures import by_task, task_figure
 from ssl4eo.report.teaser import collect_sample, teaser_figure, teaser_rows
 from ssl4eo.report.wording import percent
 
+log = logging.getLogger(__name__)
+
 SYNTHETIC = "Synthetic data. "
 
 
@@ -46,8 +50,13 @@ def teaser_picture(
         return None
     from ssl4eo import open_archive
 
-    opened = open_archive(archive)
-    sample = collect_sample(opened, location)
+    try:
+        opened = open_archive(archive)
+        sample = collect_sample(opened, location)
+    except (ArchiveInvalid, DataMissing, ShardCorrupt) as error:
+        log.warning("%s", error)
+        missing.append(f"No picture of one location in all seasons: {error}.")
+        return None
     synthetic = opened.provenance.synthetic
     rows = [f"{row.title} ({row.subtitle})" for row in teaser_rows(tuple(sample.images))]
     chosen = "" if location else ", the one with the most varied vegetation of up to 12 looked at"
