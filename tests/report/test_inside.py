@@ -344,7 +344,7 @@ def test_items_that_were_wrong_and_right_are_drawn(tmp_path):
 
     answers = pictures["answers-scenes-knn"]
     texts = [e.text for e in ET.fromstring(answers.svg).iter("{http://www.w3.org/2000/svg}text")]
-    assert {"wrong", "right", "for town", "for field"} <= set(texts)
+    assert {"wrong", "right", "taken for town", "taken for field"} <= set(texts)
     assert "2 test items" in answers.alt
     np.savez(tmp_path / "answers.npz", **{**values, "predicted": np.array([1, 1, 2])})
     with pytest.raises(SourceInvalid, match="not of its 2"):

@@ -131,7 +131,7 @@ def _views(insight: Insight, stem: str) -> list[Picture]:
         titles = names
     else:
         rows = [
-            Row(name, [Tile(image) for image in sample], "seasons " + _seasons(dates))
+            Row(name, [Tile(image, f"season {d + 1}") for image, d in zip(sample, dates, strict=True)])
             for name, sample, dates in zip(names, samples, seasons, strict=True)
         ]
     caption = (
@@ -170,10 +170,6 @@ def _bands(insight: Insight, stem: str) -> Picture:
 def _short(name: object) -> str:
     text = str(name)
     return text if len(text) <= 14 else "..." + text[-11:]
-
-
-def _seasons(values: NDArray[np.int64]) -> str:
-    return ", ".join(str(int(v) + 1) for v in dict.fromkeys(values.tolist()))
 
 
 def _masks(insight: Insight, stem: str) -> list[Picture]:

@@ -86,7 +86,7 @@ def answers_figure(examples: Examples, *, synthetic: bool) -> Figure:
 
 def _answer(examples: Examples, n: int) -> Tile:
     true, found = (_cut(examples.classes[int(k[n])]) for k in (examples.truths, examples.predicted))
-    words = true if true == found else f"{true}\nfor {found}"
+    words = true if true == found else f"{true}\ntaken for {found}"
     return Tile(examples.images[n, 0], words)
 
 

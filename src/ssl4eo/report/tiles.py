@@ -54,14 +54,15 @@ def tiles_figure(rows: Sequence[Row], columns: Sequence[str], *, synthetic: bool
     lines = max((tile.words.count("\n") + bool(tile.words) for row in rows for tile in row.tiles), default=0)
     under = 0.05 + _WORDS * lines if lines else 0.0
     width = left + len(columns) * (side + _GAP)
-    height = _TOP + len(rows) * (side + under + _GAP) + _BOTTOM
+    top = _TOP if any(columns) else _GAP
+    height = top + len(rows) * (side + under + _GAP) + _BOTTOM
     with styled():
         figure = new_figure(width, height)
         for place, title in enumerate(columns):
             x = (left + place * (side + _GAP) + side / 2) / width
             figure.text(x, 1 - 0.24 / height, title, ha="center", fontsize=8, fontweight="bold", parse_math=False)
         for number, row in enumerate(rows):
-            y = height - _TOP - number * (side + under + _GAP) - side
+            y = height - top - number * (side + under + _GAP) - side
             middle = (y + side / 2) / height
             words: Any = {"ha": "right", "parse_math": False}
             x = (left - 0.09) / width
