@@ -8,8 +8,11 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from insight_runs import SIZE, tiny, train, write_pictures
 
+from ssl4eo.checkpoints.backbone_file import save_backbone
+from ssl4eo.checkpoints.load import load_backbone
 from ssl4eo.cli import main
 from ssl4eo.errors import ConfigInvalid, WriteFailed
 from ssl4eo.insight import record as module
@@ -73,10 +76,13 @@ def test_a_recording_is_made_once(run, monkeypatch):
             record(path, data=pictures, samples=3)
     assert made.read_bytes() == before
 
-    index = path / "checkpoints" / "index.json"
-    index.write_text(json.dumps(json.loads(index.read_text())[:1]))
-    (path / "backbone.safetensors").unlink()
-    assert len(read_insight(record(path, data=pictures, samples=3)).arrays["views.0"]) == 3
+    shutil.rmtree(path / "checkpoints")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "load_left", refuse)
+        record(path, data=None)  # other weights: without images, the pictures of the earlier ones stay
+        with pytest.raises(AssertionError, match="loaded"):
+            record(path, data=pictures, samples=2)
+    assert made.read_bytes() == before
 
 
 def test_a_damaged_recording_is_made_again(run):
@@ -172,6 +178,22 @@ def test_images_that_are_gone_leave_the_rest(run, tmp_path):
 
     assert insight.has("filters")
     assert "no data at" in insight.absent["views"]
+
+
+def test_a_network_that_is_not_finite_is_told(run):
+    """The loss diverged: what can be drawn is drawn, and nobody is anybody's neighbor."""
+    path, pictures = run
+    shutil.rmtree(path / "checkpoints")
+    backbone = load_backbone(path)
+    with torch.no_grad():
+        backbone.net.get_parameter("norm.weight").fill_(torch.nan)
+    (path / "backbone.safetensors").unlink()
+    save_backbone(backbone, path / "backbone.safetensors", training={"steps": 2})
+
+    insight = read_insight(record(path, data=pictures, samples=2))
+
+    assert insight.has("views")
+    assert "finite" in insight.absent["neighbors"]
 
 
 def test_what_a_method_or_network_cannot_have_is_said(tmp_path, whole):

@@ -72,7 +72,7 @@ def _record(runs: list[Path], spare: Path, archive: Path | None, *, samples: int
         if not os.access(path, os.W_OK):
             target = spare / f"{number}.npz"
             log.info("%s cannot be written to: what is recorded of it serves this report alone", path)
-        with progress_bar(f"looking into {path.name}") as step:
+        with progress_bar(f"looking into {path.resolve().name}") as step:
             made = record(path, data=archive, samples=samples, network=network, target=target, progress=step)
         if made is not None:
             recordings[path] = made

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.errors import SampleInvalid
 from ssl4eo.evaluation.features import evaluating
 
 MAX_BANK = 256
@@ -40,14 +41,21 @@ def query_rows(num_bank: int, count: int) -> list[int]:
 
 
 def features_of(backbone: Backbone, batches: Iterator[Tensor], step: Callable[[int], None] | None = None) -> Tensor:
-    """Give features (N, D) of batches of scaled images, of unit length; `step` is told how many are done."""
+    """Give features (N, D) of batches of scaled images, of unit length; `step` is told how many are done.
+
+    Raises:
+        SampleInvalid: a feature is not finite.
+    """
     rows: list[Tensor] = []
     with evaluating(backbone), torch.inference_mode():
         for images in batches:
             rows.append(F.normalize(backbone(images).float(), dim=1))
             if step is not None:
                 step(sum(map(len, rows)))
-    return torch.cat(rows).clone()
+    features = torch.cat(rows).clone()
+    if not torch.isfinite(features).all():
+        raise SampleInvalid("features of the images are not finite", expected="a network whose weights are finite")
+    return features
 
 
 def nearest(features: Tensor, rows: list[int], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -39,9 +39,10 @@ def items_of_step(config: PretrainConfig, source: PixelSource, step: int, count:
     """Name the first samples of the batch of a step, as (epoch, position).
 
     Raises:
-        ConfigInvalid: the source has fewer items than a batch.
+        ConfigInvalid: the source has no item.
     """
-    order = Order(len(source), config.engine.batch_size, config.engine.seed)
+    batch_size = min(config.engine.batch_size, len(source))  # of other images than the run's there may be fewer
+    order = Order(len(source), batch_size, config.engine.seed)
     return next(order.batches(step, step + 1))[:count]
 
 

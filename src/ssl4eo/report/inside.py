@@ -145,7 +145,7 @@ def _views(insight: Insight, stem: str) -> list[Picture]:
         )
     ]
     if len(insight.composites) > 1:
-        found.append(_bands(insight, f"{stem}-bands"))
+        found.append(_bands(insight, "bands-" + stem.removeprefix("views-")))
     return found
 
 

@@ -102,8 +102,8 @@ def _figure(picture: Picture, images: Mapping[str, str]) -> str:
     width, height = size_of(picture.png)
     kind = ' class="wide"' if width > _WIDE else ""
     return (
-        f'<figure><div class="scroll"><img{kind} width="{width}" height="{height}" alt="{escape(picture.alt)}" '
-        f'src="{images[picture.name]}"></div>'
+        f'<figure><div class="scroll" tabindex="0"><img{kind} width="{width}" height="{height}" '
+        f'alt="{escape(picture.alt)}" src="{images[picture.name]}"></div>'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
     )
 
@@ -129,7 +129,7 @@ def _by_class(tables: Sequence[ClassTable]) -> str:
     cards = "\n".join(
         f'<details class="card"{" open" if len(tables) == 1 else ""}><summary>{escape(table.title)}'
         f"{_SYNTHETIC_TAG if table.synthetic else ''}</summary>"
-        f'<div class="scroll">{_plain_table(("Class", *table.columns), table.rows)}</div></details>'
+        f'<div class="scroll" tabindex="0">{_plain_table(("Class", *table.columns), table.rows)}</div></details>'
         for table in tables
     )
     return f'<section>\n<h2>Class by class</h2>\n<p class="lead">{escape(CLASSES_LEAD)}</p>\n{cards}\n</section>'
@@ -160,7 +160,7 @@ def _table(rows: Sequence[Row]) -> str:
     body = "\n".join(_table_row(row) for row in rows)
     return (
         f'<section>\n<h2>Results</h2>\n<p class="lead">{escape(_TABLE_LEAD)}</p>\n'
-        '<div class="card"><div class="scroll">'
+        '<div class="card"><div class="scroll" tabindex="0">'
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
         '<p class="key"><span class="dot before"></span>untrained <span class="dot after"></span>pre-trained; '
         "pale bar: one standard deviation to each side</p></div>\n</section>"
@@ -186,7 +186,7 @@ def _published(rows: Sequence[PublishedRow]) -> str:
     return (
         '<section>\n<h2>Beside the published table</h2>\n<p class="lead">Published / measured here by the published '
         "protocol [%]. Tolerances and why:</p><ul>" + notes + "</ul>\n"
-        '<div class="card"><div class="scroll">'
+        '<div class="card"><div class="scroll" tabindex="0">'
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div></div>\n</section>"
     )
 
@@ -263,7 +263,7 @@ def _options(record: RunRecord) -> str:
     table = _plain_table(("Option", "Value"), record.options)
     return (
         f"<details><summary>Resolved config, {len(record.options)} options</summary>"
-        f'<div class="scroll">{table}</div></details>'
+        f'<div class="scroll" tabindex="0">{table}</div></details>'
     )
 
 
@@ -276,7 +276,7 @@ def _left_out(reasons: Sequence[LeftOut]) -> str:
     )
     return (
         f'<section>\n<h2>What was left out</h2>\n<p class="lead">{escape(LEFT_OUT_LEAD)}</p>\n'
-        '<div class="card"><div class="scroll">'
+        '<div class="card"><div class="scroll" tabindex="0">'
         '<table><thead><tr><th scope="col">Judgement or items</th><th scope="col">Why, and the way to get it</th></tr>'
         f"</thead><tbody>\n{rows}\n</tbody></table></div></div>\n</section>"
     )

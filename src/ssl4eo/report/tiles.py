@@ -77,7 +77,7 @@ def tiles_figure(rows: Sequence[Row], columns: Sequence[str], *, synthetic: bool
                 if tile.words:
                     middle = (x + side / 2) / width
                     figure.text(
-                        middle, (y - 0.04) / height, tile.words, ha="center", va="top", fontsize=6.5, color=MUTED,
+                        middle, (y - 0.04) / height, tile.words, ha="center", va="top", fontsize=7.2, color=MUTED,
                         parse_math=False,
                     )  # fmt: skip
         if synthetic:
