@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from ssl4eo.contract import network_input
-from ssl4eo.insight.composites import HIDDEN, Composite, composites, picture, stretch_of
+from ssl4eo.backbones.adapter import Adapter
+from ssl4eo.contract import fuse, network_input, stored
+from ssl4eo.insight.composites import HIDDEN, Composite, as_measured, composites, picture, stretch_of
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,17 @@ def test_radar_blue_is_the_difference_and_holes_are_gray():
     assert shown[0, 0].tolist() == [HIDDEN] * 3
     assert shown[1, 1].tolist() == [128] * 3
     assert stretch_of(kind, [np.full((2, 2, 2), np.nan, np.float32)]).high.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("standardized", [False, True])
+def test_the_scaling_of_the_network_is_taken_back(standardized):
+    """A gray of 1000 DN in every band is gray again, also where each band was standardized on its own; so is -10 dB."""
+    contract = network_input("S2L1C+S1GRD", standardized=standardized)
+    measured = np.concatenate([np.full((13, 2, 2), 1000), np.full((2, 2, 2), -10)]).astype(np.float32)
+    given = fuse([stored("S2L1C"), stored("S1GRD")])
+    scaled = Adapter(given, contract)(torch.from_numpy(measured)[None])[0].numpy()
+
+    back = as_measured(contract, scaled)
+
+    np.testing.assert_allclose(back, measured, rtol=1e-4)
+    assert np.abs(scaled - measured).max() > 1

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what a network is fed, any number of scaled bands, to pictures for eyes: one for each group of bands.
 
-Values are those of the network (0 to 1, or standardized), so the stretch is of each sample: from low to high
-percentiles of its own pixels, one for all of its views, so that a view that was made darker is darker. What is far
-brighter than the rest, such as a cloud, turns white and does not darken it.
+The scaling of the network is taken back first, since bands that were standardized one by one have no color. The
+stretch is of each sample: from low to high percentiles of its own pixels, one for all of its views, so that a view
+that was made darker is darker. What is far brighter than the rest, such as a cloud, turns white and does not darken it.
 Letters: C bands, H and W pixels.
 """
 
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl4eo.contract import InputContract
+from ssl4eo.contract import InputContract, scaling_affine
+from ssl4eo.contract.single import Affine
 
 PERCENTILES = (0.5, 99.5)
 """That become black and white, at most."""
@@ -64,6 +65,21 @@ def composites(contract: InputContract) -> tuple[Composite, ...]:
         name = ", ".join(dict.fromkeys(bands[n] for n in first))
         found[name] = Composite(name, (first[0], first[1], first[2]), joint=False)
     return tuple(found.values())
+
+
+def as_measured(contract: InputContract, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take the scaling of the network back from an image (C, H, W): DN, dB, 8 bits; what was clipped stays clipped."""
+    affines = [scaling_affine(part) for part in contract.parts]
+    gain, bias = (np.array([v for a in affines for v in values(a)]) for values in (_gain, _bias))
+    return ((image - bias[:, None, None]) / gain[:, None, None]).astype(np.float32)
+
+
+def _gain(affine: Affine) -> tuple[float, ...]:
+    return affine.gain
+
+
+def _bias(affine: Affine) -> tuple[float, ...]:
+    return affine.bias
 
 
 @dataclass(frozen=True)

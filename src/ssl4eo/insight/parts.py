@@ -20,7 +20,7 @@ from ssl4eo.backbones.architectures import patch_size
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import Ssl4eoError
 from ssl4eo.insight.attention import class_attention
-from ssl4eo.insight.composites import composites, picture, stretch_of
+from ssl4eo.insight.composites import as_measured, composites, picture, stretch_of
 from ssl4eo.insight.neighbors import NUM_NEIGHBORS, bank_places, features_of, nearest, query_rows
 from ssl4eo.insight.reconstruct import hide, reconstruct
 from ssl4eo.insight.seen import Seen, plain_views
@@ -67,8 +67,8 @@ def tell_what_does_not_apply(book: Book, config: PretrainConfig) -> None:
         book.absent["attention"] = f"does not apply: {config.backbone} is a residual network, without attention"
 
 
-def _numpy(images: Tensor) -> list[NDArray[np.float32]]:
-    return [image.numpy() for image in images]
+def _measured(config: PretrainConfig, images: Tensor) -> list[NDArray[np.float32]]:
+    return [as_measured(config.contract, image.numpy()) for image in images]
 
 
 def record_views(book: Book, config: PretrainConfig, seen: Seen, *, step: int) -> None:
@@ -76,7 +76,7 @@ def record_views(book: Book, config: PretrainConfig, seen: Seen, *, step: int) -
     kinds = composites(config.contract)
     rows: list[list[NDArray[np.uint8]]] = [[] for _ in seen.views]
     for n in range(len(seen.items)):
-        images = [view[n].numpy() for view in seen.views]
+        images = [as_measured(config.contract, view[n].numpy()) for view in seen.views]
         stretches = [stretch_of(kind, images) for kind in kinds]
         for v, image in enumerate(images):
             rows[v].append(np.stack([picture(k, image, s) for k, s in zip(kinds, stretches, strict=True)]))
@@ -93,10 +93,10 @@ def record_reconstruction(book: Book, config: PretrainConfig, mae: MAE, seen: Se
     images, kind = seen.views[0], composites(config.contract)[0]
     predicted = reconstruct(mae, images, seen.masks)
     forms = {"original": images, "hidden": hide(images, seen.masks, mae.patch), "predicted": predicted}
-    stretches = [stretch_of(kind, [image]) for image in _numpy(images)]
+    stretches = [stretch_of(kind, [image]) for image in _measured(config, images)]
     for name, values in forms.items():
         book.arrays[f"reconstruction.{name}"] = np.stack(
-            [picture(kind, image, s) for image, s in zip(_numpy(values), stretches, strict=True)]
+            [picture(kind, image, s) for image, s in zip(_measured(config, values), stretches, strict=True)]
         )
     hidden = torch.isnan(forms["hidden"])
     errors = ((predicted - images).abs() * hidden).sum(dim=(1, 2, 3)) / hidden.sum(dim=(1, 2, 3)).clamp_min(1)
@@ -111,7 +111,7 @@ def record_attention(book: Book, config: PretrainConfig, source: PixelSource, ba
     weights = class_attention(backbone, images)  # (N, heads, 1 + L)
     side = round((weights.shape[2] - 1) ** 0.5)
     book.arrays |= {
-        "attention.images": np.stack([picture(kind, i, stretch_of(kind, [i])) for i in _numpy(images)]),
+        "attention.images": np.stack([picture(kind, i, stretch_of(kind, [i])) for i in _measured(config, images)]),
         "attention.maps": weights[:, :, 1:].unflatten(2, (side, side)).numpy(),
         "attention.own": weights[:, :, 0].numpy(),
         "attention.ids": np.array(seen.ids),
@@ -140,7 +140,7 @@ def record_neighbors(
     kind = composites(config.contract)[0]
     pictures: list[NDArray[np.uint8]] = []
     for row, others in zip(rows, found, strict=True):
-        images = _numpy(plain_views(config, source, [places[i] for i in (row, *others)]))
+        images = _measured(config, plain_views(config, source, [places[i] for i in (row, *others)]))
         stretch = stretch_of(kind, images)
         pictures.append(np.stack([picture(kind, image, stretch) for image in images]))
     table = np.concatenate([np.array(rows)[:, None], found], axis=1)

@@ -163,6 +163,7 @@ def _fill(
     if source is None:
         book.absent |= dict.fromkeys(("views", "masks", "reconstruction", "attention", "neighbors"), why)
     else:
+        book.facts["num_seasons"] = source.num_seasons
         _of_images(book, config, source, left, step, samples, no_weights, progress)
     tell_what_does_not_apply(book, config)
 

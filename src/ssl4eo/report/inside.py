@@ -24,6 +24,8 @@ from ssl4eo.report.tiles import Row, Tile, tiles_figure
 SYNTHETIC = "Synthetic data. "
 MOST_HEADS = 8
 """Heads of which maps are drawn."""
+_MOST_LETTERS = 20
+"""Of a name."""
 _HEAT = 0.62
 """Share of the color of a map over its image."""
 _FEW = 3
@@ -125,13 +127,13 @@ def _views(insight: Insight, stem: str) -> list[Picture]:
     names = [_short(name) for name in ids]
     if insight.num_views <= _FEW:  # views below each other: columns of two pictures would be long
         rows = [
-            Row(title, [Tile(s[v], f"season {d[v] + 1}") for s, d in zip(samples, seasons, strict=True)])
+            Row(title, [Tile(s[v], _season(insight, int(d[v]))) for s, d in zip(samples, seasons, strict=True)])
             for v, title in enumerate(titles)
         ]
         titles = names
     else:
         rows = [
-            Row(name, [Tile(image, f"season {d + 1}") for image, d in zip(sample, dates, strict=True)])
+            Row(name, [Tile(image, _season(insight, int(d))) for image, d in zip(sample, dates, strict=True)])
             for name, sample, dates in zip(names, samples, seasons, strict=True)
         ]
     caption = (
@@ -168,8 +170,15 @@ def _bands(insight: Insight, stem: str) -> Picture:
 
 
 def _short(name: object) -> str:
-    text = str(name)
-    return text if len(text) <= 14 else "..." + text[-11:]
+    """Name an item below its picture: of a path the file alone, of a long name the end."""
+    text = str(name).rsplit("/", 1)[-1]
+    text = text.rsplit(".", 1)[0] or text
+    return text if len(text) <= _MOST_LETTERS else "..." + text[3 - _MOST_LETTERS :]
+
+
+def _season(insight: Insight, season: int) -> str:
+    """Say a date, nothing of images that have one only."""
+    return "" if insight.facts.get("num_seasons") == 1 else f"season {season + 1}"
 
 
 def _masks(insight: Insight, stem: str) -> list[Picture]:
@@ -233,7 +242,7 @@ def _attention(insight: Insight, stem: str) -> list[Picture]:
     rows: list[Row] = []
     for image, parts, kept, name in zip(images, maps, own, ids, strict=True):
         heat = [_over(image, part) for part in (parts.mean(axis=0), *parts[:heads])]
-        rows.append(Row(str(name), [Tile(image), *map(Tile, heat)], f"keeps {100 * kept.mean():.0f} %"))
+        rows.append(Row(_short(name), [Tile(image), *map(Tile, heat)], f"keeps {100 * kept.mean():.0f} %"))
     more = "" if heads == maps.shape[1] else f" Drawn: {heads} of {maps.shape[1]} heads; the mean is of all."
     caption = (
         f"{_said(insight)}Attention of the class token in the last block over {maps.shape[2]} x {maps.shape[3]} "
@@ -259,7 +268,9 @@ def _neighbors(insight: Insight, stem: str) -> list[Picture]:
     ids, seasons = insight.arrays["neighbors.ids"], insight.arrays["neighbors.seasons"]
     rows: list[Row] = []
     for images, near, names, dates in zip(pictures, cosines, ids, seasons, strict=True):
-        words = [f"{_short(n)}, season {d + 1}" for n, d in zip(names, dates, strict=True)]
+        words = [
+            ", ".join(filter(None, (_short(n), _season(insight, int(d))))) for n, d in zip(names, dates, strict=True)
+        ]
         likeness = ["", *(f"\ncosine {c:.3f}" for c in near)]
         rows.append(Row("", [Tile(i, w + c) for i, w, c in zip(images, words, likeness, strict=True)]))
     caption = (

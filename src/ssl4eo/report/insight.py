@@ -39,6 +39,7 @@ _FACTS = {
     "title": "text, or null",
     "norm_pixels": "text, or null",
     "num_bank": "a whole number from 0, or null",
+    "num_seasons": "a whole number from 0, or null",
     "synthetic": "true or false, or null",
     "same_data": "true or false, or null",
 }
