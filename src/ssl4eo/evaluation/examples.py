@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ def save_answers(path: Path, task: Task, test: LabelledPixels, predicted: NDArra
     order = np.argsort(hash_order(test.ids, salt="examples"), kind="stable")
     is_right = (predicted == test.labels)[order]
     chosen = [*order[~is_right][:NUM_ANSWERS], *order[is_right][:NUM_ANSWERS]]
-    arrays = {
+    arrays: dict[str, Any] = {  # of anything: pyright takes the names for options of NumPy
         "images": _of_one_size([quicklooks(test, int(i)) for i in chosen]),
         "truths": test.labels[chosen],
         "predicted": predicted[chosen],

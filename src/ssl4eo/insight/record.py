@@ -124,10 +124,11 @@ def _is_made(path: Path, wanted: Mapping[str, Any], *, network: bool, data: Path
 
 def _write(target: Path, book: Book, made_of: Mapping[str, Any]) -> Path:
     words = {"version": VERSION, "made_of": made_of, "absent": book.absent, **book.facts}
+    arrays: dict[str, Any] = dict(book.arrays)  # of anything: pyright takes the names for options of NumPy
     require_writable(target)
     try:
         with atomic_path(target) as partial, partial.open("wb") as stream:
-            np.savez_compressed(stream, record=np.array(json.dumps(words)), **book.arrays)
+            np.savez_compressed(stream, record=np.array(json.dumps(words)), **arrays)
     except OSError as error:
         raise WriteFailed(f"{target} cannot be written ({error})", path=str(target)) from error
     return target
