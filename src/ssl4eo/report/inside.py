@@ -271,7 +271,7 @@ def _neighbors(insight: Insight, stem: str) -> list[Picture]:
         words = [
             ", ".join(filter(None, (_short(n), _season(insight, int(d))))) for n, d in zip(names, dates, strict=True)
         ]
-        likeness = ["", *(f"\ncosine {c:.3f}" for c in near)]
+        likeness = ["", *(f"\ncosine {c:.4f}" for c in near)]
         rows.append(Row("", [Tile(i, w + c) for i, w, c in zip(images, words, likeness, strict=True)]))
     caption = (
         f"{_said(insight)}Each row: an image, and those whose features point in the direction nearest to its own, best "
