@@ -117,7 +117,7 @@ def test_test_labels_influence_the_value_alone(
 def test_features_are_computed_once_for_all_protocols(
     pattern_task: Callable[..., Task], network: Network, tmp_path: Path
 ) -> None:
-    """Each item is read once, whatever the number of protocols; test items of which pictures are kept, for these too."""
+    """Each item is read once, whatever the number of protocols; test items whose pictures are kept, for these too."""
     task = pattern_task(60)
     source = task.everything.source
 
