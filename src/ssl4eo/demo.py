@@ -20,6 +20,7 @@ from ssl4eo.evaluation.network import load_network
 from ssl4eo.evaluation.run import SCORES, evaluate
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.files import read_jsonl, write_json
+from ssl4eo.insight.record import record
 from ssl4eo.packing.pack import pack
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.pretraining.data import open_training_data
@@ -105,6 +106,8 @@ def demo(out: Path, config: DemoConfig, *, say: Callable[[str], None] = print) -
         _pretrain(archive, run, config.training(seed), say)
     for seed, run in zip(config.seeds, runs, strict=True):
         _evaluate(archive, run, config.training(seed), say)
+    for run in runs:
+        record(run, data=archive)
     report = write_report(runs, out / "report", archive=archive, title="The whole way, on a synthetic planet")
     return DemoResult(report, time.perf_counter() - started)
 

@@ -179,13 +179,13 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read JSON lines as `read_jsonl` does, each with its line number in the file, from 1."""
     if not path.is_file():
         raise DataMissing(f"no file {path}", expected="a JSON-lines file", path=str(path))
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            yield number, json.loads(line)
-        except json.JSONDecodeError as error:
+            yield number, json.loads(line.decode())
+        except ValueError as error:  # not JSON, or not UTF-8
             if number == len(lines):  # no newline after it: the write was cut short
                 return
             raise SourceInvalid(

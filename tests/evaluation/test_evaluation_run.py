@@ -16,6 +16,7 @@ from ssl4eo.evaluation.network import Network, load_network
 from ssl4eo.evaluation.run import evaluate
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task
 from ssl4eo.files import file_sha256, read_jsonl
+from ssl4eo.report.predictions import read_examples
 from ssl4eo.report.projection import read_features
 from ssl4eo.report.records import read_scores
 
@@ -116,13 +117,38 @@ def test_test_labels_influence_the_value_alone(
 def test_features_are_computed_once_for_all_protocols(
     pattern_task: Callable[..., Task], network: Network, tmp_path: Path
 ) -> None:
-    """Each item is read once, whatever the number of protocols."""
+    """Each item is read once, whatever the number of protocols; test items whose pictures are kept, for these too."""
     task = pattern_task(60)
     source = task.everything.source
 
-    evaluate(network, task, ["knn", "linear"], out=tmp_path)
+    scores = evaluate(network, task, ["knn", "linear"], out=tmp_path)
 
-    assert sorted(index for index, _ in source.reads) == list(range(60))
+    shown = [str(name) for score in scores for name in np.load(tmp_path / score.examples)["ids"]]
+    again = [index for index, _ in source.reads[60:]]
+    assert sorted(index for index, _ in source.reads[:60]) == list(range(60))
+    assert sorted(task.everything.ids[index] for index in again) == sorted(shown)
+    assert set(again) <= set(task.part("test").items.tolist())
+
+
+def test_pictures_are_kept_of_items_judged_wrong_and_right(
+    pattern_task: Callable[..., Task], network: Network, tmp_path: Path
+) -> None:
+    """Up to eight of each, the wrong ones first, with their true and predicted class."""
+    task = pattern_task(60)
+
+    (score,) = evaluate(network, task, ["knn"], out=tmp_path)
+
+    examples = read_examples(tmp_path / score.examples)
+    is_right = examples.truths == examples.predicted
+    assert examples.images.ndim == 5
+    assert examples.images.shape[:2] == (len(is_right), 1)
+    assert not is_right[: (~is_right).sum()].any()
+    total = np.array(score.confusion)
+    num_right = int(np.trace(total))
+    assert is_right.sum() == min(8, num_right)
+    assert (~is_right).sum() == min(8, int(total.sum()) - num_right)
+    labels = dict(zip(task.part("test").ids, task.part("test").labels, strict=True))
+    assert [labels[name] for name in examples.ids] == examples.truths.tolist()
 
 
 def test_saved_features_are_of_the_test_part(

@@ -142,12 +142,12 @@ def test_smoothing_keeps_constants_and_leaves_nan_out():
 
 
 def test_curves_draw_what_is_there_and_say_what_is_not(tmp_path):
-    """An empty log gives four panels of words, not an empty white figure."""
+    """An empty log gives six panels of words, not an empty white figure."""
     write_lines(tmp_path / "log.jsonl", [knn_row(0, 0.4), *(step_row(i, float("nan")) for i in range(3))])
 
     full, bare = curves_figure(read_log(tmp_path / "log.jsonl"), synthetic=True), curves_figure(Log(), synthetic=False)
 
-    assert _size(png(full)) == _size(png(bare)) == (int(11 * DPI), int(6.4 * DPI))
+    assert _size(png(full)) == _size(png(bare)) == (int(11 * DPI), int(9 * DPI))
     assert "synthetic data" in _texts(full)
     assert "synthetic data" not in _texts(bare)
     assert {"no steps recorded", "no k-NN values recorded", "no feature statistics recorded"} <= set(_texts(bare))

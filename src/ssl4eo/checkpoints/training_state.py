@@ -91,6 +91,12 @@ def load_latest(run: Path) -> TrainingState | None:
     return None
 
 
+def last_listed(run: Path) -> tuple[int, str] | None:
+    """Name the newest checkpoint without reading it, as (step, what tells it from others); None if there is none."""
+    rows = _index(run / FOLDER)
+    return (rows[-1]["step"], f"{rows[-1]['file']} {rows[-1]['sha256'] or 'of unknown hash'}") if rows else None
+
+
 def load_step(run: Path, step: int) -> TrainingState:
     """Read the checkpoint after `step` steps, which another process has found whole.
 

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few test items of a dense task as pictures in numbers, beside the true and the predicted map, for the report."""
+"""A few test items as pictures in numbers, for the report, with what they are and what they were taken for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,15 @@ from ssl4eo.contract import Contract
 from ssl4eo.errors import WriteFailed
 from ssl4eo.evaluation.metrics import map_confusion
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task, hash_order
-from ssl4eo.files import atomic_path
+from ssl4eo.files import atomic_path, whole_or_told
 from ssl4eo.sensors import RGB
 from ssl4eo.views.compose import PLAIN, Renderer
 
 NUM_EXAMPLES = 6
+NUM_ANSWERS = 8
+"""Of items that were judged right, and of items that were judged wrong."""
+LARGEST = 96
+"""Side of their pictures [px]."""
 STRETCH = (2, 98)
 """Percentiles of an item that become black and white."""
 
@@ -50,6 +55,37 @@ def save_examples(path: Path, task: Task, test: LabelledPixels, maps: Sequence[N
     except OSError as error:
         raise WriteFailed(f"{path} cannot be written ({error})", path=str(path)) from error
     return path.name
+
+
+def save_answers(path: Path, task: Task, test: LabelledPixels, predicted: NDArray[np.int64]) -> str:
+    """Write an .npz: images (N, 1, S, S, 3) uint8, true and predicted class (N,), ids, classes.
+
+    Up to NUM_ANSWERS items that were taken for another class come first, then as many that were not, all chosen by
+    hash: not the best, not the worst.
+
+    Raises:
+        WriteFailed: the disk is full or refuses.
+    """
+    order = np.argsort(hash_order(test.ids, salt="examples"), kind="stable")
+    is_right = (predicted == test.labels)[order]
+    chosen = [*order[~is_right][:NUM_ANSWERS], *order[is_right][:NUM_ANSWERS]]
+    arrays: dict[str, Any] = {  # of anything: pyright takes the names for options of NumPy
+        "images": _of_one_size([quicklooks(test, int(i)) for i in chosen]),
+        "truths": test.labels[chosen],
+        "predicted": predicted[chosen],
+        "ids": np.array([test.ids[i] for i in chosen]),
+        "classes": np.array(task.classes),
+    }
+    with whole_or_told(path) as partial, partial.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+    return path.name
+
+
+def _of_one_size(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Bring pictures (D, S, S, 3) to one side of at most LARGEST pixels, each pixel the nearest one."""
+    side = min(LARGEST, max(picture.shape[1] for picture in pictures))
+    at = [np.arange(side) * picture.shape[1] // side for picture in pictures]
+    return np.stack([picture[:, rows][:, :, rows] for picture, rows in zip(pictures, at, strict=True)])
 
 
 def choose(test: LabelledPixels, maps: Sequence[NDArray[np.uint8]], *, num_classes: int) -> list[int]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.environment import commit
 from ssl4eo.errors import ConfigInvalid, SampleInvalid, WriteFailed, unknown_name
-from ssl4eo.evaluation.examples import save_examples
+from ssl4eo.evaluation.examples import save_answers, save_examples
 from ssl4eo.evaluation.features import Precision, extract
 from ssl4eo.evaluation.network import Network
 from ssl4eo.evaluation.protocols.protocol import Prediction, Supervision, Trial
@@ -100,9 +100,12 @@ def evaluate(  # noqa: PLR0913 - options by keyword
         measured = measure(task, parts["test"], prediction)
         settings = common if act is not None else {**common, "batch_size": None, "epochs_asked": epochs}
         score = make_score(network, task, name, prediction, measured, common=settings, features=kept, code=code)
+        file = out / f"examples-{_key(name, network, task, epochs)}.npz"
         if prediction.maps:
-            file = out / f"examples-{_key(name, network, task, epochs)}.npz"
             score = replace(score, examples=save_examples(file, task, parts["test"], prediction.maps))
+        elif task.kind == "class":
+            answers = save_answers(file, task, parts["test"], prediction.labels.numpy())
+            score = replace(score, examples=answers)
         append_jsonl(out / SCORES, score.to_json())
         forget(out / TRAINING / _key(name, network, task, epochs))
         scores.append(score)

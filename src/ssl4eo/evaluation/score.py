@@ -84,7 +84,8 @@ class Score:
     """File beside scores.jsonl with the features of the test part."""
     classes: Sequence[str]
     examples: str | None
-    """File beside scores.jsonl with a few items, their true and their predicted maps; None where there are no maps."""
+    """File beside scores.jsonl with a few items, their true and predicted maps or classes; None where items have any
+    number of labels."""
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values."""

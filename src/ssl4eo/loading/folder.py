@@ -126,14 +126,17 @@ class FolderPixels:
     synthetic = False
     num_seasons = 1
 
-    def __init__(self, folder: ImageFolder, *, indices: NDArray[np.int64] | None = None) -> None:
-        """Take all pictures, or those at `indices`.
+    def __init__(
+        self, folder: ImageFolder, *, indices: NDArray[np.int64] | None = None, in_memory: bool = True
+    ) -> None:
+        """Take all pictures, or those at `indices`; decode all at the first look, or each when it is looked at.
 
         Raises:
             SourceInvalid: pictures differ in size.
         """
         self.folder = folder
         self.indices = np.arange(len(folder.paths)) if indices is None else indices
+        self._in_memory = in_memory
         self.contract: Contract = stored("S2RGB")
         self.form = Form.native("S2RGB")
         self._shape = folder.read(int(self.indices[0])).shape
@@ -165,8 +168,8 @@ class FolderPixels:
 
     @functools.cached_property
     def _decoded(self) -> NDArray[np.uint8] | None:
-        """All pictures (N, 3, y, x), None where they do not fit into memory."""
-        if len(self) * int(np.prod(self._shape)) > IN_MEMORY_BYTES:
+        """All pictures (N, 3, y, x), None where they do not fit into memory, or are not wanted there."""
+        if not self._in_memory or len(self) * int(np.prod(self._shape)) > IN_MEMORY_BYTES:
             return None
         out = np.empty((len(self), *self._shape), np.uint8)
         for i in range(len(self)):

@@ -218,6 +218,26 @@ def normalize(target: Tensor, how: NormPixels, num_pixels: int, kept: Tensor | N
     """
     if how == "none":
         return target
+    mean, scale = _moments(target, how, num_pixels, kept)
+    return ((target.unflatten(2, (num_pixels, -1)) - mean) / scale).flatten(2)
+
+
+def denormalize(
+    predicted: Tensor, target: Tensor, how: NormPixels, num_pixels: int, kept: Tensor | None = None
+) -> Tensor:
+    """Undo `normalize` of predicted patches (B, M, num_pixels * C) by mean and deviation of the patches they stand for.
+
+    The network does not know the two numbers of a hidden patch: a picture made so shows what it knows of the texture,
+    and the brightness of a patch is given.
+    """
+    if how == "none":
+        return predicted
+    mean, scale = _moments(target, how, num_pixels, kept)
+    return (predicted.unflatten(2, (num_pixels, -1)) * scale + mean).flatten(2)
+
+
+def _moments(target: Tensor, how: NormPixels, num_pixels: int, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Give mean and deviation of patches, each to be broadcast over (B, M, num_pixels, C)."""
     parts = target.unflatten(2, (num_pixels, -1))  # (B, M, pixels, C)
     if how == "band":
         mean, variance = parts.mean(dim=2, keepdim=True), parts.var(dim=2, keepdim=True)
@@ -226,7 +246,7 @@ def normalize(target: Tensor, how: NormPixels, num_pixels: int, kept: Tensor | N
         count = weight.sum(dim=(2, 3), keepdim=True)
         mean = (parts * weight).sum(dim=(2, 3), keepdim=True) / count.clamp_min(1)
         variance = ((parts - mean).square() * weight).sum(dim=(2, 3), keepdim=True) / (count - 1).clamp_min(1)
-    return ((parts - mean) / (variance + EPSILON).sqrt()).flatten(2)
+    return mean, (variance + EPSILON).sqrt()
 
 
 def mean_over_kept(errors: Tensor, kept: Tensor) -> Tensor:

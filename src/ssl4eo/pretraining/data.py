@@ -35,6 +35,10 @@ NUM_NAMED = 5
 """Images that a refusal names."""
 
 
+Judge = Callable[[Task], OnlineProbe | None]
+"""Makes the online reading of a task, None where it has too few items."""
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingData:
     """Pixels to train on, and a judge where there are labels."""
@@ -62,15 +66,32 @@ def open_training_data(
         UnknownName: no such split.
         SampleInvalid: an archive with images of nothing but zeros.
     """
+    data = _open(path, contract, split, functools.partial(_judge, precision=precision, linear=linear))
+    if isinstance(data.source, FolderPixels):
+        data.source.load()
+    return data
+
+
+def open_pixels(path: Path, *, contract: InputContract, split: str = "reference") -> PixelSource:
+    """Open what `open_training_data` opens to look at a few items: no judge, nothing loaded beforehand.
+
+    Raises: as `open_training_data`.
+    """
+    source = _open(path, contract, split, lambda _: None).source
+    if isinstance(source, FolderPixels):
+        return FolderPixels(source.folder, indices=source.indices, in_memory=False)
+    return source
+
+
+def is_archive(path: Path) -> bool:
+    """Say whether this is an archive, or means to be one, and no folder of pictures."""
+    return (path / "zarr.json").is_file() or path.suffix == ".zarr"
+
+
+def _open(path: Path, contract: InputContract, split: str, judge: Judge) -> TrainingData:
     if not path.exists():
         raise DataMissing(f"no data at {path}", expected="an archive or a folder of class folders", path=str(path))
-    is_archive = (path / "zarr.json").is_file() or path.suffix == ".zarr"
-    judge = functools.partial(_judge, precision=precision, linear=linear)
-    return (_archive if is_archive else _folder)(path, contract, split, judge)
-
-
-Judge = Callable[[Task], OnlineProbe | None]
-"""Makes the online reading of a task, None where it has too few items."""
+    return (_archive if is_archive(path) else _folder)(path, contract, split, judge)
 
 
 def _archive(path: Path, contract: InputContract, split: str, judge: Judge) -> TrainingData:
@@ -111,9 +132,7 @@ def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> Tr
         task = open_task(eurosat.NAME, path, contract=contract, split=split)
         assert np.array_equal(_learnable(task), train), "the task and the folder split alike"
         probe = judge(task)
-    source = FolderPixels(folder, indices=train)
-    source.load()
-    return TrainingData(source, probe)
+    return TrainingData(FolderPixels(folder, indices=train), probe)
 
 
 def _learnable(task: Task) -> np.ndarray:

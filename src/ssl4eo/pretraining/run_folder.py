@@ -30,6 +30,8 @@ from ssl4eo.training.journal import DIVERGED, LOG
 log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
+INSIGHT = "insight.npz"
+"""What a report recorded of the run; it may be there before the run has done a step."""
 
 
 class RunFolder:
@@ -74,7 +76,7 @@ class RunFolder:
         self._stack.close()
 
     def _only_ours(self) -> bool:
-        return {p.name for p in self._path.iterdir()} <= {".lock", CONFIG, LOG, DIVERGED, EVENTS}
+        return {p.name for p in self._path.iterdir()} <= {".lock", CONFIG, LOG, DIVERGED, EVENTS, INSIGHT}
 
     def _has_begun(self) -> bool:
         """Say whether a run did a step here; one that failed before leaves nothing worth keeping."""

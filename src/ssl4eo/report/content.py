@@ -7,21 +7,25 @@ A part that was not recorded is named under `missing`, never filled in.
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssl4eo import __version__
 from ssl4eo.contract import contract_from_json
+from ssl4eo.report.classes import ClassTable
 from ssl4eo.report.illustrations import (
     curve_pictures,
     judgement_pictures,
-    projection_picture,
+    projection_pictures,
+    tables_by_class,
     task_pictures,
     teaser_picture,
 )
+from ssl4eo.report.inside import InsideRun, inside_runs
 from ssl4eo.report.left_out import LeftOut, left_out
 from ssl4eo.report.published import PublishedRow, published_rows
 from ssl4eo.report.records import Run
@@ -46,6 +50,8 @@ class RunRecord:
     name: str
     lines: tuple[tuple[str, str], ...]
     alarms: tuple[str, ...]
+    options: tuple[tuple[str, str], ...] = ()
+    """The resolved config by dotted names; empty for a run that trained nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,16 @@ class Report:
     """The published table beside what was measured; empty if no published network was judged."""
     primary: Row | None
     teaser: Picture | None
-    projection: Picture | None
+    projections: tuple[Picture, ...]
+    """Features on each task that keeps some."""
     tasks: tuple[Picture, ...]
     """Every network by every protocol, a figure for each task."""
     judgements: tuple[Picture, ...]
     """Predicted maps, confusion matrices, the course of protocols that train."""
+    by_class: tuple[ClassTable, ...]
     curves: tuple[Picture, ...]
+    inside: tuple[InsideRun, ...]
+    """What each pre-training run saw and what its network does."""
     records: tuple[RunRecord, ...]
     missing: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
@@ -78,9 +88,9 @@ class Report:
     @property
     def pictures(self) -> tuple[Picture, ...]:
         """All pictures in the order of the page."""
-        return tuple(
-            p for p in (self.teaser, self.projection, *self.tasks, *self.judgements, *self.curves) if p is not None
-        )
+        inside = (p for run in self.inside for p in run.pictures)
+        found = (self.teaser, *self.tasks, *self.projections, *self.judgements, *self.curves, *inside)
+        return tuple(p for p in found if p is not None)
 
 
 def build(
@@ -91,23 +101,27 @@ def build(
     primary = primary_row(rows)
     missing: list[str] = []
     teaser = teaser_picture(runs, missing, archive=archive, location=location)
-    projection = projection_picture(runs, primary, missing)
+    projections = projection_pictures(runs, primary, missing)
     judgements = judgement_pictures(runs, missing)
     curves = curve_pictures(runs, rows, missing)
+    inside = inside_runs(runs, missing)
     missing = _missing_scores(runs, rows) + missing
     return Report(
         title=title or _title(runs),
         headline=headline(primary) if primary else _no_headline(rows),
-        synthetic=any(run.synthetic for run in runs) or (teaser is not None and teaser.synthetic),
+        synthetic=any(run.synthetic or (run.insight is not None and run.insight.synthetic) for run in runs)
+        or (teaser is not None and teaser.synthetic),
         numbers=_numbers(primary, runs),
         rows=rows,
         published=published_rows(runs),
         primary=primary,
         teaser=teaser,
-        projection=projection,
+        projections=projections,
         tasks=task_pictures(rows),
         judgements=judgements,
+        by_class=tables_by_class(runs),
         curves=curves,
+        inside=inside,
         records=tuple(_record(run) for run in runs),
         missing=tuple(missing),
         left_out=left_out(runs),
@@ -192,9 +206,20 @@ def _record(run: Run) -> RunRecord:
         lines.append(("scores", f"{len(run.scores)}, the last one recorded {times[-1]:%Y-%m-%d %H:%M} UTC"))
         lines.append(("scored at commit", ", ".join(commits)))
     alarms = run.log.alarms if run.log is not None else ()
-    return RunRecord(
-        run.name, tuple(lines), tuple(f"epoch {a.epoch:.2f}, step {a.step:,}: {a.message}" for a in alarms)
-    )
+    told = [f"epoch {a.epoch:.2f}, step {a.step:,}: {a.message}" for a in alarms]
+    if run.log is not None and run.log.diverged is not None:
+        told.append(f"step {run.log.diverged:,}: the loss was not finite, and the run ended; see diverged.json")
+    options = () if run.config is None else tuple(_flat(run.config["config"]))
+    return RunRecord(run.name, tuple(lines), tuple(told), options)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Name nested values by dotted names, in their order."""
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + str(name), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _config_lines(config: Mapping[str, Any]) -> list[tuple[str, str]]:

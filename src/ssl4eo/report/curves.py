@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training curves of one run: loss, k-NN accuracy, learning rate, health of the features.
+"""Training curves of one run: loss, accuracy in passing, rates and momentum, health of the features, throughput.
 
 The loss is drawn raw (faint) and smoothed by a centered moving mean over 1/25 of the points;
 the mean shortens at both ends, so that the first and last values are not pulled inwards.
@@ -68,15 +68,17 @@ def untrained_level(log: Log, rows: Iterable[Row], task: str) -> Level | None:
 
 
 def curves_figure(log: Log, *, rows: Sequence[Row] = (), synthetic: bool) -> Figure:
-    """Draw the four panels of one log; a panel without data says so."""
+    """Draw the six panels of one log; a panel without data says so."""
     with styled():
-        figure = new_figure(11.0, 6.4)
-        grid = figure.add_gridspec(2, 2, height_ratios=(3, 2), hspace=0.42, wspace=0.16)
-        grid.update(left=0.055, right=0.95, top=0.94, bottom=0.09)
+        figure = new_figure(11.0, 9.0)
+        grid = figure.add_gridspec(3, 2, height_ratios=(3, 2, 2), hspace=0.42, wspace=0.2)
+        grid.update(left=0.055, right=0.945, top=0.955, bottom=0.06)
         _loss(figure.add_subplot(grid[0, 0]), log)
         _knn(figure.add_subplot(grid[0, 1]), log, rows)
         _learning_rate(figure.add_subplot(grid[1, 0]), log)
         _health(figure.add_subplot(grid[1, 1]), log)
+        _momentum(figure.add_subplot(grid[2, 0]), log)
+        _throughput(figure.add_subplot(grid[2, 1]), log)
         if synthetic:
             note(figure, "synthetic data")
     return figure
@@ -120,19 +122,28 @@ def _knn(axes: Axes, log: Log, rows: Sequence[Row]) -> None:
     if not log.knn:
         empty(axes, "no k-NN values recorded")
         return
+    names = {task: "k-NN" if len(tasks) == 1 else task for task in tasks}
     for task, color in zip(tasks, cycle((ORANGE, GREEN, PURPLE, BLUE)), strict=False):
-        _knn_task(axes, [p for p in log.knn if p.task == task], untrained_level(log, rows, task), color)
+        _knn_task(axes, [p for p in log.knn if p.task == task], untrained_level(log, rows, task), color, names[task])
+    for task in dict.fromkeys(p.task for p in log.probes):
+        points = [p for p in log.probes if p.task == task]
+        axes.plot(
+            _epochs(points), [100 * p.accuracy for p in points], "s--", color=BLUE, linewidth=1.3, markersize=3.5,
+            label=f"{points[0].protocol} probe",
+        )  # fmt: skip
+    if log.probes:
+        axes.set_title(f"Accuracy{on} [%]", parse_math=False)
     axes.margins(x=0.05, y=0.16)
     axes.set_xlabel("epoch")
-    if len(tasks) > 1:
+    if len(tasks) > 1 or log.probes:
         for entry in axes.legend(loc="upper left", fontsize=8).get_texts():
             entry.set_parse_math(False)
 
 
-def _knn_task(axes: Axes, points: Sequence[Knn], level: Level | None, color: str) -> None:
+def _knn_task(axes: Axes, points: Sequence[Knn], level: Level | None, color: str, name: str) -> None:
     values = [100 * p.accuracy for p in points]
     epochs = _epochs(points)
-    axes.plot(epochs, values, "o-", color=color, linewidth=2.0, markersize=4.5, label=points[0].task)
+    axes.plot(epochs, values, "o-", color=color, linewidth=2.0, markersize=4.5, label=name)
     axes.annotate(
         f"{values[-1]:.1f}", (epochs[-1], values[-1]), (0, 7), textcoords="offset points",
         ha="center", color=color, fontweight="bold",
@@ -173,7 +184,9 @@ def _health(axes: Axes, log: Log) -> None:
     if rank:
         right = axes.twinx()
         right.plot(_epochs(rank), _nullable([s.effective_rank for s in rank]), _dot(rank), color=PURPLE, linewidth=1.8)
-        right.set_ylabel("effective rank", color=PURPLE)
+        rankme = [s for s in rank if s.rankme is not None]
+        right.plot(_epochs(rankme), _nullable([s.rankme for s in rankme]), ":", color=PURPLE, linewidth=1.4)
+        right.set_ylabel(f"effective rank{' (dotted: RankMe)' if rankme else ''}", color=PURPLE, fontsize=8)
         right.set_ylim(bottom=0)
         right.grid(visible=False)
     for alarm in log.alarms:
@@ -182,3 +195,37 @@ def _health(axes: Axes, log: Log) -> None:
     if log.alarms:
         axes.set_title(f"\u25bc {len(log.alarms)} alarm{'s' if len(log.alarms) > 1 else ''}", loc="right", color=ORANGE)
     axes.set_xlabel("epoch")
+
+
+def _momentum(axes: Axes, log: Log) -> None:
+    axes.set_title("Momentum of the averaged network")
+    points = [s for s in log.steps if s.ema_momentum is not None]
+    if not points:
+        empty(axes, "none recorded: no averaged network, or an older log")
+        return
+    axes.plot(_epochs(points), _nullable([s.ema_momentum for s in points]), _dot(points), color=BLUE, linewidth=1.8)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.6g}")
+    room = max(1 - min(s.ema_momentum for s in points if s.ema_momentum is not None), 1e-6)
+    axes.set_ylim(1 - 1.2 * room, 1 + 0.1 * room)
+    axes.set_xlabel("epoch")
+
+
+def _throughput(axes: Axes, log: Log) -> None:
+    axes.set_title("Images per second")
+    rates = [s for s in log.steps if s.images_per_second is not None]
+    if not rates:
+        empty(axes, "no rates recorded")
+        return
+    values = _nullable([s.images_per_second for s in rates])
+    axes.plot(_epochs(rates), values, color=ORANGE, alpha=0.3, linewidth=0.8)
+    axes.plot(_epochs(rates), smooth(values, max(1, len(rates) // 50)), _dot(rates), color=ORANGE, linewidth=1.8)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("epoch")
+    waits = [s for s in log.steps if s.waiting_share is not None]
+    if waits:
+        right = axes.twinx()
+        shares = 100 * _nullable([s.waiting_share for s in waits])
+        right.plot(_epochs(waits), smooth(shares, max(1, len(waits) // 50)), _dot(waits), color=MUTED, linewidth=1.2)
+        right.set_ylabel("waiting for data [%]", color=MUTED)
+        right.set_ylim(0, 100)
+        right.grid(visible=False)

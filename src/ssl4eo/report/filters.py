@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ssl4eo.report.style import MUTED, new_figure, png, styled
@@ -16,6 +17,13 @@ MOST_FILTERS = 24
 
 
 def draw_filters(weights: NDArray[Any], bands: Sequence[str], *, title: str) -> bytes:
+    """Draw `filters_figure` of all filters of a layer (filters, bands, height, width) as a PNG file."""
+    return png(filters_figure(weights, bands, title=title))
+
+
+def filters_figure(
+    weights: NDArray[Any], bands: Sequence[str], *, title: str, norms: NDArray[Any] | None = None
+) -> Figure:
     """Draw the strongest filters, each on one scale over all its bands: blue negative, white zero, red positive.
 
     The bar at the right of a row is the norm of all weights of the band, the largest being 1: a band that the network
@@ -25,19 +33,16 @@ def draw_filters(weights: NDArray[Any], bands: Sequence[str], *, title: str) -> 
         weights: (filters, bands, height, width).
         bands: names of the rows; numbers stand for names that are not known.
         title: above the picture; how many weights are not finite is added to it. They are drawn as zero.
-
-    Returns:
-        A PNG file.
+        norms: (bands,) norms of the bands, where `weights` are not all filters of the layer.
     """
     is_finite = np.isfinite(weights)
     if not is_finite.all():
         title += f" ({np.sum(~is_finite)} are not finite)"
     weights = np.where(is_finite, weights, 0).astype(np.float64)  # squares of large ones are no float32
-    norms = np.sqrt((weights**2).sum(axis=(1, 2, 3)))
-    chosen = np.argsort(-norms)[:MOST_FILTERS]
+    chosen = np.argsort(-np.sqrt((weights**2).sum(axis=(1, 2, 3))))[:MOST_FILTERS]
     shown = weights[chosen] / np.maximum(np.abs(weights[chosen]).max(axis=(1, 2, 3), keepdims=True), 1e-12)
     names = list(bands) if len(bands) == weights.shape[1] else [str(n) for n in range(weights.shape[1])]
-    share = np.sqrt((weights**2).sum(axis=(0, 2, 3)))
+    share = np.sqrt((weights**2).sum(axis=(0, 2, 3))) if norms is None else norms
     share = share / max(share.max(), 1e-12)
     count, rows, height, _ = shown.shape
     figure = new_figure(0.34 * count + 2.0, 0.34 * rows + 0.8)
@@ -54,7 +59,7 @@ def draw_filters(weights: NDArray[Any], bands: Sequence[str], *, title: str) -> 
             axes.spines["bottom"].set_visible(False)
         left.set_title(title, parse_math=False)  # a $ in the name of a file is a $
         figure.tight_layout()
-    return png(figure)
+    return figure
 
 
 def _mosaic(filters: NDArray[Any]) -> NDArray[Any]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ssl4eo.report.classes import CLASSES_LEAD, ClassTable
 from ssl4eo.report.content import Report, RunRecord
+from ssl4eo.report.inside import InsideRun
 from ssl4eo.report.left_out import LEFT_OUT_LEAD, LeftOut
 from ssl4eo.report.published import PublishedRow, cell_words, reasons
 from ssl4eo.report.style import Picture
 from ssl4eo.report.table import Row, Summary
-from ssl4eo.report.wording import DASH, PLUS_MINUS, interval_words, points, scores_words
+from ssl4eo.report.wording import DASH, PLUS_MINUS, interval_words, points, scores_words, sentence
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#~$])")
 
@@ -29,9 +31,11 @@ def render_markdown(report: Report) -> str:
     blocks += ["## Results", *_table(report.rows)]
     blocks += _published(report.published)
     blocks += _pictures("Task by task", report.tasks)
-    blocks += _pictures("What the features look like", [report.projection] if report.projection else [])
+    blocks += _pictures("What the features look like", report.projections)
     blocks += _pictures("What was predicted", report.judgements)
+    blocks += _by_class(report.by_class)
     blocks += _pictures("How training went", report.curves)
+    blocks += [block for run in report.inside for block in _inside(run)]
     blocks.append("## What was run")
     blocks += [block for record in report.records for block in _record(record)]
     blocks += _left_out(report.left_out)
@@ -53,8 +57,30 @@ def text(value: str) -> str:
 def _pictures(title: str, pictures: Sequence[Picture]) -> list[str]:
     if not pictures:
         return []
-    images = [f"![{text(p.alt)}](figures/{p.name}.png)\n\n{text(p.caption)}" for p in pictures]
-    return [f"## {title}", *images]
+    return [f"## {title}", *_images(pictures)]
+
+
+def _images(pictures: Sequence[Picture]) -> list[str]:
+    return [f"![{text(p.alt)}](figures/{p.name}.png)\n\n{text(p.caption)}" for p in pictures]
+
+
+def _inside(run: InsideRun) -> list[str]:
+    blocks = [f"## Inside {text(run.name)}", *([text(run.lead)] if run.lead else [])]
+    for part in run.parts:
+        blocks.append(f"### {text(part.title)}")
+        blocks += _images(part.pictures) if part.pictures else [text(sentence(part.reason))]
+    return blocks
+
+
+def _by_class(tables: Sequence[ClassTable]) -> list[str]:
+    if not tables:
+        return []
+    blocks = ["## Class by class", CLASSES_LEAD]
+    for table in tables:
+        lines = [f"| {' | '.join(('class', *table.columns))} |", f"|---|{'---:|' * len(table.columns)}"]
+        lines += [f"| {' | '.join(map(text, row))} |" for row in table.rows]
+        blocks += [f"### {text(table.title)}{' (synthetic)' if table.synthetic else ''}", "\n".join(lines)]
+    return blocks
 
 
 def _published(rows: Sequence[PublishedRow]) -> list[str]:
@@ -130,4 +156,7 @@ def _record(record: RunRecord) -> list[str]:
     blocks = [f"### {text(record.name)}", f"| | |\n|---|---|\n{lines}"]
     if record.alarms:
         blocks.append("Alarms of the training loop:\n\n" + "\n".join(f"- {text(alarm)}" for alarm in record.alarms))
+    if record.options:
+        options = "\n".join(f"| {text(name)} | {text(value)} |" for name, value in record.options)
+        blocks.append(f"| option | value |\n|---|---|\n{options}")
     return blocks

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report as one HTML page: style and pictures inside, no script, nothing fetched.
+"""The report as one HTML page: style and pictures inside, no script, nothing fetched, and a policy that says so.
 
 Every text that comes from a record is escaped. The small chart beside each row of the table
 is inline SVG, so that it follows the page's light and dark colors; figures are PNG on white.
@@ -8,16 +8,20 @@ is inline SVG, so that it follows the page's light and dark colors; figures are 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
+from ssl4eo.report.classes import CLASSES_LEAD, ClassTable
 from ssl4eo.report.content import Report, RunRecord
+from ssl4eo.report.inline import inlined, size_of
+from ssl4eo.report.inside import InsideRun
 from ssl4eo.report.left_out import LEFT_OUT_LEAD, LeftOut
 from ssl4eo.report.published import PublishedRow, cell_words, reasons
 from ssl4eo.report.style import Picture
 from ssl4eo.report.table import Row, Summary
-from ssl4eo.report.wording import DASH, PLUS_MINUS, interval_words, points, scores_words
+from ssl4eo.report.wording import DASH, PLUS_MINUS, interval_words, points, scores_words, sentence
 
 TASKS_LEAD = "Every network by every protocol on record, with what is known of the spread."
 _TEASER_LEAD = "The same ground at every date, as the sensors and processing levels of the archive show it."
@@ -28,22 +32,28 @@ _TABLE_LEAD = (
 )
 _PROJECTION_LEAD = "Each point is one test item, placed by the network's features alone; labels only color it."
 _JUDGED_LEAD = "Maps beside the true ones, what is taken for what, and how protocols that train came to it."
+_WIDE = 640
+"""Pixels of the page beyond which a figure is scrolled on a phone, and not shrunk until nobody can read it."""
+_SYNTHETIC_TAG = ' <span class="tag">synthetic</span>'
 _CURVES_LEAD = "Whether training went well, and whether features got better while the loss fell."
 
 
 def render_html(report: Report) -> str:
     """Render the whole page."""
-    css = files("ssl4eo.report").joinpath("page.css").read_text(encoding="utf-8")
+    css = "\n" + files("ssl4eo.report").joinpath("page.css").read_text(encoding="utf-8")
+    images = inlined(report.pictures)
     parts = [
         _hero(report),
         "<main>",
-        _pictures("One place, every season", _TEASER_LEAD, [report.teaser] if report.teaser else []),
+        _pictures("One place, every season", _TEASER_LEAD, [report.teaser] if report.teaser else [], images),
         _table(report.rows),
-        _pictures("Task by task", TASKS_LEAD, report.tasks),
+        _pictures("Task by task", TASKS_LEAD, report.tasks, images),
         _published(report.published),
-        _pictures("What the features look like", _PROJECTION_LEAD, [report.projection] if report.projection else []),
-        _pictures("What was predicted", _JUDGED_LEAD, report.judgements),
-        _pictures("How training went", _CURVES_LEAD, report.curves),
+        _pictures("What the features look like", _PROJECTION_LEAD, report.projections, images),
+        _pictures("What was predicted", _JUDGED_LEAD, report.judgements, images),
+        _by_class(report.by_class),
+        _pictures("How training went", _CURVES_LEAD, report.curves, images),
+        *(_inside(run, images) for run in report.inside),
         _records(report.records),
         _left_out(report.left_out),
         _missing(report.missing),
@@ -53,10 +63,17 @@ def render_html(report: Report) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(report.title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(css)}">\n'
+        f"<title>{escape(report.title)}</title>\n<style>{css}</style>\n</head>\n<body>\n"
         + "\n".join(part for part in parts if part)
         + "\n</body>\n</html>\n"
     )
+
+
+def _policy(css: str) -> str:
+    """Allow this very style and pictures inside of the page, and nothing else."""
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii")
+    return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def _hero(report: Report) -> str:
@@ -74,15 +91,60 @@ def _hero(report: Report) -> str:
     )
 
 
-def _pictures(title: str, lead: str, pictures: Sequence[Picture]) -> str:
+def _pictures(title: str, lead: str, pictures: Sequence[Picture], images: Mapping[str, str]) -> str:
     if not pictures:
         return ""
-    figures = "\n".join(
-        f'<figure><img alt="{escape(p.alt)}" src="data:image/png;base64,{base64.b64encode(p.png).decode("ascii")}">'
-        f"<figcaption>{escape(p.caption)}</figcaption></figure>"
-        for p in pictures
-    )
+    figures = "\n".join(_figure(p, images) for p in pictures)
     return f'<section>\n<h2>{escape(title)}</h2>\n<p class="lead">{escape(lead)}</p>\n{figures}\n</section>'
+
+
+def _figure(picture: Picture, images: Mapping[str, str]) -> str:
+    width, height = size_of(picture.png)
+    kind = ' class="wide"' if width > _WIDE else ""
+    return (
+        f'<figure><div class="scroll" tabindex="0"><img{kind} width="{width}" height="{height}" '
+        f'alt="{escape(picture.alt)}" src="{images[picture.name]}"></div>'
+        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+    )
+
+
+def _inside(run: InsideRun, images: Mapping[str, str]) -> str:
+    """Show what a run saw and what its network does; a part without pictures says why in a line."""
+    parts = "\n".join(
+        f'<h3 class="part">{escape(part.title)}</h3>\n'
+        + (
+            "\n".join(_figure(p, images) for p in part.pictures)
+            if part.pictures
+            else f'<p class="absent">{escape(sentence(part.reason))}</p>'
+        )
+        for part in run.parts
+    )
+    lead = f'<p class="lead">{escape(run.lead)}</p>\n' if run.lead else ""
+    return f"<section>\n<h2>Inside {escape(run.name)}</h2>\n{lead}{parts}\n</section>"
+
+
+def _by_class(tables: Sequence[ClassTable]) -> str:
+    if not tables:
+        return ""
+    cards = "\n".join(
+        f'<details class="card"{" open" if len(tables) == 1 else ""}><summary>{escape(table.title)}'
+        f"{_SYNTHETIC_TAG if table.synthetic else ''}</summary>"
+        f'<div class="scroll" tabindex="0">{_plain_table(("Class", *table.columns), table.rows)}</div></details>'
+        for table in tables
+    )
+    return f'<section>\n<h2>Class by class</h2>\n<p class="lead">{escape(CLASSES_LEAD)}</p>\n{cards}\n</section>'
+
+
+def _plain_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table whose first column names its rows."""
+    titles = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    body = "\n".join(
+        f'<tr><th scope="row">{escape(row[0])}</th>'
+        + "".join(f'<td class="figure">{escape(cell)}</td>' for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>\n{body}\n</tbody></table>"
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -98,7 +160,7 @@ def _table(rows: Sequence[Row]) -> str:
     body = "\n".join(_table_row(row) for row in rows)
     return (
         f'<section>\n<h2>Results</h2>\n<p class="lead">{escape(_TABLE_LEAD)}</p>\n'
-        '<div class="card"><div class="scroll">'
+        '<div class="card"><div class="scroll" tabindex="0">'
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
         '<p class="key"><span class="dot before"></span>untrained <span class="dot after"></span>pre-trained; '
         "pale bar: one standard deviation to each side</p></div>\n</section>"
@@ -124,7 +186,7 @@ def _published(rows: Sequence[PublishedRow]) -> str:
     return (
         '<section>\n<h2>Beside the published table</h2>\n<p class="lead">Published / measured here by the published '
         "protocol [%]. Tolerances and why:</p><ul>" + notes + "</ul>\n"
-        '<div class="card"><div class="scroll">'
+        '<div class="card"><div class="scroll" tabindex="0">'
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div></div>\n</section>"
     )
 
@@ -188,10 +250,21 @@ def _records(records: Sequence[RunRecord]) -> str:
         + "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in record.lines)
         + "</dl>"
         + _list(record.alarms, "alarms", "Alarms of the training loop")
+        + _options(record)
         + "</div>"
         for record in records
     )
     return f"<section>\n<h2>What was run</h2>\n{cards}\n</section>"
+
+
+def _options(record: RunRecord) -> str:
+    if not record.options:
+        return ""
+    table = _plain_table(("Option", "Value"), record.options)
+    return (
+        f"<details><summary>Resolved config, {len(record.options)} options</summary>"
+        f'<div class="scroll" tabindex="0">{table}</div></details>'
+    )
 
 
 def _left_out(reasons: Sequence[LeftOut]) -> str:
@@ -203,7 +276,7 @@ def _left_out(reasons: Sequence[LeftOut]) -> str:
     )
     return (
         f'<section>\n<h2>What was left out</h2>\n<p class="lead">{escape(LEFT_OUT_LEAD)}</p>\n'
-        '<div class="card"><div class="scroll">'
+        '<div class="card"><div class="scroll" tabindex="0">'
         '<table><thead><tr><th scope="col">Judgement or items</th><th scope="col">Why, and the way to get it</th></tr>'
         f"</thead><tbody>\n{rows}\n</tbody></table></div></div>\n</section>"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predicted maps beside the true ones, confusion matrices, and how protocols that train went."""
+"""Predicted maps and classes beside the true ones, confusion matrices, and how protocols that train went."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from ssl4eo.errors import SourceInvalid
 from ssl4eo.report.style import BLUE, CLASS_COLORS, MUTED, ORANGE, new_figure
+from ssl4eo.report.tiles import Row, Tile, tiles_figure
 
 UNJUDGED = 255
 GRAY = "#b0b7bf"
 """Of pixels that count nowhere."""
+_MOST_LETTERS = 20
+"""Of the name of a class below a picture."""
 _ARRAYS = ("images", "truths", "predicted", "ids", "classes")
 
 
@@ -30,8 +33,10 @@ class Examples:
 
     images: NDArray[np.uint8]
     """(N, D, S, S, 3)."""
-    truths: NDArray[np.uint8]
-    predicted: NDArray[np.uint8]
+    truths: NDArray[np.integer[Any]]
+    """(N, y, x) maps, or (N,) a class each."""
+    predicted: NDArray[np.integer[Any]]
+    """As the truths."""
     ids: tuple[str, ...]
     classes: tuple[str, ...]
 
@@ -43,19 +48,50 @@ def read_examples(path: Path) -> Examples:
         SourceInvalid: not such a file, or its arrays do not fit together.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
             values: dict[str, Any] = {name: data[name] for name in _ARRAYS}
     except (KeyError, OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise SourceInvalid(f"{path} is no file of examples ({error})", expected=", ".join(_ARRAYS)) from error
     images, truths, predicted = values["images"], values["truths"], values["predicted"]
-    if images.ndim != 5 or truths.shape != predicted.shape or truths.ndim != 3 or len(truths) != len(images):
+    if images.ndim != 5 or truths.shape != predicted.shape or truths.ndim not in (1, 3) or len(truths) != len(images):
         raise SourceInvalid(
-            f"{path} has images {images.shape}, maps {truths.shape} and {predicted.shape}",
-            expected="(N, D, S, S, 3) and twice (N, y, x)",
+            f"{path} has images {images.shape}, true and predicted {truths.shape} and {predicted.shape}",
+            expected="(N, D, S, S, 3) and twice (N, y, x) or (N,)",
             path=str(path),
+        )
+    count = len(values["classes"])
+    if truths.ndim == 1 and not (_are_classes(truths, count) and _are_classes(predicted, count)):
+        raise SourceInvalid(
+            f"{path} has true or predicted classes that are not of its {count}", expected="whole numbers from 0"
         )
     ids, classes = (tuple(map(str, values[name])) for name in ("ids", "classes"))
     return Examples(images, truths, predicted, ids, classes)
+
+
+def _are_classes(values: NDArray[Any], count: int) -> bool:
+    return np.issubdtype(values.dtype, np.integer) and bool(((values >= 0) & (values < count)).all())
+
+
+def answers_figure(examples: Examples, *, synthetic: bool) -> Figure:
+    """Draw items with a class each: those taken for another one above, those that were recognized below."""
+    is_right = examples.truths == examples.predicted
+    count = max(int(is_right.sum()), int((~is_right).sum()), 1)
+    rows = [
+        Row(title, [_answer(examples, int(n)) for n in np.flatnonzero(chosen)])
+        for title, chosen in (("wrong", ~is_right), ("right", is_right))
+        if chosen.any()
+    ]
+    return tiles_figure(rows, [""] * count, synthetic=synthetic)
+
+
+def _answer(examples: Examples, n: int) -> Tile:
+    true, found = (_cut(examples.classes[int(k[n])]) for k in (examples.truths, examples.predicted))
+    words = true if true == found else f"{true}\ntaken for {found}"
+    return Tile(examples.images[n, 0], words)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _MOST_LETTERS else f"{name[: _MOST_LETTERS - 3]}..."
 
 
 def examples_figure(examples: Examples) -> Figure:

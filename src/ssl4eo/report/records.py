@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs leave on disk, read and checked: config.json, log.jsonl, scores.jsonl, skipped.jsonl.
+"""What runs leave on disk, read and checked: config.json, log.jsonl, scores.jsonl, skipped.jsonl, insight.npz.
 
-A run folder may lack any of the four; what is there must be right, or the file and line are named.
+A run folder may lack any of them; what is there must be right, or the file and line are named.
 Unknown keys and unknown kinds of log rows are left alone, so that newer writers stay readable.
 Steps that a crash threw away are dropped: a `resume` row voids all earlier rows of later steps,
 and of rows with the same kind, step and task (or message) the last one counts.
@@ -13,13 +13,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ssl4eo.errors import DataMissing, SourceInvalid
 from ssl4eo.files import numbered_jsonl
 from ssl4eo.report.fields import check
+from ssl4eo.report.insight import INSIGHT, Insight, read_insight
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Step:
     images_per_second: float | None
     feature_std: float | None
     effective_rank: float | None
+    rankme: float | None = None
+    ema_momentum: float | None = None
+    grad_norm: float | None = None
+    waiting_share: float | None = None
+    """Of the time, in which the device waited for data."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,17 @@ class Knn:
     epoch: float
     accuracy: float
     task: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One accuracy [0 to 1] of a probe that was fitted during training."""
+
+    step: int
+    epoch: float
+    accuracy: float
+    task: str
+    protocol: str
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,11 @@ class Log:
     alarms: tuple[Alarm, ...] = ()
     resumes: tuple[int, ...] = ()
     """Steps from which training was taken up again."""
+    probes: tuple[Probe, ...] = ()
+    diverged: int | None = None
+    """Step whose loss was not finite, which ended the run."""
+    is_cut: bool = False
+    """Whether the last line was cut short, as a kill in the middle of a write leaves it, and left out."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +133,8 @@ class Score:
     """How training went: epoch, loss, validation."""
     examples: Path | None = None
     """Predicted maps; may be absent on disk."""
+    by_class: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict[str, "Mapping[str, float | None]"])
+    """By measure and class, 0 to 1; None for a class without items."""
     trained_by: Mapping[str, Any] | None = None
     """config.json of the run that made the checkpoint, None where it is not found."""
 
@@ -155,6 +179,8 @@ class Run:
     """One for each (task, split, part, protocol, metric, checkpoint, seed): the latest."""
     skipped: tuple[Skipped, ...] = ()
     """What was not judged, or not on all items."""
+    insight: Insight | None = None
+    """What it saw and what its network does, as far as it was recorded."""
 
     @property
     def recipe(self) -> str | None:
@@ -192,7 +218,16 @@ _STEP = {
     "images_per_second": "a number, or null",
     "feature_std": "a number, or null",
     "effective_rank": "a number, or null",
+    **dict.fromkeys(("rankme", "ema_momentum", "grad_norm", "waiting_share"), "a number, or null"),
 }
+_PROBE = {
+    "step": "a whole number from 0",
+    "epoch": "a number",
+    "accuracy": "a number from 0 to 1",
+    "task": "text",
+    "protocol": "text",
+}
+_DIVERGED = {"step": "a whole number from 0"}
 _KNN = {"step": "a whole number from 0", "epoch": "a number", "accuracy": "a number from 0 to 1", "task": "text"}
 _ALARM = {"step": "a whole number from 0", "epoch": "a number", "message": "text"}
 _SCORE = {
@@ -209,13 +244,14 @@ _SCORE = {
     "checkpoint_sha256": "text, or null",
     "split_sha256": "text, or null",
     "examples": "the name of a file beside this one, or null",
+    "by_class": "a JSON object, or null",
 }
 
 _SKIPPED = {"task": "text", "found": "text", "remedy": "text"}
 
 
-def read_run(path: Path) -> Run:
-    """Read one run folder.
+def read_run(path: Path, insight: Path | None = None) -> Run:
+    """Read one run folder, and its recording if it lies elsewhere.
 
     Raises:
         DataMissing: no such folder.
@@ -237,6 +273,7 @@ def read_run(path: Path) -> Run:
             remedy="name a folder that `ssl4eo pretrain` or `ssl4eo evaluate` wrote",
             path=str(path),
         )
+    insight = path / INSIGHT if insight is None else insight
     return Run(
         path=path,
         name=path.resolve().name,
@@ -244,6 +281,7 @@ def read_run(path: Path) -> Run:
         log=read_log(log) if log.is_file() else None,
         scores=read_scores(scores) if scores.is_file() else None,
         skipped=read_skipped(skipped) if skipped.is_file() else (),
+        insight=read_insight(insight) if insight.is_file() else None,
     )
 
 
@@ -251,10 +289,9 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read config.json and check the keys that the report shows."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise SourceInvalid(
-            f"line {error.lineno} of {path} is not JSON", expected="one JSON object", path=str(path)
-        ) from error
+    except ValueError as error:
+        line = f"line {error.lineno} of " if isinstance(error, json.JSONDecodeError) else ""
+        raise SourceInvalid(f"{line}{path} is not JSON", expected="one JSON object", path=str(path)) from error
     check(config, _CONFIG, f"{path}")
     check(config["environment"], _ENVIRONMENT, f"'environment' of {path}")
     check(config["data"], _DATA, f"'data' of {path}")
@@ -265,7 +302,8 @@ def read_log(path: Path) -> Log:
     """Read log.jsonl, without the steps that a resume repeated."""
     rows: dict[tuple[str, int, str], dict[str, Any]] = {}
     resumes: list[int] = []
-    kinds = {"step": _STEP, "knn": _KNN, "alarm": _ALARM, "resume": {"step": "a whole number from 0"}}
+    kinds = {"step": _STEP, "knn": _KNN, "probe": _PROBE, "alarm": _ALARM, "diverged": _DIVERGED}
+    kinds["resume"] = {"step": "a whole number from 0"}
     for number, row in numbered_jsonl(path):
         where = f"line {number} of {path}"
         check(row, {"kind": "text"}, where)
@@ -289,7 +327,19 @@ def read_log(path: Path) -> Log:
         knn=tuple(Knn(**row) for row in of("knn")),
         alarms=tuple(Alarm(**row) for row in of("alarm")),
         resumes=tuple(resumes),
+        probes=tuple(Probe(**row) for row in of("probe")),
+        diverged=next((row["step"] for row in of("diverged")), None),
+        is_cut=_is_cut(path),
     )
+
+
+def _is_cut(path: Path) -> bool:
+    """Say whether the last line of a file of JSON lines was cut short."""
+    last = path.read_bytes().rpartition(b"\n")[2]
+    try:
+        return bool(last.strip()) and json.loads(last) is None
+    except ValueError:
+        return True
 
 
 def read_scores(path: Path) -> tuple[Score, ...]:
@@ -307,6 +357,7 @@ def read_scores(path: Path) -> tuple[Score, ...]:
         values["confusion"] = tuple(tuple(counts) for counts in row.get("confusion") or ())
         values["fraction"], values["num_absent"] = float(row.get("fraction") or 1.0), int(row.get("num_absent") or 0)
         values["curve"] = tuple(row.get("curve") or ())
+        values["by_class"] = row.get("by_class") or {}
         values["examples"] = None if row.get("examples") is None else path.parent / row["examples"]
         values["trained_by"] = _find_config(row["checkpoint"], path.parent) if row["pretrained"] else None
         score = Score(**values)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How figures look, and how they become PNG bytes.
+"""How figures look, and how they become PNG and SVG bytes: the same figure gives the same bytes.
 
 Colors are Okabe and Ito's (2008), told apart with every common color blindness; figures always
 have a white ground, so that they read the same on a light and a dark page.
@@ -57,6 +57,8 @@ _RC: Any = {
     "axes.spines.left": False,
     "legend.frameon": False,
     "lines.solid_capstyle": "round",
+    "svg.fonttype": "none",  # letters stay letters: they can be searched, read aloud and changed
+    "svg.hashsalt": "ssl4eo",  # else ids are drawn anew each time
 }
 
 
@@ -67,11 +69,17 @@ class Picture:
     name: str
     """File stem under figures/."""
     png: bytes
+    svg: bytes
     alt: str
     """What a person who cannot see it should know."""
     caption: str
     synthetic: bool
     """True if any pixel or point in it comes from synthetic data."""
+
+
+def picture(name: str, figure: Figure, alt: str, caption: str, *, synthetic: bool) -> Picture:
+    """Draw a figure in both forms."""
+    return Picture(name, png(figure), svg(figure, alt), alt, caption, synthetic=synthetic)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -106,4 +114,12 @@ def png(figure: Figure) -> bytes:
     stream = io.BytesIO()
     with styled():
         figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def svg(figure: Figure, alt: str = "") -> bytes:
+    """Draw a figure as SVG, letters as text, images inside, without the time or the version that made it."""
+    stream = io.BytesIO()
+    with styled():
+        figure.savefig(stream, format="svg", dpi=DPI, metadata={"Creator": None, "Date": None, "Title": alt or None})
     return stream.getvalue()

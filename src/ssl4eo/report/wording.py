@@ -38,6 +38,16 @@ def points(value: float, *, signed: bool = True) -> str:
     return text.replace("-", MINUS)
 
 
+def sentence(text: str) -> str:
+    """Begin with a capital letter and end with a full stop.
+
+    >>> sentence("does not apply: MAE")
+    'Does not apply: MAE.'
+    """
+    text = text.strip()
+    return text if not text else text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
 def primary_row(rows: Sequence[Row]) -> Row | None:
     """Choose the row of the headline: both sides known, k-NN first, then most scores, then table order."""
     complete = [row for row in rows if row.difference is not None]

@@ -21,6 +21,7 @@ from typing import Any
 
 from ssl4eo.errors import ConfigInvalid, TargetExists
 from ssl4eo.report.content import Report, build
+from ssl4eo.report.insight import PARTS
 from ssl4eo.report.markdown import render_markdown
 from ssl4eo.report.page import render_html
 from ssl4eo.report.records import Run, read_run
@@ -37,6 +38,8 @@ def write_report(
     archive: Path | None = None,
     location: str | None = None,
     title: str | None = None,
+    recordings: Mapping[Path, Path] | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Path:
     """Write report.md, report.html, results.json and figures/ from recorded runs.
 
@@ -46,6 +49,8 @@ def write_report(
         archive: imagery for the picture of one location; None leaves it out.
         location: id of that location; None chooses the most varied of up to 12.
         title: heading; None takes the recipes' names.
+        recordings: of runs whose insight.npz does not lie in their folder, its place.
+        options: more options of the command, as the footer repeats it; a switch has an empty value.
 
     Returns:
         The path of report.html.
@@ -58,15 +63,21 @@ def write_report(
     """
     if not runs:
         raise ConfigInvalid("a report of no runs", expected="one run folder at least")
-    read = [read_run(path) for path in runs]
-    command = report_command(runs, out, archive=archive, location=location, title=title)
+    read = [read_run(path, (recordings or {}).get(path)) for path in runs]
+    command = report_command(runs, out, archive=archive, location=location, title=title, options=options)
     report = build(read, command=command, archive=archive, location=location, title=title)
     _place(out, _files(report, read))
     return out / "report.html"
 
 
 def report_command(
-    runs: Sequence[Path], out: Path, *, archive: Path | None, location: str | None, title: str | None
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    archive: Path | None,
+    location: str | None,
+    title: str | None,
+    options: Mapping[str, str] | None = None,
 ) -> str:
     """Write the command line that makes the same report, quoted for a shell.
 
@@ -77,6 +88,8 @@ def report_command(
     for name, value in (("--archive", archive), ("--location", location), ("--title", title)):
         if value is not None:
             words += [name, str(value)]
+    for name, value in (options or {}).items():
+        words += [name, value] if value else [name]
     return shlex.join(words)
 
 
@@ -131,6 +144,8 @@ def _run_json(run: Run) -> dict[str, Any]:
         "last_step": last.step if last else None,
         "last_loss": last.loss if last and math.isfinite(last.loss) else None,
         "knn": [{"step": p.step, "epoch": p.epoch, "accuracy": p.accuracy, "task": p.task} for p in knn],
+        "recorded": [] if run.insight is None else [part for part in PARTS if run.insight.has(part)],
+        "not_recorded": {} if run.insight is None else dict(run.insight.absent),
         "num_alarms": len(run.log.alarms) if run.log else None,
         "num_scores": len(run.scores) if run.scores is not None else None,
     }
@@ -139,6 +154,7 @@ def _run_json(run: Run) -> dict[str, Any]:
 def _files(report: Report, runs: Sequence[Run]) -> dict[str, bytes]:
     """Make the bytes of all files by their name under `out`, results.json first."""
     files = {f"figures/{p.name}.png": p.png for p in report.pictures}
+    files |= {f"figures/{p.name}.svg": p.svg for p in report.pictures}
     files = {"report.md": render_markdown(report).encode(), "report.html": render_html(report).encode(), **files}
     results = results_json(report, runs, [_RESULTS, *files])
     return {_RESULTS: (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), **files}
