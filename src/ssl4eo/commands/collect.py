@@ -67,7 +67,7 @@ def run(  # noqa: PLR0913 - the options of the command line
     Args:
         out: archive to make; it must not exist yet and appears when it is whole
         source: earthengine, a STAC catalog (earth-search, earth-search-c1,
-            planetary-computer, cdse, or that of --catalog), synthetic
+            planetary-computer, cdse, or that of --catalog), synthetic; module:name or file.py:name for one of your own
         places: table of `ssl4eo locations draw`, or any CSV or GeoParquet with id, lon, lat
         modalities: products to collect, such as S1GRD S2L1C S2L2A
         seasons: rule of the dates: published (four, moved back by a random number of days a place), dates, calendar
