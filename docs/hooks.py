@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the site takes from outside of docs/, and pages that may not be there yet.
+"""What the site takes from outside of docs/, pages that may not be there yet, and the one script from another host.
 
 Pages link to files of the repository by relative paths, as a reader of the repository follows them. The hooks put
 those that are read (`TAKEN`) on the site and turn the links; a link to any other file outside of docs/ stays as it is
@@ -31,6 +31,8 @@ OPTIONAL = ("gallery.md", "likeness.md", "reports.md")
 """Pages that are left out of the navigation as long as they are not written."""
 RESULTS = "RESULTS"
 """Stands in the navigation for all measurements."""
+SHIM = "https://unpkg.com/iframe-worker/shim"
+"""What the theme loads for search without a server; docs/assets has it, so that no request leaves the site."""
 _LINK = re.compile(r"(\]\()([^)\s#]+)")
 
 
@@ -103,3 +105,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return match[0] if goal is None else match[1] + posixpath.relpath(goal, posixpath.dirname(here) or ".")
 
     return _LINK.sub(turned, markdown)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Load what the theme would load from another host from the site itself."""
+    del config
+    return output.replace(
+        SHIM, posixpath.relpath("assets/iframe-worker.js", posixpath.dirname(page.file.dest_uri) or ".")
+    )
+
+
+def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
+    """Do the same for pages that no Markdown stands behind."""
+    del template_name, config
+    return output_content.replace(SHIM, "assets/iframe-worker.js")

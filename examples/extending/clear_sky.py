@@ -19,7 +19,7 @@ from ssl4eo.errors import SourceInvalid
 from ssl4eo.locations.window import Range
 from ssl4eo.sample import Location
 
-CLEAR = 0.05
+CLEAR = 0.1
 """Largest cloud share of a scene [0 to 1]."""
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,10 @@ import pytest
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.cli import main
 from ssl4eo.collection.synthetic import SyntheticPlanet
+from ssl4eo.extension import load_own
+from ssl4eo.locations.window import Range
 from ssl4eo.packing.pack import pack
+from ssl4eo.sample import Location
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `srun` command is available")  # where SLURM is
 
@@ -101,20 +105,26 @@ def test_the_method_trains_and_its_network_is_judged_on_the_task(planet: Path, t
     assert main([*judge, "--protocol", "linear"]) == 0
 
     (score,) = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
-    assert (score["task"], score["synthetic"], score["num_test"]) == ("csv_labels", True, 7)
+    assert (score["task"], score["synthetic"], score["num_test"]) == ("csv_labels", True, 8)
     (root / "labels.csv").write_text("id,class\nnowhere,one\n")
     assert main([*judge, "--protocol", "linear"]) == 1
 
 
 def test_the_service_lists_clear_scenes_only_and_stays_synthetic(tmp_path: Path) -> None:
-    """Collected by its name; every image comes from a scene with little cloud."""
-    (tmp_path / "places.csv").write_text("id,lon,lat\n0000001,11.5,48.1\n0000002,2.3,48.9\n")
-    source = f"{EXAMPLES / 'clear_sky.py'}:clear_sky"
+    """Places without a clear scene in each season are left out with the reason, by what the service listed."""
+    rows = [f"{i:07d},{5 + 2 * i},48.1" for i in range(8)]
+    (tmp_path / "places.csv").write_text("\n".join(["id,lon,lat", *rows]))
+    source, out = f"{EXAMPLES / 'clear_sky.py'}:clear_sky", tmp_path / "a.zarr"
     command = ["collect", "--places", str(tmp_path / "places.csv"), "--source", source, "--size", "24"]
-    out = tmp_path / "a.zarr"
-    assert main([*command, "--modalities", "S2L2A", "--days", "60", "--out", str(out)]) == 0
+    assert main([*command, "--modalities", "S2L2A", "--days", "44", "--out", str(out)]) == 0
 
     archive = open_archive(out)
     assert archive.provenance.synthetic
     assert "clear scenes only" in archive.provenance.title
-    assert len(archive) == 2
+    service = load_own("service", source)()
+    inside = [Range(*(datetime(2021, month, 1, tzinfo=UTC) for month in (7, 1, 12)))]
+    place, product = Location("0000001", 7.0, 48.1), service.product("S2L2A")
+    listed, every = (s.search(place, inside, product) for s in (service, service.inner))
+    assert 0 < len(listed) < len(every)
+    assert [scene for scene in every if scene.cloud <= 0.1] == listed
+    assert 0 < len(archive) < 8
