@@ -116,6 +116,6 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 
 def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
-    """Do the same for pages that no Markdown stands behind."""
+    """Do the same for the page of what is not there, which is shown at any address."""
     del template_name, config
-    return output_content.replace(SHIM, "assets/iframe-worker.js")
+    return output_content.replace(SHIM, "/assets/iframe-worker.js")

@@ -47,7 +47,9 @@ def test_no_request_leaves_the_site(site: Path) -> None:
         for address in loaded(page.read_text(encoding="utf-8")):
             if not address.startswith("data:"):
                 assert not re.match(r"(https?:)?//", address), f"{page.name}: {address}"
-                assert (page.parent / address.partition("?")[0].partition("#")[0]).is_file(), f"{page.name}: {address}"
+                path = address.partition("?")[0].partition("#")[0]
+                place = site / path[1:] if path.startswith("/") else page.parent / path
+                assert place.is_file(), f"{page.name}: {address}"
     for sheet in site.rglob("*.css"):
         text = sheet.read_text(encoding="utf-8")
         assert not re.search(r"url\(\s*['\"]?(https?:)?//|@import\s+['\"]?(https?:)?//", text), sheet.name
