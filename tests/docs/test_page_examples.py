@@ -59,5 +59,5 @@ def test_what_is_not_run_says_so_in_words() -> None:
     """A reason stands above the block, for everybody to read."""
     reasons = [block.not_run for page in PAGES for block in blocks(page) if block.not_run]
 
-    assert len(reasons) == 8
+    assert len(reasons) >= 8
     assert all(len(reason) > 15 for reason in reasons)
