@@ -1,12 +1,13 @@
 # Two commands do everything on a machine with Python >= 3.11, make and git:
 #   make demo    the whole way on the synthetic planet, report in demo/report
 #   make test    lint, types, tests
+# and   make docs    the documentation site, strict, in site/index.html
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: demo test check lint format install clean
+.PHONY: demo docs test check lint format install clean
 
 demo: $(STAMP)
 	$(BIN)/ssl4eo demo --out demo
@@ -14,6 +15,10 @@ demo: $(STAMP)
 # One thread for each test process: more would spin against each other.
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow"
+
+# Builds without a network; the banner that is switched off tells of MkDocs 2, constraints.txt pins what is used.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 check lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -36,4 +41,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf demo build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf demo site build dist .pytest_cache .ruff_cache .hypothesis

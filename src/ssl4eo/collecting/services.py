@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The services by name: a row for each, opened when it is asked for; nothing is asked of it before it is used."""
+"""The services by name: a row for each, opened when it is asked for; nothing is asked of it before it is used.
+
+One of the user's own is a function without arguments that gives a Service, named as `module:name`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ssl4eo.collection.remote.service import Service
 from ssl4eo.errors import ConfigInvalid, unknown_name
+from ssl4eo.extension import is_own, load_own, require_own
 
 if TYPE_CHECKING:
     from ssl4eo.collecting.published import PublishedService
@@ -75,15 +79,22 @@ def open_service(name: str, options: ServiceOptions | None = None) -> Service:
     """Open a service.
 
     Args:
-        name: earthengine, synthetic, published, or a STAC catalog.
+        name: earthengine, synthetic, published, or a STAC catalog; or `module:name` or `file.py:name` of a function of
+            one's own that gives a Service.
         options: see there.
 
     Raises:
         UnknownName: no such service; the message lists all.
-        ConfigInvalid: an option of another service.
+        ConfigInvalid: an option of another service, or a service of one's own that cannot be had.
         DataMissing: no file of a catalog.
     """
     options = options or ServiceOptions()
+    if is_own(name):
+        options.require_only(name)
+        found = load_own("service", name)
+        expected = "a function without arguments that gives a Service"
+        require_own("service", name, found, expected=expected, fits=callable(found))
+        return found()
     if name == "synthetic":
         from ssl4eo.collection.remote.synthetic import SyntheticService
 

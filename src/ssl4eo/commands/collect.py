@@ -76,7 +76,8 @@ def run(  # noqa: PLR0913 - the options of the command line
     Args:
         out: archive to make; it must not exist yet and appears when it is whole
         source: earthengine, a STAC catalog (earth-search, earth-search-c1,
-            planetary-computer, cdse, or that of --catalog), published (out of --archive), synthetic
+            planetary-computer, cdse, or that of --catalog), published (out of --archive), synthetic;
+            module:name or file.py:name for one of your own
         places: table of `ssl4eo locations draw`, or any CSV or GeoParquet with id, lon, lat; of published all that the
             archive has where it is not said
         not_in: archives whose places are left out

@@ -41,7 +41,8 @@ def run(
 
     Args:
         data: an archive, or a folder of class folders of pictures
-        recipe: name from `ssl4eo recipes list`; without it only reading and rendering are measured, with MoCo v2 views
+        recipe: name from `ssl4eo recipes list`, or module:name of your own; without it only reading and rendering are
+            measured, with MoCo v2 views
         backbone: another network for the recipe, if its method can take it
         num_workers: numbers of loader processes to measure; 0 1 2 up to the number of cores if left out
         json: print the figures as JSON, rates in samples per second and memory in bytes

@@ -51,7 +51,7 @@ def run(  # noqa: PLR0913 - the options of the command line
         checkpoint: name of the catalog, backbone file, folder of a run, or random.<backbone>.<input> for an untrained
             network
         task: such as eurosat, eurosat_13, bigearthnet_v1_s2, so2sat_s2, oscd, dfc2020, folder, synthetic; a wrong name
-            lists all
+            lists all; module:name or file.py:name for one of your own
         protocol: list of knn, linear, finetune, linear_as_published, finetune_as_published, segmentation_linear,
             segmentation, change, change_as_published; without it those that leave the network as it is
         split: named split of the task

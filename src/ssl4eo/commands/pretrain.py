@@ -30,7 +30,9 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
         epilog="Give --recipe NAME --help to see the options of that recipe with their values.",
     )
     parser.add_argument("--config", action="config", help="YAML file with values of these options")
-    parser.add_argument("--recipe", type=str, required=True, help="name from `ssl4eo recipes list`")
+    parser.add_argument(
+        "--recipe", type=str, required=True, help="name from `ssl4eo recipes list`, or module:name of your own"
+    )
     parser.add_argument("--backbone", type=str, help="another network for the recipe, if its method can take it")
     parser.add_argument("--data", type=Path, required=True, help="an archive, or a folder of class folders of pictures")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")

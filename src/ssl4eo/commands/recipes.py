@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ssl4eo.errors import ConfigInvalid
+from ssl4eo.extension import is_own
 from ssl4eo.recipes.recipe import Recipe
 
 
@@ -21,7 +22,7 @@ def run(
 
     Args:
         action: list all, or show one.
-        name: of the recipe to show, such as moco_v2.resnet50.s2l1c.
+        name: of the recipe to show, such as moco_v2.resnet50.s2l1c, or module:name of your own.
         backbone: show the recipe around another network, if its method can take it.
         json: print JSON for programs.
     """
@@ -48,7 +49,7 @@ def run(
     if name is None:
         raise ConfigInvalid("recipes show without a name", expected="one of `ssl4eo recipes list`")
     found = recipe(name).with_backbone(backbone)
-    words, config = _words(found, beside(found.name)), found.config().to_json()
+    words, config = _words(found, () if is_own(name) else beside(found.name)), found.config().to_json()
     if json:
         print(jsonlib.dumps(words | {"config": config}, indent=2))  # noqa: T201 - the result
         return 0

@@ -123,6 +123,7 @@ class ViewDataset(Dataset[Batch]):
         """
         self.source, self._views, self._seed = source, views.views, seed
         self._pairing: Pairing = views.pairing
+        self._contract = contract
         self._groups = views.season_groups
         self._sensors = sensor_groups(contract if adapter is None else adapter.remap.target)
         self._decibels = units_per_decibel(contract)
@@ -217,6 +218,7 @@ class ViewDataset(Dataset[Batch]):
             self._render(pixels[season], size, geometry, noise=noise, out=out)
             if self._is_blank(out, noise) and not self._render_again(rng, config, pixels[season], noise, out):
                 raise self._blank(index, season, geometry)
+            config.alter(rng, out, self._contract)
             if self._finish is not None:
                 finished = torch.from_numpy(place)[None]
                 self._finish(torch.from_numpy(out)[None], out=finished)

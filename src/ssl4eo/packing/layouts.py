@@ -3,6 +3,7 @@
 
 A layout tells by looking at names whether a path is its own, the compressed release by the header of one file too; none
 opens a pixel to find out. The order is from the most particular to the most general: any folder of pictures comes last.
+A layout of the user's own is a function of a path that gives a source, named as `module:name`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ssl4eo.collection.ssl4eo_l import Ssl4eoL, is_ssl4eo_l
 from ssl4eo.collection.terramesh import TerraMesh, is_terramesh
 from ssl4eo.collection.v11 import ZipFolder, is_v11
 from ssl4eo.errors import ConfigInvalid, DataMissing, foreign_options, unknown_name
+from ssl4eo.extension import is_own, load_own, require_own
 from ssl4eo.packing.archives import ArchiveSource, is_archive
 
 
@@ -118,26 +120,39 @@ def open_source(*paths: Path | str, layout: str = "auto", **options: Any) -> Any
 
     Args:
         paths: what to read.
-        layout: a name of LAYOUTS, or `auto`.
+        layout: a name of LAYOUTS, or `auto`; or `module:name` or `file.py:name` of a function of one's own from a
+            path to a source, or of a LayoutKind.
         options: of the layout, such as num_seasons; None means not given.
 
     Raises:
         UnknownName: no layout is called that.
         DataMissing: there is no such path, or it has no known layout.
-        ConfigInvalid: an option that the layout does not have.
+        ConfigInvalid: an option that the layout does not have, or a layout of one's own that cannot be had.
     """
     places = tuple(Path(path) for path in paths)
-    if layout != "auto" and layout not in LAYOUTS:
+    own = _own_kind(layout) if is_own(layout) else None
+    if own is None and layout != "auto" and layout not in LAYOUTS:
         raise unknown_name("layout", layout, ["auto", *LAYOUTS])
     for place in places:
         if not place.exists():
             raise DataMissing(f"there is no {place}", expected="images", remedy="check the path", path=str(place))
     name = _detect(places) if layout == "auto" else layout
+    kind = LAYOUTS[name] if own is None else own
     given = {key: value for key, value in options.items() if value is not None}
-    foreign = [key for key in given if key not in LAYOUTS[name].options]
+    foreign = [key for key in given if key not in kind.options]
     if foreign:
-        raise foreign_options(name, foreign, LAYOUTS[name].options)
-    return LAYOUTS[name].open(places, **given)
+        raise foreign_options(name, foreign, kind.options)
+    return kind.open(places, **given)
+
+
+def _own_kind(layout: str) -> LayoutKind:
+    """Give a layout of the user's own; a plain function has no options and takes one path."""
+    found = load_own("layout", layout)
+    if isinstance(found, LayoutKind):
+        return found
+    expected = "a function of a path that gives a source, or a LayoutKind"
+    require_own("layout", layout, found, expected=expected, fits=callable(found))
+    return LayoutKind(_of_one_folder(found), lambda _: True, looks_like=layout)
 
 
 def _detect(places: tuple[Path, ...]) -> str:

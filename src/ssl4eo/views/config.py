@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the views of a sample are: how many, of what size and strength, and which of them share a season.
 
-One class for each arrangement that a paper asks for. Values only: compose.py draws and renders.
+One class for each arrangement that a paper asks for; any other frozen dataclass with `pairing`, `views` and
+`season_groups` does as well. Values only: compose.py draws and renders.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl4eo.contract import InputContract
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.views.crop import check_scale
 from ssl4eo.views.photometric import PhotometricConfig
@@ -46,6 +52,19 @@ class ViewConfig:
         for name in ("blur_probability", "horizontal_flip", "vertical_flip", "rotation"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigInvalid(f"views.view.{name} is {getattr(self, name)}", expected="0 to 1")
+
+    def alter(self, rng: np.random.Generator, values: NDArray[Any], contract: InputContract) -> None:
+        """Change the values of a rendered view in place; nothing by default: for views of one's own, by a subclass.
+
+        Called on the worker, once a view, before values are scaled; whatever is drawn here comes after all other draws
+        of the view, so that these stay as they are.
+
+        Args:
+            rng: of the view, a function of (seed, epoch, sample, view).
+            values: (band, S, S) as stored, of the source's type or float32.
+            contract: what they are: bands in order, unit, offset.
+        """
+        del rng, values, contract
 
 
 @dataclass(frozen=True)
@@ -152,4 +171,22 @@ class MultiCrop:
         return (0, 1, *[2] * self.num_local)
 
 
-Views = OneView | PairConfig | TwoViews | MultiCrop
+class Views(Protocol):
+    """An arrangement: a frozen dataclass of options that says which views a sample has."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def pairing(self) -> Pairing:
+        """Which seasons the views show."""
+        ...
+
+    @property
+    def views(self) -> tuple[ViewConfig, ...]:
+        """The views of one sample, the first one as large as any."""
+        ...
+
+    @property
+    def season_groups(self) -> tuple[int, ...]:
+        """For each view the number of its draw of a season, from 0."""
+        ...

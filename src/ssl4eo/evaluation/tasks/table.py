@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All tasks by name: one table, filled here and nowhere else."""
+"""All tasks by name: one table, filled here and nowhere else; and the user's own by `module:name`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from ssl4eo.evaluation.tasks import (
 )
 from ssl4eo.evaluation.tasks.gaps import Gaps
 from ssl4eo.evaluation.tasks.task import Task
+from ssl4eo.extension import is_own, load_own, require_own
 
 
 class Opener(Protocol):
@@ -141,13 +142,32 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType(
 )
 
 
+def _opener(name: str) -> Opener:
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    return TASKS[name].open
+
+
+def _own_opener(name: str) -> Opener:
+    found = load_own("task", name)
+    expected = "a function of (root, *, split, contract, gaps) that gives a Task"
+    require_own("task", name, found, expected=expected, fits=callable(found))
+
+    def open_it(root: Path, *, split: str, contract: InputContract, gaps: Gaps | None = None) -> Task:
+        task = found(root, split=split, contract=contract, gaps=gaps)
+        require_own("task", f"that {name} gave", task, expected="a Task", fits=isinstance(task, Task))
+        return task
+
+    return open_it
+
+
 def open_task(
     name: str, root: Path, *, contract: InputContract, split: str = "reference", skip_missing: bool = False
 ) -> Task:
     """Open a task by name.
 
     Args:
-        name: one of TASKS.
+        name: one of TASKS; or `module:name` or `file.py:name` of an Opener of one's own.
         root: where its data lie.
         contract: what the network is fed.
         split: a named split of the task.
@@ -157,12 +177,12 @@ def open_task(
         UnknownName: no such task or split.
         DataMissing, SourceInvalid, ArchiveInvalid: data that are absent or not the task's.
         ContractMismatch: the data cannot be fed to such a network.
+        ConfigInvalid: a task of one's own that cannot be had, or is none.
     """
-    if name not in TASKS:
-        raise unknown_name("task", name, TASKS)
+    opener = _own_opener(name) if is_own(name) else _opener(name)
     gaps = Gaps() if skip_missing else None
     try:
-        task = TASKS[name].open(root, split=split, contract=contract, gaps=gaps)
+        task = opener(root, split=split, contract=contract, gaps=gaps)
     except SourceInvalid as error:
         if gaps is None or not gaps.found:
             raise
