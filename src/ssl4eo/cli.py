@@ -41,6 +41,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "download": Verb("fetch a published data set or benchmark, resumed and checked"),
         "pack": Verb("convert a published layout into an archive"),
         "info": Verb("say what is in an archive"),
+        "show": Verb("draw one location of an archive: seasons by modalities"),
         "stats": Verb("show mean, deviation and histogram of every band, beside the published figures"),
         "verify": Verb("check every byte of an archive"),
         "unpack": Verb("write an archive as GeoTIFFs, pictures, LMDB or WebDataset for others to read"),
