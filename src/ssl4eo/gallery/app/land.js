@@ -5,7 +5,7 @@ import { archive, buffer, mercatorY } from "./data.js";
 import { styleColor } from "./dom.js";
 
 const L = window.L;
-const FINE = 5;
+const FINE = 5, OVER = 257;
 const pieces = new Map();
 
 function pieceOf(name, west, south, wide, high) {
@@ -54,12 +54,17 @@ async function piecesIn(coords) {
 export const Land = L.GridLayer.extend({
   options: { noWrap: true, updateWhenIdle: false, attribution: "land: Natural Earth" },
 
+  _initTile(tile) { // a pixel over the edge: between zoom levels tiles are scaled, and seams would show
+    L.GridLayer.prototype._initTile.call(this, tile);
+    tile.style.width = tile.style.height = `${OVER}px`;
+  },
+
   createTile(coords, done) {
-    const ratio = Math.min(2, devicePixelRatio || 1), size = 256;
+    const ratio = Math.min(2, devicePixelRatio || 1), size = OVER;
     const tile = document.createElement("canvas");
     tile.width = tile.height = size * ratio;
     piecesIn(coords).then((parts) => {
-      draw(tile.getContext("2d"), parts, coords, size * ratio);
+      draw(tile.getContext("2d"), parts, coords, 256 * ratio);
       done(null, tile);
     }, (error) => done(error, tile));
     return tile;
@@ -68,7 +73,7 @@ export const Land = L.GridLayer.extend({
 
 function draw(context, parts, { x, y, z }, size) {
   const tiles = 2 ** z, scale = tiles * size;
-  const left = x / tiles, right = (x + 1) / tiles, top = y / tiles, bottom = (y + 1) / tiles;
+  const left = x / tiles, right = (x + 1.01) / tiles, top = y / tiles, bottom = (y + 1.01) / tiles;
   context.fillStyle = context.strokeStyle = styleColor("--land");
   context.lineWidth = 0.7;
   for (const rings of parts) {
