@@ -94,7 +94,7 @@ function cloud(options, set) {
   if (!known.length) return null;
   const high = Math.max(...known.map((c) => c.high)), value = options.get("cloud") ?? "";
   const words = h("output", { for: "cloud" }, value === "" ? "any" : `at most ${value}`);
-  const input = h("input", { type: "range", id: "cloud", min: 0, max: high, step: high / 100 || 1, value: value === "" ? high : value,
+  const input = h("input", { type: "range", id: "cloud", min: 0, max: high, step: high <= 1 ? 0.01 : high / 100, value: value === "" ? high : value,
     oninput: () => { words.textContent = Number(input.value) >= high ? "any" : `at most ${Number(Number(input.value).toPrecision(3))}`; },
     onchange: () => set({ cloud: Number(input.value) >= high ? null : String(Number(Number(input.value).toPrecision(3))) }) });
   return h("div", { class: "field" }, h("label", { for: "cloud" }, "Cloud share ", words), input);
