@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long the gallery of 250,000 locations takes to show itself, in a real browser on loopback.
 
-Makes a synthetic archive of that many places with tiny patches (the tables are what counts: ids, points, dates, labels),
-serves it, and measures in Chromium: from the address to the drawn map with its list, then a column of color, a filter
+Makes a synthetic archive of that many places with tiny patches (the tables are what counts: ids, points, dates,
+labels), serves it, and measures in Chromium: from the address to the drawn map with its list, then a column of color, a filter
 of dates on the whole world, a view of a city, a search by id, a page of a place; and the bytes and requests of each.
 
     python benchmarks/bench_gallery.py --archive /somewhere/big.zarr --chromium /usr/bin/chromium
@@ -40,7 +40,9 @@ def make_archive(path: Path, count: int) -> None:
     with ArchiveWriter(path, forms=(FORM,), num_seasons=SEASONS, shape=(SIZE, SIZE), provenance=about) as writer:
         for i in range(count):
             images = tuple(
-                Image("S2RGB", pixels[(i + s) % 64], time=START + dt.timedelta(days=91 * s + int(days[i, s])), kept=FORM)
+                Image(
+                    "S2RGB", pixels[(i + s) % 64], time=START + dt.timedelta(days=91 * s + int(days[i, s])), kept=FORM
+                )
                 for s in range(SEASONS)
             )
             labels = {
@@ -64,6 +66,7 @@ class Meter:
         self.bytes += request.sizes()["responseBodySize"]
 
     def measure(self, what: str, act) -> None:
+        """Print seconds until the page is drawn, requests and bytes until it is quiet."""
         self.page.evaluate("() => { document.documentElement.dataset.ready = ''; }")
         self.requests = self.bytes = 0
         start = time.perf_counter()
@@ -88,8 +91,13 @@ def measure(url: str, chromium: str) -> None:
         meter.measure("color by cloud share", lambda: page.select_option("#color", label="max_cloud_S2RGB"))
         meter.measure("zoom to a country", lambda: page.goto(f"{url}#/map?at=48,10,6"))
         meter.measure("open a place", lambda: page.goto(f"{url}#/place/0123456"))
-        meter.measure("whole world, filtered by date", lambda: page.goto(f"{url}#/map?at=20,0,2&from=2020-06-01&to=2020-06-30"))
-        meter.measure("the same by class as well", lambda: page.goto(f"{url}#/map?at=20,0,2&from=2020-06-01&to=2020-06-30&color=label-2"))
+        meter.measure(
+            "whole world, filtered by date", lambda: page.goto(f"{url}#/map?at=20,0,2&from=2020-06-01&to=2020-06-30")
+        )
+        meter.measure(
+            "the same by class as well",
+            lambda: page.goto(f"{url}#/map?at=20,0,2&from=2020-06-01&to=2020-06-30&color=label-2"),
+        )
         meter.measure("a second visit: first view again", lambda: page.goto(f"{url}?again"))
         start = time.perf_counter()
         page.fill("#search", "01999")

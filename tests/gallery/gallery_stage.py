@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small archive whose texts are hostile, the gallery's server in a thread, and plain web hosts: helpers of the tests."""
+"""A small archive whose texts are hostile, the gallery's server in a thread, plain web hosts: helpers of the tests."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ def make_sample(number: int) -> Sample:
 
 
 def write_archive(path: Path, count: int = COUNT) -> Path:
-    with ArchiveWriter(
-        path, forms=FORMS, num_seasons=SEASONS, shape=(SIZE, SIZE), provenance=PROVENANCE
-    ) as writer:
+    with ArchiveWriter(path, forms=FORMS, num_seasons=SEASONS, shape=(SIZE, SIZE), provenance=PROVENANCE) as writer:
         for number in range(count):
             writer.append(make_sample(number))
         writer.finish()

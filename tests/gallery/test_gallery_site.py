@@ -49,7 +49,8 @@ def test_every_listed_path_is_there_and_of_a_known_kind(site: Site) -> None:
         "data/blocks/0/../../archive.json", "data/blocks/7/ids.json", "data/blocks/0/nothing.bin", "data/land/x.bin",
         "data/blocks/-1/ids.json", "data/blocks/\u0661/ids.json", "data/cells/..bin", "place/00/0000001/info.json",
         f"{folder_of('0000001')}/S2L2A-9-true-color-shared.webp", f"{folder_of('0000001')}/S2L2A-0-swirl-shared.webp",
-        f"{folder_of('0000001')}/S2L2A-0-30m.tif", f"{folder_of('0000099')}/info.json", "index.html\0", "", "index.html\n",
+        f"{folder_of('0000001')}/S2L2A-0-30m.tif", f"{folder_of('0000099')}/info.json", "index.html\0", "",
+        "index.html\n",
         f"{folder_of('0000001')}/S9X-0.npz",
     ],
 )  # fmt: skip

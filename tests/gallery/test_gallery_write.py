@@ -51,7 +51,7 @@ def test_the_site_holds_what_the_server_gives_byte_for_byte(archive: Path, tmp_p
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_site(archive: Path, tmp_path: Path) -> None:
-    """SIGKILL in the middle of a location: nothing under the final name, what was whole is kept, the rest is written."""
+    """SIGKILL within a location: nothing under the final name, what was whole is kept, the rest is written."""
     driver = Path(__file__).with_name("write_and_be_killed.py")
     out = tmp_path / "site"
     ended = subprocess.run([sys.executable, driver, archive, out, "13"], check=False, capture_output=True)
