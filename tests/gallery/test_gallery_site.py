@@ -91,7 +91,7 @@ def test_cells_count_every_placed_location_and_tell_means_and_the_most_common() 
     )
     places = Places(list("wxyz"), np.array([10.0, 10.5, 100.0, np.nan]), np.array([10.0, 10.0, -40.0, np.nan]), columns)
     blocks = Blocks(places)
-    lon, lat, count = _floats(blocks.cells()).reshape(3, -1)
+    lon, lat, count = _floats(blocks.cells).reshape(3, -1)
 
     by_count = np.argsort(-count)
     assert count[by_count].tolist() == [2, 1]

@@ -82,7 +82,7 @@ def _serve(archive: Path, host: str, port: int) -> int:
     bound = listen(host, port)
     opening = Opening(archive)
     try:
-        opening.site()
+        opening.site().warm()
     except (Ssl4eoError, OSError, ValueError, KeyError) as error:
         log.error("%s\nthe page tells the same until it is mended", error)  # noqa: TRY400 - a traceback says no more
     hosts = (*LOOPBACK, host.lower()) if is_loopback(host) else None

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ssl4eo.archive.plausible import doubts_of
@@ -150,8 +151,17 @@ class Site:
                     )
         yield f"{folder}/info.json"
 
-    def about(self) -> dict[str, Any]:
-        """Tell what the archive is and which files there are, for the front end."""
+    def warm(self) -> None:
+        """Make what every first visit asks for, so that it need not wait for it."""
+        for path in ("data/archive.json", "data/cells.bin", "data/land/world.bin"):
+            self.resource(path)
+
+    @cached_property
+    def about(self) -> bytes:
+        """What the archive is and which files there are, as JSON for the front end."""
+        return json.dumps(self._about(), ensure_ascii=False).encode()
+
+    def _about(self) -> dict[str, Any]:
         archive, provenance = self.archive, self.archive.provenance
         return {
             "name": archive.path.name,
@@ -223,10 +233,6 @@ class Site:
         return int(season)
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
-
-
 def _piece(name: str) -> bytes:
     if name not in piece_names():
         raise KeyError(name)
@@ -240,9 +246,9 @@ _KEY = r"(?P<key>[A-Za-z0-9-]+)"
 
 _TABLE: tuple[tuple[str, Callable[..., bytes]], ...] = (
     (r"(?P<path>index\.html|app/[A-Za-z0-9/._-]+)", lambda _, path: assets()[path].read_bytes()),
-    (r"data/archive\.json", lambda site: _json(site.about())),
+    (r"data/archive\.json", lambda site: site.about),
     (r"data/land/(?P<name>[a-z0-9-]+)\.bin", lambda _, name: _piece(name)),
-    (r"data/cells\.bin", lambda site: site.blocks.cells()),
+    (r"data/cells\.bin", lambda site: site.blocks.cells),
     (rf"data/cells/{_KEY}\.bin", lambda site, key: site.blocks.cell_column(key)),
     (rf"{_BLOCK}position\.bin", lambda site, block: site.blocks.position(int(block))),
     (rf"{_BLOCK}ids\.json", lambda site, block: site.blocks.ids(int(block))),
