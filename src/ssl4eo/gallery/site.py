@@ -157,11 +157,12 @@ class Site:
             self.resource(path)
 
     @cached_property
-    def about(self) -> bytes:
-        """What the archive is and which files there are, as JSON for the front end."""
-        return json.dumps(self._about(), ensure_ascii=False).encode()
+    def manifest(self) -> bytes:
+        """What `about` tells, as JSON."""
+        return json.dumps(self.about(), ensure_ascii=False).encode()
 
-    def _about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, Any]:
+        """Tell what the archive is and which files there are, for the front end."""
         archive, provenance = self.archive, self.archive.provenance
         return {
             "name": archive.path.name,
@@ -246,7 +247,7 @@ _KEY = r"(?P<key>[A-Za-z0-9-]+)"
 
 _TABLE: tuple[tuple[str, Callable[..., bytes]], ...] = (
     (r"(?P<path>index\.html|app/[A-Za-z0-9/._-]+)", lambda _, path: assets()[path].read_bytes()),
-    (r"data/archive\.json", lambda site: site.about),
+    (r"data/archive\.json", lambda site: site.manifest),
     (r"data/land/(?P<name>[a-z0-9-]+)\.bin", lambda _, name: _piece(name)),
     (r"data/cells\.bin", lambda site: site.blocks.cells),
     (rf"data/cells/{_KEY}\.bin", lambda site, key: site.blocks.cell_column(key)),
