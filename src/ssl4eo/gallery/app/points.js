@@ -95,7 +95,7 @@ export const Points = L.Layer.extend({
 });
 
 /** By the share of the largest cluster in view: a dense archive does not cover the land. */
-const radius = (count, most) => (count === 1 ? 5.5 : 10 + 11 * Math.sqrt(count / most));
+const radius = (count, most) => (count === 1 ? 5.5 : 12 + 9 * Math.sqrt(count / most));
 
 function short(count) {
   if (count < 1000) return String(count);
