@@ -41,6 +41,8 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "download": Verb("fetch a published data set or benchmark, resumed and checked"),
         "pack": Verb("convert a published layout into an archive"),
         "info": Verb("say what is in an archive"),
+        "show": Verb("draw one location of an archive: seasons by modalities"),
+        "gallery": Verb("look at an archive in a browser: a map, every place in all seasons; served or a static site"),
         "stats": Verb("show mean, deviation and histogram of every band, beside the published figures"),
         "verify": Verb("check every byte of an archive"),
         "unpack": Verb("write an archive as GeoTIFFs, pictures, LMDB or WebDataset for others to read"),
@@ -84,7 +86,7 @@ def _kept(arguments: Sequence[str]) -> str:
     """Say how an interrupted command goes on, where it does."""
     if arguments[:1] == ["pretrain"]:
         return "; what was finished is kept: the same command with --resume goes on"
-    goes_on = ("checkpoints", "collect", "demo", "download", "embed", "evaluate", "pack", "unpack")
+    goes_on = ("checkpoints", "collect", "demo", "download", "embed", "evaluate", "gallery", "pack", "unpack")
     return "; what was finished is kept: the same command goes on" if arguments[:1] and arguments[0] in goes_on else ""
 
 

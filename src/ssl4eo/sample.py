@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +160,22 @@ class Image:
             if name in bands:
                 return self.pixels[resolution][bands.index(name)]
         raise SampleInvalid(f"{self.modality} has no band {name!r}", expected=" ".join(self.form.bands))
+
+    def plot(self, composite: str | None = None, *, stretch: str = "own", axes: Any = None) -> Any:
+        """Draw the image on matplotlib axes, new ones where none are given; give the axes.
+
+        Args:
+            composite: `true-color`, `false-color`, `swir`, `vegetation`, `ndvi`, `vv-vh-ratio` or `band:B11`; None
+                for the first that the bands allow.
+            stretch: `own` (percentiles of this image) or `fixed` (physical ranges, the same for all images).
+            axes: to draw on.
+
+        Raises:
+            UnknownName: no such composite of these bands, or no such stretch.
+        """
+        from ssl4eo.pictures.plot import plot
+
+        return plot(self, composite, stretch=stretch, axes=axes)
 
     def to_grid(self, resolution: int) -> NDArray[np.float32]:
         """Put all bands on one grid: float32 (band, y, x), canonical order, bilinear, values not scaled."""

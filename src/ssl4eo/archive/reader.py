@@ -244,6 +244,23 @@ class Archive:
             valid=row["valid"],
         )
 
+    def image_facts(self, modality: str, *, location: str | int, season: int) -> dict[str, Any]:
+        """Tell what is known of one image without reading its pixels.
+
+        Returns:
+            `time` (UTC or None), `product`, `baseline`, `offset` [DN], `crs`, `transform`, `valid`, as in `Image`.
+
+        Raises:
+            UnknownName: the archive has no such modality.
+            LocationMissing: it has no such location or season.
+        """
+        index = self.index_of(location)
+        self._check_range("season", season, self.num_seasons)
+        row = self._images(self._known(modality)).row(index * self.num_seasons + int(season))
+        names = ("product", "baseline", "offset", "crs", "transform", "valid")
+        time = from_seconds(int(self._seconds(modality)[index, season]))
+        return {"time": time, **{name: row[name] for name in names}}
+
     def read_pixels(
         self, modality: str, *, index: int, season: int, resolutions: Sequence[int] | None = None
     ) -> dict[int, NDArray[np.generic]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,14 +25,14 @@ from numpy.typing import NDArray
 
 from ssl4eo.archive.reader import Archive
 from ssl4eo.errors import LocationMissing, SampleInvalid
+from ssl4eo.pictures.composites import composite_of
+from ssl4eo.pictures.stretches import GAMMA, percentile_limits, stretched
+from ssl4eo.pictures.values import channels, is_bright
 from ssl4eo.report.style import INK, MUTED, RULE, new_figure, note, styled
 from ssl4eo.sample import Image, Location, Sample
 from ssl4eo.sensors import modality
 
 _NUM_CANDIDATES = 12
-_BRIGHT_DN = 2000
-"""Blue above this is cloud or snow [DN, offset removed]: for the stretch and the choice of a location only."""
-_LEAST_CLEAR = 0.1
 _ORDER = ("S1GRD", "S2L2A", "S2L1C", "S2RGB")
 
 
@@ -53,30 +54,26 @@ class TeaserRow:
     """1 keeps the colors, 0 is gray."""
 
 
-def _optical(*bands: str) -> Callable[[Image], NDArray[np.float32]]:
-    def channels(image: Image) -> NDArray[np.float32]:
-        values = np.stack([image.band(name) for name in bands]).astype(np.float32)  # (3, y, x)
-        no_data = np.all(values == 0, axis=0)
-        values -= image.offset
-        values[:, no_data] = np.nan
-        return values
-
-    return channels
-
-
-def _radar(image: Image) -> NDArray[np.float32]:
-    vv, vh = (image.band(name).astype(np.float32) for name in ("VV", "VH"))
-    values = np.stack([vv, vh, vv - vh])  # dB: the difference is the ratio of the powers
-    return np.where(np.isfinite(values), values, np.nan).astype(np.float32)
+def _composite(modality_name: str, name: str) -> Callable[[Image], NDArray[np.float32]]:
+    return partial(channels, composite=composite_of(modality_name, modality(modality_name).bands, name))
 
 
 _RADAR = TeaserRow(
-    "S1GRD", "Sentinel-1 GRD", "VV, VH, VV/VH", _radar, joint=False, percentiles=(0.5, 99.5), saturation=0.6
+    "S1GRD",
+    "Sentinel-1 GRD",
+    "VV, VH, VV/VH",
+    _composite("S1GRD", "vv-vh-ratio"),
+    joint=False,
+    percentiles=(0.5, 99.5),
+    saturation=0.6,
 )
 _TRUE_COLOR = {
-    "S2L2A": TeaserRow("S2L2A", "Sentinel-2 L2A", "true color", _optical("B04", "B03", "B02"), joint=True, gamma=0.75),
-    "S2L1C": TeaserRow("S2L1C", "Sentinel-2 L1C", "true color", _optical("B04", "B03", "B02"), joint=True, gamma=0.75),
-    "S2RGB": TeaserRow("S2RGB", "Sentinel-2 RGB", "8 bits", _optical("B04", "B03", "B02"), joint=True, gamma=0.75),
+    name: TeaserRow(name, title, subtitle, _composite(name, "true-color"), joint=True, gamma=GAMMA)
+    for name, title, subtitle in (
+        ("S2L2A", "Sentinel-2 L2A", "true color"),
+        ("S2L1C", "Sentinel-2 L1C", "true color"),
+        ("S2RGB", "Sentinel-2 RGB", "8 bits"),
+    )
 }
 
 
@@ -88,7 +85,9 @@ def teaser_rows(modalities: Sequence[str], *, near_infrared: bool = True) -> tup
     if near_infrared and optical is not None:
         title = _TRUE_COLOR[optical].title
         rows.append(
-            TeaserRow(optical, title, "near infrared as red", _optical("B08", "B04", "B03"), joint=False, gamma=0.85)
+            TeaserRow(
+                optical, title, "near infrared as red", _composite(optical, "false-color"), joint=False, gamma=0.85
+            )
         )
     return tuple(rows)
 
@@ -106,18 +105,7 @@ def stretch(
     Pixels of `bright` (season, y, x) do not count, unless too few others are left.
     A channel of one value becomes 0.5.
     """
-    counted = np.isfinite(images).all(axis=1)  # (season, y, x)
-    if bright is not None and (counted & ~bright).sum() >= _LEAST_CLEAR * counted.sum():
-        counted &= ~bright
-    out = np.empty_like(images)
-    groups = [slice(0, 3)] if joint else [slice(i, i + 1) for i in range(3)]
-    for group in groups:
-        values = images[:, group]
-        chosen = np.moveaxis(values, 1, -1)[counted]
-        low, high = np.percentile(chosen, percentiles) if chosen.size else (0.0, 1.0)
-        flat = high - low < 1e-6 * max(1.0, abs(high))
-        out[:, group] = 0.5 if flat else np.clip((values - low) / (high - low), 0, 1)
-    return np.where(np.isfinite(images), out, 0).astype(np.float32)
+    return stretched(images, percentile_limits(images, joint=joint, percentiles=percentiles, bright=bright))
 
 
 def teaser_figure(sample: Sample, *, synthetic: bool, near_infrared: bool = True) -> Figure:
@@ -152,17 +140,10 @@ def teaser_figure(sample: Sample, *, synthetic: bool, near_infrared: bool = True
 def _colors(row: TeaserRow, images: Sequence[Image]) -> NDArray[np.float32]:
     """Make the pictures of a row: (season, 3, y, x), 0 to 1."""
     values = np.stack([row.channels(image) for image in images])
-    bright = np.stack([_is_bright(image) for image in images])
+    bright = np.stack([is_bright(image) for image in images])
     colors = stretch(values, joint=row.joint, percentiles=row.percentiles, bright=bright) ** row.gamma
     gray = colors.mean(axis=1, keepdims=True)
     return gray + row.saturation * (colors - gray)
-
-
-def _is_bright(image: Image) -> NDArray[np.bool_]:
-    """Mark cloud or snow (y, x); none where values are not reflectance."""
-    if modality(image.modality).unit != "DN":
-        return np.zeros(image.shape, dtype=np.bool_)
-    return image.band("B02").astype(np.float32) - image.offset > _BRIGHT_DN
 
 
 def place_words(location: Location, *, synthetic: bool) -> str:
@@ -251,7 +232,7 @@ def most_varied(archive: Archive, ids: Sequence[str]) -> str:
 
 
 def _variety(images: Sequence[Image]) -> float:
-    clear = ~np.stack([_is_bright(image) for image in images])
+    clear = ~np.stack([is_bright(image) for image in images])
     if not clear.any():
         return 0.0
     low, high = np.percentile(np.stack([_ndvi(image) for image in images])[clear], [25, 75])

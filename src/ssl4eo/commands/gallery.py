@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ssl4eo gallery`: an archive to look at in a browser."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from json import dumps
+from pathlib import Path
+
+from ssl4eo.archive.reader import Archive, open_archive
+from ssl4eo.errors import ConfigInvalid, Ssl4eoError, unknown_name
+from ssl4eo.files import require_absent
+from ssl4eo.gallery.server import LOOPBACK, Opening, is_loopback, listen, make_app, require_server, url_of
+from ssl4eo.gallery.server import serve as serve_app
+from ssl4eo.gallery.site import Offer
+from ssl4eo.gallery.write import SiteReport, write_site
+from ssl4eo.pictures.composites import SINGLE, composites_of
+from ssl4eo.pictures.stretches import STRETCHES
+from ssl4eo.processes import check_workers
+from ssl4eo.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+
+def run(  # noqa: PLR0913 - each is an option of the command line
+    archive: Path,
+    *,
+    serve: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    out: Path | None = None,
+    composites: list[str] | None = None,
+    stretches: list[str] | None = None,
+    no_pixels: bool = False,
+    workers: int = 1,
+    json: bool = False,
+) -> int:
+    """Look at an archive in a browser: a map of its places, every place in all seasons and sensors.
+
+    Args:
+        archive: to show
+        serve: answer a browser on this machine until Ctrl-C
+        host: address to listen on; with any other than loopback everybody who reaches it sees the archive
+        port: to listen on, 0 for any that is free
+        out: folder of a static site to write, for any web host; run again after an interruption and it goes on
+        composites: of a static site, such as true-color swir band:B11; without it all of several bands
+        stretches: of a static site, of shared, fixed and own; without it shared and fixed
+        no_pixels: write a static site without GeoTIFF and NumPy files
+        workers: processes that write a static site
+        json: print the result of --out as JSON
+
+    Returns:
+        Exit status 0.
+    """
+    if serve == (out is not None):
+        raise ConfigInvalid("--serve and --out" if serve else "neither --serve nor --out", expected="one of them")
+    if out is None:
+        _refuse_of_site(composites, stretches, no_pixels=no_pixels)
+        return _serve(archive, host, port)
+    check_workers(workers)
+    require_absent(out, "site")
+    opened = open_archive(archive)
+    offer = Offer(_composites(opened, composites), _stretches(stretches), pixels=not no_pixels)
+    with progress_bar(f"writing {out}") as progress:
+        report = write_site(opened, out, offer=offer, workers=workers, progress=progress)
+    _show(report, json=json)
+    return 0
+
+
+def _refuse_of_site(composites: list[str] | None, stretches: list[str] | None, *, no_pixels: bool) -> None:
+    given = [name for name, value in (("--composites", composites), ("--stretches", stretches)) if value]
+    given += ["--no_pixels"] if no_pixels else []
+    if given:
+        raise ConfigInvalid(f"{' '.join(given)} with --serve", expected="these with --out: a server shows everything")
+
+
+def _serve(archive: Path, host: str, port: int) -> int:
+    if not archive.exists():
+        open_archive(archive)  # says what is there instead
+    require_server()
+    bound = listen(host, port)
+    opening = Opening(archive)
+    try:
+        opening.site()
+    except (Ssl4eoError, OSError, ValueError, KeyError) as error:
+        log.error("%s\nthe page tells the same until it is mended", error)  # noqa: TRY400 - a traceback says no more
+    hosts = (*LOOPBACK, host.lower()) if is_loopback(host) else None
+    if hosts is None:
+        log.warning("listening on %s: everybody who reaches this machine there sees the archive", host)
+    sys.stdout.write(f"{url_of(bound)}\n")
+    sys.stdout.flush()
+    try:
+        serve_app(make_app(opening, hosts=hosts), bound)
+    except KeyboardInterrupt:  # the usual end of a server
+        log.info("stopped")
+    return 0
+
+
+def _composites(archive: Archive, names: list[str] | None) -> tuple[str, ...]:
+    offered = dict.fromkeys(c for m in archive.modalities for c in composites_of(m, archive.form(m).bands))
+    if names is None:
+        return tuple(name for name in offered if not name.startswith(f"{SINGLE}:"))
+    for name in names:
+        if name not in offered:
+            raise unknown_name("composite of this archive", name, offered)
+    return tuple(dict.fromkeys(names))
+
+
+def _stretches(names: list[str] | None) -> tuple[str, ...]:
+    for name in names or ():
+        if name not in STRETCHES:
+            raise unknown_name("stretch", name, STRETCHES)
+    return tuple(dict.fromkeys(names or ("shared", "fixed")))
+
+
+def _show(report: SiteReport, *, json: bool) -> None:
+    if json:
+        sys.stdout.write(dumps(report.to_json(), indent=2) + "\n")
+        return
+    earlier = f" ({report.num_found} were there already)" if report.num_found else ""
+    sys.stdout.write(f"{report.path}: {report.num_written} locations written{earlier}\n")
+    if report.wrong:
+        sys.stdout.write(f"{len(report.wrong)} could not be shown whole, listed in record.json; the first:\n")
+        for reason in list(report.wrong.values())[:5]:
+            sys.stdout.write(f"  {reason}\n")

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ssl4eo show`: a picture of one location."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from ssl4eo.archive.reader import open_archive
+from ssl4eo.errors import ConfigInvalid, unknown_name
+from ssl4eo.files import require_writable, whole_or_told
+from ssl4eo.pictures.sheet import location_sheet
+
+_KINDS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+_LARGEST = 4096
+
+
+def run(
+    archive: Path,
+    location: str,
+    *,
+    out: Path,
+    modalities: list[str] | None = None,
+    seasons: list[int] | None = None,
+    composite: list[str] | None = None,
+    stretch: Literal["shared", "fixed", "own"] = "shared",
+    size: int | None = None,
+) -> int:
+    """Draw one location: a column for each season, a row for each modality and composite.
+
+    Args:
+        archive: to read
+        location: its id, as `ssl4eo gallery` shows it and the location table lists it
+        out: picture to write, .png, .webp or .jpg; one that is there is replaced
+        modalities: to draw, such as S2L1C; without it all
+        seasons: to draw, 0 for the first; without it all
+        composite: true-color, false-color, swir, vegetation, ndvi, vv-vh-ratio, band:B11, or several; without it the
+            first of each modality
+        stretch: shared (percentiles of all seasons together), fixed (physical ranges, for comparing places) or own
+            (percentiles of each image)
+        size: longer side of one tile [px]; without it a pixel for a pixel of the finest grid
+
+    Returns:
+        Exit status 0.
+    """
+    kind = _KINDS.get(out.suffix.lower())
+    if kind is None:
+        raise ConfigInvalid(f"--out {out}", expected=f"a name that ends in {', '.join(_KINDS)}")
+    if size is not None and not 1 <= size <= _LARGEST:
+        raise ConfigInvalid(f"--size {size}", expected=f"1 to {_LARGEST} px")
+    require_writable(out)
+    opened = open_archive(archive)
+    for name in modalities or ():
+        if name not in opened.modalities:
+            raise unknown_name("modality of this archive", name, opened.modalities)
+    for season in seasons or ():
+        opened.check_season(season)
+    chosen = range(opened.num_seasons) if seasons is None else seasons
+    images = {
+        name: [opened.read(name, location=location, season=season) for season in chosen]
+        for name in modalities or opened.modalities
+    }
+    words = f"{location}: {opened.provenance.title}" + (" (SYNTHETIC)" if opened.provenance.synthetic else "")
+    sheet = location_sheet(images, title=words, composites=composite or (), stretch=stretch, size=size)
+    with whole_or_told(out) as partial:
+        sheet.save(partial, kind)
+    sys.stdout.write(f"{out}\n")
+    return 0

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the map can color and filter by: dates, validity, and every column of the location table, as typed arrays.
+
+A column is one array (slot, location); dates have a slot for each season, all others have one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl4eo.archive.reader import Archive
+
+Kind = Literal["date", "number", "category", "text"]
+
+NO_CODE = 65_535
+"""Stands for nothing in dates and categories."""
+MOST_CATEGORIES = 1000
+"""A text column with more distinct values is kept as text: it cannot be colored."""
+_MOST_CLASSES = 32
+"""Whole numbers with more distinct values are numbers, not classes."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column for all locations."""
+
+    key: str
+    """Part of file names: letters, digits and dashes."""
+    title: str
+    kind: Kind
+    values: NDArray[Any]
+    """(slot, location): uint16 of dates [days since 1970] and categories, float32 of numbers, object of text."""
+    slots: tuple[str, ...] = ("",)
+    """Titles of the slots."""
+    labels: tuple[str, ...] = ()
+    """Of a category, by code."""
+    group: str = "label"
+    """`date`, `valid`, `cloud`, `split` or `label`: what a filter takes it for."""
+    modality: str = ""
+    """What it tells of, where it tells of one modality."""
+
+    def describe(self) -> dict[str, Any]:
+        """Give plain values for the front end."""
+        low, high = _span(self)
+        return {
+            "key": self.key,
+            "title": self.title,
+            "kind": self.kind,
+            "slots": list(self.slots),
+            "labels": list(self.labels),
+            "group": self.group,
+            "modality": self.modality,
+            "low": low,
+            "high": high,
+        }
+
+
+def _span(column: Column) -> tuple[float | None, float | None]:
+    if column.kind == "text":
+        return None, None
+    values = column.values
+    known = values[np.isfinite(values)] if column.kind == "number" else values[values != NO_CODE]
+    return (None, None) if not known.size else (float(known.min()), float(known.max()))
+
+
+@dataclass(frozen=True)
+class Places:
+    """All locations of an archive as arrays."""
+
+    ids: Sequence[str]
+    lons: NDArray[np.float64]
+    """[deg], NaN where the source does not tell."""
+    lats: NDArray[np.float64]
+    columns: Sequence[Column] = field(default_factory=tuple[Column, ...])
+
+    def __len__(self) -> int:
+        """Number of locations."""
+        return len(self.ids)
+
+
+def read_places(archive: Archive) -> Places:
+    """Read the tables of an archive.
+
+    Raises:
+        ArchiveInvalid, ShardCorrupt, OSError: a table is damaged.
+    """
+    import shapely
+
+    points = np.asarray(archive.locations["geometry"].to_numpy(), dtype=object)
+    columns = [_dates(archive, name) for name in archive.modalities]
+    columns += [column for name in archive.modalities if (column := _flags(archive, name)) is not None]
+    columns += [label_column(f"label-{i}", name, archive.labels(name)) for i, name in enumerate(archive.columns)]
+    return Places(archive.ids, shapely.get_x(points), shapely.get_y(points), tuple(columns))
+
+
+def _dates(archive: Archive, name: str) -> Column:
+    times = archive.times(name)
+    days = times.astype("datetime64[D]").astype(np.int64)
+    known = ~np.isnat(times) & (days >= 0) & (days < NO_CODE)
+    values = np.where(known, days, NO_CODE).astype(np.uint16).T
+    slots = tuple(f"season {i + 1}" for i in range(archive.num_seasons))
+    return Column(f"dates-{name}", f"date, {name}", "date", values, slots, group="date", modality=name)
+
+
+def _flags(archive: Archive, name: str) -> Column | None:
+    flagged = archive.flagged(name)
+    if not flagged:
+        return None
+    counts = np.zeros(len(archive), np.float32)
+    np.add.at(counts, [index for index, _ in flagged], 1)
+    return Column(f"invalid-{name}", f"images not valid, {name}", "number", counts[None], group="valid", modality=name)
+
+
+def label_column(key: str, name: str, values: NDArray[Any]) -> Column:
+    """Make a column of labels as the table has them: text, whole numbers, or numbers; None and NaN are nothing."""
+    group = "cloud" if "cloud" in name.lower() else "split" if name.lower() == "split" else "label"
+    modality = next((word for word in reversed(name.split("_")) if word[:1] in "SL" and word.isupper()), "")
+    missing = np.array([value is None or value != value for value in values.tolist()], np.bool_)  # noqa: PLR0124 - NaN
+    known = values[~missing]
+    is_text = any(isinstance(value, str) for value in known[:1].tolist())
+    distinct = sorted(set(known.tolist())) if is_text or all(float(v).is_integer() for v in known.tolist()) else []
+    if is_text and len(distinct) > MOST_CATEGORIES:
+        texts = np.array([None if gone else str(v) for gone, v in zip(missing, values, strict=True)], dtype=object)
+        return Column(key, name, "text", texts[None], group=group)
+    if is_text or (0 < len(distinct) <= _MOST_CLASSES and group != "cloud"):
+        codes = np.full(len(values), NO_CODE, np.uint16)
+        codes[~missing] = np.searchsorted(distinct, known.tolist())
+        labels = tuple(value if is_text else f"{value:g}" for value in distinct)
+        return Column(key, name, "category", codes[None], labels=labels, group=group, modality=modality)
+    numbers = np.full(len(values), np.nan, np.float32)
+    numbers[~missing] = known.astype(np.float32)
+    return Column(key, name, "number", numbers[None], group=group, modality=modality)
+
+
+def texts_of(labels: Mapping[str, Any]) -> dict[str, str]:
+    """Give the labels of one location as they are shown."""
+    return {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in labels.items()}
