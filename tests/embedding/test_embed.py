@@ -18,6 +18,7 @@ import pytest
 import ssl4eo
 from ssl4eo.cli import main
 from ssl4eo.collection.synthetic import SyntheticPlanet
+from ssl4eo.embedding import embed as embed_module
 from ssl4eo.embedding import plan, work
 from ssl4eo.embedding.embed import embed_archive
 from ssl4eo.errors import (
@@ -27,6 +28,7 @@ from ssl4eo.errors import (
     RunStopped,
     SampleInvalid,
     TargetExists,
+    UnknownName,
 )
 from ssl4eo.packing.pack import pack
 
@@ -43,7 +45,7 @@ def archive(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(archive, tmp_path_factory):
+def undisturbed(archive, tmp_path_factory, one_commit):
     """The file as one process writes it in parts of four images."""
     out = tmp_path_factory.mktemp("undisturbed") / "e.parquet"
     with pytest.MonkeyPatch.context() as patch:
@@ -56,6 +58,14 @@ def undisturbed(archive, tmp_path_factory):
 def small_parts(monkeypatch):
     """Parts of two places, two dates each."""
     monkeypatch.setattr(plan, "PART_IMAGES", 4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_commit():
+    """The file notes the commit; tests run also while somebody commits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embed_module, "commit", lambda: None)
+        yield
 
 
 def embed(archive, out, **options):
@@ -210,6 +220,8 @@ def test_features_that_are_not_finite_name_place_and_date(archive, tmp_path, mon
     [
         ("random.resnet18.s1grd", {}, ContractMismatch),
         ("random.resnet18.s2l2a", {}, ContractMismatch),
+        ("random.resnet18.s1grd", {"modality": "S2L1C"}, ContractMismatch),
+        (NETWORK, {"modality": "S2L2A"}, UnknownName),
         (NETWORK, {"seasons": "2"}, LocationMissing),
         (NETWORK, {"seasons": "spring"}, ConfigInvalid),
         (NETWORK, {"ids": ["nobody"]}, LocationMissing),

@@ -10,7 +10,7 @@ from made_embeddings import make_embeddings
 from ssl4eo.errors import ConfigInvalid, LocationMissing, SourceInvalid
 from ssl4eo.likeness import search
 from ssl4eo.likeness.embeddings import unit_rows
-from ssl4eo.likeness.search import Likeness, Scan, mean_by_place, nearest_places
+from ssl4eo.likeness.search import Likeness, Scan, Sketch, mean_by_place, nearest_places
 
 
 def unit(rng: np.random.Generator, count: int, width: int, *, spread: float = 1.0):
@@ -19,14 +19,16 @@ def unit(rng: np.random.Generator, count: int, width: int, *, spread: float = 1.
     return unit_rows((center + spread * rng.standard_normal((count, width))).astype(np.float32))
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("sketch", [None, 3, 62])
 @pytest.mark.parametrize("spread", [10.0, 0.3, 0.01])
-@pytest.mark.parametrize("shard", [10**9, 100])
-def test_a_scan_finds_what_brute_force_finds(half, spread, shard, monkeypatch):
-    """Also where all are so close that float16 cannot tell them apart, and over several shards."""
+@pytest.mark.parametrize(("shard", "judged"), [(10**9, 8192), (100, 100)])
+def test_a_scan_finds_what_brute_force_finds(sketch, spread, shard, judged, monkeypatch):
+    """By sketches that tell little, of rows nearly the same, over several shards, and when bounds give up."""
     monkeypatch.setattr(search, "SHARD_ROWS", shard)
+    monkeypatch.setattr(search, "MOST_JUDGED", judged)
+    monkeypatch.setattr(search, "SKETCH", sketch or 1)
     vectors = unit(np.random.default_rng(0), 700, 24, spread=spread)
-    scan = Scan(vectors, half=half)
+    scan = Scan(vectors, sketched=sketch is not None)
 
     for query in vectors[:20]:
         rows, cosines = scan.search(query, 7)
@@ -36,6 +38,35 @@ def test_a_scan_finds_what_brute_force_finds(half, spread, shard, monkeypatch):
         assert len(set(rows.tolist())) == 7
         assert truth[rows].min() >= kth - 2e-7  # float32 may exchange rows that it cannot tell apart
         assert (np.diff(cosines) <= 0).all()
+
+
+def test_a_product_of_sketches_is_never_less_than_the_cosine(monkeypatch):
+    """For all pairs, whatever is left out; with all directions it is the cosine."""
+    rng = np.random.default_rng(5)
+    vectors = unit_rows((rng.standard_normal((200, 16)) * 0.8 ** np.arange(16)).astype(np.float32))
+    for size in (2, 8, 16):
+        monkeypatch.setattr(search, "SKETCH", size)
+        sketch = Sketch(vectors)
+        rows = sketch.of_rows(vectors)
+        for query in vectors[:30]:
+            wanted, constant = sketch.of_query(query)
+            slack = rows @ wanted + constant - vectors @ query
+            assert slack.min() >= -2e-6
+            assert size < 16 or slack.max() < 2e-6
+
+
+def test_sketches_spare_nearly_all_rows_of_features_with_main_directions(monkeypatch):
+    """Of 20,000 rows whose directions fade as those of networks do, none is judged in full beyond the first reach."""
+    rng = np.random.default_rng(6)
+    vectors = unit_rows((1 + rng.standard_normal((20_000, 64)) / np.arange(1, 65)).astype(np.float32))
+    monkeypatch.setattr(search, "SKETCH", 32)
+    monkeypatch.setattr(search, "MOST_JUDGED", 1000)
+    monkeypatch.setattr(search, "_nearest", None)  # nobody may judge all
+
+    scan = Scan(vectors, sketched=True)
+
+    for query in vectors[:10]:
+        assert set(scan.search(query, 5)[0].tolist()) == set(np.argsort(-(vectors @ query))[:5].tolist())
 
 
 def test_equal_vectors_come_in_the_order_of_their_rows():

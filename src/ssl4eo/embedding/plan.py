@@ -94,24 +94,24 @@ def choose_seasons(archive: Archive, wanted: str) -> tuple[tuple[int, ...], bool
 
 
 def choose_modality(archive: Archive, contract: InputContract, wanted: str | None) -> str:
-    """Name what is read for a network: its own modality, else the only one that can be converted into it.
+    """Name what is read for a network: its own modality; another that can be converted into it only if it is asked for.
 
     Raises:
         UnknownName: the archive has no such modality.
-        ContractMismatch: nothing in the archive can be fed to the network, or several things can.
+        ContractMismatch: the archive lacks the network's modality, or what was asked for cannot be fed to it.
     """
     names = wanted.split("+") if wanted else [part.modality for part in contract.parts]
     if wanted or all(name in archive.modalities for name in names):
         plan_remap(ArchivePixels(archive.path, "+".join(names)).contract, contract)
         return "+".join(names)
-    fitting = [name for name in archive.modalities if _fits(archive, name, contract)]
-    if len(fitting) == 1:
-        return fitting[0]
     held = ", ".join(archive.modalities)
+    fitting = [name for name in archive.modalities if _fits(archive, name, contract)]
     raise ContractMismatch(
         f"{archive.path} holds {held}, the network wants {contract.modality}",
-        expected=f"one of {', '.join(fitting)}" if fitting else f"an archive with {contract.modality}",
-        remedy="choose with --modality" if fitting else f"choose a network trained on one of {held}",
+        expected=f"an archive with {' and '.join(names)}, or a network for {' or '.join(archive.modalities)}",
+        remedy=f"choose another network, or feed it {fitting[0]} all the same with --modality {fitting[0]}"
+        if fitting
+        else f"choose a network trained on one of {held}",
         path=str(archive.path),
     )
 

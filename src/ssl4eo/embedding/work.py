@@ -43,7 +43,8 @@ def embed_part(job: Job, part: int) -> int:
     values = features.numpy().reshape(-1, len(job.seasons), job.num_features)  # (location, season, D)
     if job.is_mean:
         values = mean_of(values, _valid(job, source, part))[:, None]
-    vectors = values.reshape(-1, job.num_features).astype(job.dtype)
+    with np.errstate(over="ignore"):  # looked at below
+        vectors = values.reshape(-1, job.num_features).astype(job.dtype)
     _require_range(job, source, part, vectors)
     with whole_or_told(job.path_of(part)) as partial, partial.open("wb") as stream:
         np.save(stream, vectors)

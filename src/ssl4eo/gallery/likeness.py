@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the gallery shows of embeddings: places like one, the plane, outliers, how far two networks agree.
 
-    data/likeness.json                      the networks, their outliers, their agreement
-    data/likeness/{n}/{block}.bin           place in the plane of each location of a block: x, then y, float32, 0 to 1
-    place/{shard}/{id}/like-{n}.json        what network n thinks is like this place
+data/likeness.json                      the networks, their outliers, their agreement
+data/likeness/{n}/{block}.bin           place in the plane of each location of a block: x, then y, float32, 0 to 1
+place/{shard}/{id}/like-{n}.json        what network n thinks is like this place
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class LikenessFiles:
         """Tell which networks there are."""
         return [
             {
-                "name": item.checkpoint,
+                "name": _name(item),
                 "sha256": item.sha256,
                 "method": item.record["checkpoint"].get("method"),
                 "contract": str(item.contract),
@@ -106,7 +106,7 @@ class LikenessFiles:
 
     @cached_property
     def _overlap(self) -> NDArray[np.float32] | None:
-        """Share of common neighbours of each place of the first network (P,); None without a second of the same places."""
+        """Share of common neighbours of each place of the first network (P,); None without a second of these places."""
         if len(self.sets) < 2 or len(self.sets[0].places) < NEIGHBOURS + 2:
             return None
         first, second = self.sets[:2]
@@ -121,7 +121,7 @@ class LikenessFiles:
     def columns(self) -> list[Column]:
         """Give outlier scores, and the agreement of two networks, as columns that the map can color and filter by."""
         columns = [
-            self._column(n, f"unlike-{n}", f"distance to nearest places, {item.checkpoint}", self.prepared(n).outliers)
+            self._column(n, f"unlike-{n}", f"distance to nearest places, {_name(item)}", self.prepared(n).outliers)
             for n, item in enumerate(self.sets)
         ]
         if self._overlap is not None:
@@ -200,6 +200,12 @@ def require_places_of(embeddings: Embeddings, archive: Archive) -> None:
 
 def _spell(point: NDArray[np.float64]) -> str:
     return "no coordinates" if np.isnan(point).any() else f"{point[0]:.5f}, {point[1]:.5f}"
+
+
+def _name(embeddings: Embeddings) -> str:
+    """Name a network so that two untrained ones are told apart."""
+    seed = embeddings.record["checkpoint"].get("seed")
+    return embeddings.checkpoint if embeddings.sha256 or not seed else f"{embeddings.checkpoint}, seed {seed}"
 
 
 def _season(embeddings: Embeddings, row: int) -> int | None:

@@ -28,6 +28,8 @@ FEWEST = 8
 """Places that t-SNE needs; fewer are laid on a circle in their order, and the caller should say so."""
 _PLACED_AT_ONCE = 20_000
 _NEAREST = 15
+_BY_FFT = 10_000
+"""Places from which on interpolation is faster than the tree of Barnes and Hut, as openTSNE has it."""
 _COLLAPSED = 1e-10
 
 
@@ -74,7 +76,8 @@ def _fit(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         knn_index=neighbours, perplexity=min(PERPLEXITY, k / 3), method="precomputed", n_jobs=1, random_state=seed
     )
     start = tsne.initialization.pca(vectors.astype(np.float64), random_state=seed, svd_solver="arpack")
-    embedding = tsne.TSNE(n_jobs=1, random_state=seed, negative_gradient_method="auto").fit(
+    method = "bh" if count < _BY_FFT else "fft"
+    embedding = tsne.TSNE(n_jobs=1, random_state=seed, negative_gradient_method=method).fit(
         affinities=affinities, initialization=start
     )
     return np.asarray(embedding, np.float32)

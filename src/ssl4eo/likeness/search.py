@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which rows are like one: exact search by cosine, dates of the same place told apart from other places.
 
-By FAISS (Douze et al. 2024): inner products of unit vectors in float32. Above FLAT_ROWS the scan runs over a copy in
-float16, which takes half the memory traffic, and its candidates are judged again in float32; how far float16 may be off
-is bounded, and as many candidates are taken as that bound asks for, so that the answer stays exact.
+By FAISS (Douze et al. 2024): inner products of unit vectors in float32. Above FLAT_VALUES the scan runs over sketches:
+the SKETCH main directions of the data and the length of the rest, from which Cauchy and Schwarz bound each cosine from
+above. Rows are judged in full from the largest bound down, until no bound is left that reaches the k-th cosine: the
+answer is exact, and each query reads some hundred bytes a row in place of thousands. Where the bounds do not part the
+rows (features without main directions), all rows are judged in full.
 One scan is cut into shards, since FAISS uses one core a query.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,10 +24,16 @@ from numpy.typing import NDArray
 from ssl4eo.errors import ConfigInvalid, DataMissing
 from ssl4eo.likeness.embeddings import Embeddings
 
-FLAT_ROWS = 200_000
-"""Rows up to which float32 is scanned directly."""
-HALF_ERROR = 2.0**-10
-"""How far a product of two unit vectors may be off if one is rounded to float16: 2^-11, and as much to spare."""
+FLAT_VALUES = 2**25
+"""Rows times features up to which all are scanned in full."""
+SKETCH = 62
+"""Main directions in a sketch; with two more values it fills whole registers."""
+SAMPLE = 50_000
+"""Rows that the main directions are taken from."""
+MOST_JUDGED = 8192
+"""Rows that are judged by their bounds before all are judged in full."""
+ROUNDING = 1e-5
+"""What rounding may add to a product of float32."""
 SHARD_ROWS = 50_000
 BLOCK = 1024
 """Queries at a time where all rows are compared with all."""
@@ -48,7 +57,7 @@ class Neighbour:
 
 
 class Likeness:
-    """Exact search in embeddings, kept in memory: 4 bytes a value, and above FLAT_ROWS 2 more."""
+    """Exact search in embeddings, kept in memory: 8 bytes a value, above FLAT_VALUES 4 and 256 a row."""
 
     def __init__(self, embeddings: Embeddings) -> None:
         """Load all vectors, scaled to length 1.
@@ -143,18 +152,19 @@ class Likeness:
 
 
 class Scan:
-    """The nearest of some unit vectors to one, by looking at all of them."""
+    """The nearest of some unit vectors to one: no row is left out that could be among them."""
 
-    def __init__(self, vectors: NDArray[np.float32], *, half: bool | None = None) -> None:
+    def __init__(self, vectors: NDArray[np.float32], *, sketched: bool | None = None) -> None:
         """Build the index.
 
         Args:
             vectors: of length 1 (N, D), not copied.
-            half: scan in float16; None: above FLAT_ROWS.
+            sketched: scan sketches first; None: above FLAT_VALUES.
         """
         self._vectors = vectors
-        self._half = len(vectors) > FLAT_ROWS if half is None else half
-        self._index = _sharded(vectors, half=self._half)
+        is_large = vectors.size > FLAT_VALUES if sketched is None else sketched
+        self._sketch = Sketch(vectors) if is_large else None
+        self._index = _sharded(vectors if self._sketch is None else self._sketch.of_rows(vectors))
 
     def search(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Give rows (k,) and cosines (k,), most alike first; of equal ones the first row first.
@@ -164,20 +174,66 @@ class Scan:
             k: at most the number of vectors.
         """
         num_rows = len(self._vectors)
-        reach = min(num_rows, 2 * k + 64) if self._half else min(num_rows, k + 1)
-        while True:
-            products, rows = self._index.search(query[None], reach)
-            rows, products = rows[0], products[0]
-            exact = self._vectors[rows] @ query if self._half else products
-            order = np.lexsort((rows, -exact))[:k]
-            # What is not among the candidates has at most the last product, give or take the error of float16.
-            slack = HALF_ERROR if self._half else 0.0
-            if reach == num_rows or exact[order[-1]] > products[-1] + slack:
-                return rows[order], exact[order].clip(-1, 1)
+        is_flat = self._sketch is None
+        wanted, constant = (query, 0.0) if self._sketch is None else self._sketch.of_query(query)
+        reach = min(num_rows, k + 1 if is_flat else 4 * k + 64)
+        while is_flat or reach <= MOST_JUDGED:
+            bounds, rows = (found[0] for found in self._index.search(wanted[None], reach))
+            cosines = bounds if is_flat else self._vectors[rows] @ query
+            order = np.lexsort((rows, -cosines))[:k]
+            # What is not among these rows has at most the last bound.
+            if reach == num_rows or cosines[order[-1]] > bounds[-1] + constant + (0 if is_flat else ROUNDING):
+                return rows[order], cosines[order].clip(-1, 1)
             reach = min(num_rows, 4 * reach)
+        return _nearest(self._vectors @ query, k)
 
 
-def _sharded(vectors: NDArray[np.float32], *, half: bool) -> Any:
+class Sketch:
+    """Short vectors whose products are upper bounds of the products of unit vectors.
+
+    With x - m = V y + rest, V orthonormal, m the mean: |x - q|^2 >= |y - y_q|^2 + (|rest| - |rest_q|)^2, and
+    cosine = 1 - |x - q|^2 / 2. Written out, the bound is the product of (y, |rest|, -|x - m|^2 / 2) with
+    (y_q, |rest_q|, 1) and a constant of the query.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        """Find the main directions of a sample, evenly spaced."""
+        sample = vectors[:: max(1, len(vectors) // SAMPLE)].astype(np.float64)
+        mean = sample.mean(axis=0)
+        _, directions = np.linalg.eigh((sample - mean).T @ (sample - mean))
+        self._mean = mean.astype(np.float32)
+        self._axes = np.ascontiguousarray(directions[:, ::-1][:, :SKETCH], np.float32)
+
+    def of_rows(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give the sketches (N, SKETCH + 2) of unit vectors (N, D)."""
+        parts = [self._parts(vectors[i : i + SAMPLE]) for i in range(0, len(vectors), SAMPLE)]
+        return np.concatenate([np.column_stack([main, rest, -square / 2]) for main, rest, square in parts])
+
+    def of_query(self, query: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+        """Give what a sketch is multiplied with (SKETCH + 2,), and what is to be added for the bound of the cosine."""
+        main, rest, square = self._parts(query[None])
+        return np.concatenate([main[0], rest, np.ones(1, np.float32)]), 1 - float(square[0]) / 2
+
+    def _parts(
+        self, vectors: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Give y (N, SKETCH), the length of the rest (N,) and the squared distance to the mean (N,)."""
+        apart = vectors - self._mean
+        main = apart @ self._axes
+        square = np.einsum("nd,nd->n", apart, apart)
+        rest = np.sqrt(np.maximum(square - np.einsum("nd,nd->n", main, main), 0))
+        return main, rest, square
+
+
+def _nearest(cosines: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Give the k largest of all cosines; of equal ones the first row first."""
+    kth = np.partition(cosines, -k)[-k]
+    rows = np.flatnonzero(cosines >= kth)
+    rows = rows[np.lexsort((rows, -cosines[rows]))[:k]]
+    return rows, cosines[rows].clip(-1, 1)
+
+
+def _sharded(vectors: NDArray[np.float32]) -> Any:
     """Put vectors into a FAISS index for each core, or one where they are few."""
     faiss = require_faiss()
     num_rows, width = vectors.shape
@@ -185,10 +241,8 @@ def _sharded(vectors: NDArray[np.float32], *, half: bool) -> Any:
     num_shards = max(1, min(cores, num_rows // SHARD_ROWS))
     shards = faiss.IndexShards(width, True, True)  # noqa: FBT003 - threaded, with successive ids
     for part in np.array_split(np.arange(num_rows), num_shards):
-        metric = faiss.METRIC_INNER_PRODUCT
-        rounded = faiss.IndexScalarQuantizer(width, faiss.ScalarQuantizer.QT_fp16, metric)
-        index = rounded if half else faiss.IndexFlatIP(width)
-        index.add(vectors[part[0] : part[-1] + 1])
+        index = faiss.IndexFlatIP(width)
+        index.add(np.ascontiguousarray(vectors[part[0] : part[-1] + 1]))
         shards.add_shard(index)
     return shards
 
@@ -237,6 +291,7 @@ def require_faiss() -> Any:
     Raises:
         DataMissing: it is not installed.
     """
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which build it tries
     try:
         import faiss
     except ImportError as error:

@@ -40,7 +40,7 @@ function network(n, { value, reason }, lists, info) {
 function card({ location, season, similarity }, both) {
   return h("li", {}, h("a", { href: linkTo("place", location, season === null ? {} : { date: season }) }, thumb(location),
     h("span", { class: "name" }, location), h("span", { class: "muted" }, `similarity ${similarity.toFixed(4)}`),
-    h("span", { class: "muted" }, season !== null && `season ${season + 1}`, both && h("span", { class: "flag" }, "in both"))));
+    h("span", { class: "muted" }, season !== null && `season ${season + 1}`, both && h("span", { class: "flag" }, "both"))));
 }
 
 function ownDates({ rows, own }, info, n) {

@@ -48,9 +48,11 @@ async function draw(main, view) {
   main.replaceChildren(h("article", { class: "place likeness" },
     h("header", { class: "placehead" }, h("h1", { tabindex: -1 }, "Likeness"), agreement(summary)),
     tools(view), legends, panels, picked, outliers(summary)));
+  view.openings = [];
   const named = (n) => `As ${archive.likeness[n].name} sees it`;
   archive.likeness.forEach((_, n) => panels.append(panel(view, String(n), named(n), "Near means alike; distances between groups and their sizes mean nothing.", ...halves(planes[n]))));
   panels.append(panel(view, WORLD, "Where it is", "", join(blocks.map((b) => b.x)), join(blocks.map((b) => b.y))));
+  view.openings.forEach((open) => open()); // Leaflet measures what is on the page
   await Promise.all([recolor(view), restore(view)]);
   document.documentElement.dataset.ready = "likeness";
 }
@@ -71,7 +73,7 @@ function halves(files) {
 function panel(view, name, title, note, x, y) {
   const box = h("div", { class: "map", role: "application", "aria-label": `${title}; arrow keys move it, plus and minus zoom. Picked places are listed below.` });
   const element = h("section", { class: "panel", "aria-label": title }, h("h2", {}, title), h("div", { class: "mapbox" }, box), note && h("p", { class: "muted" }, note));
-  queueMicrotask(() => {
+  view.openings.push(() => {
     const isWorld = name === WORLD;
     const map = L.map(box, { minZoom: 0, maxZoom: isWorld ? 17 : 10, zoomSnap: 0.25, boxZoom: false, worldCopyJump: false, attributionControl: false, zoomAnimation: false });
     if (isWorld) new Land().addTo(map);
@@ -210,7 +212,7 @@ async function restore(view) {
   const rest = (picked?.size ?? 0) - ids.length;
   view.picked.replaceChildren(h("h2", { id: "picked" }, words || "Nothing is picked"),
     ids.length ? h("ul", { class: "places alikes" }, ids.map((id) => h("li", {}, h("a", { href: linkTo("place", id) }, thumb(id), h("span", { class: "name" }, id), h("span", { class: "muted" }, "open"))))) : h("p", { class: "muted" }, "Click a dot, or draw a box or a lasso on any of the maps: the same places light up on all."),
-    rest > 0 && h("p", { class: "muted" }, `and ${rest.toLocaleString("en")} more`));
+    ...(rest > 0 ? [h("p", { class: "muted" }, `and ${rest.toLocaleString("en")} more`)] : []));
   announce(words);
   document.documentElement.dataset.picked = String(picked?.size ?? 0); // for tests
 }
@@ -227,7 +229,7 @@ async function numberOf(view, id) {
 function agreement({ sets, agreement: told, neighbours }) {
   const rows = sets.map((set) => h("tr", {}, h("th", { scope: "row" }, set.name), h("td", {}, set.method ?? ""), h("td", {}, set.contract), h("td", {}, set.seasons === "mean" ? "mean over seasons" : set.seasons === "all" ? "all seasons" : `season ${Number(set.seasons) + 1}`), h("td", {}, set.count.toLocaleString("en"))));
   const percent = (v) => `${(100 * v).toFixed(1)} %`;
-  return h("div", {}, h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["network", "method", "is fed", "of", "places"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows))),
+  return h("div", {}, h("div", { class: "scroll" }, h("table", { class: "networks" }, h("thead", {}, h("tr", {}, ["network", "method", "is fed", "of", "places"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows))),
     told && h("p", { id: "agreement" }, `Of the ${neighbours} nearest places of each place, the first two networks name ${percent(told.overlap)} in common (chance: ${percent(told.chance)}); linear CKA ${told.cka === null ? "unknown" : told.cka.toFixed(3)}.`));
 }
 
