@@ -5,8 +5,8 @@
 
 Synthetic vectors whose directions fade as 1 / i, or (--flat) do not fade at all, the worst case. Prints, of single
 queries one after the other, the median of the time that passes and of the time that processors compute (all threads; on
-a machine that others use, only the second is ours), for `Scan` of all values, of sketches first, and for NumPy's product
-with a partition; and whether all three give the same rows. Then, with --plane N, the plane of N of the places.
+a machine that others use, only the second is ours), for `Scan` of all values, of sketches first, and for the product of
+NumPy with a partition; and whether all give the same rows. Then, with --plane N, the plane of N of the places.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ is the same each time on one kind of processor.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -110,6 +111,7 @@ def _circle(count: int) -> NDArray[np.float32]:
 
 
 def _library() -> Any:
+    logging.getLogger("openTSNE").setLevel(logging.ERROR)  # it tells that affinities are given
     try:
         for part in ("affinity", "initialization", "nearest_neighbors"):
             import_module(f"openTSNE.{part}")
