@@ -97,7 +97,7 @@ def _serve(archive: Path, host: str, port: int, embeddings: tuple[str, ...]) -> 
     bound = listen(host, port)
     opening = Opening(archive, lambda path: Site(open_archive(path), offer=Offer(embeddings=embeddings)))
     try:
-        opening.site()
+        opening.site().warm()
     except (Ssl4eoError, OSError, ValueError, KeyError) as error:
         log.error("%s\nthe page tells the same until it is mended", error)  # noqa: TRY400 - a traceback says no more
     hosts = (*LOOPBACK, host.lower()) if is_loopback(host) else None

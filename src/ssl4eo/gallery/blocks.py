@@ -101,8 +101,9 @@ class Blocks:
         starts = np.flatnonzero(np.diff(codes, prepend=-1))
         return rows, starts, len(starts)
 
+    @cached_property
     def cells(self) -> bytes:
-        """Give longitudes, latitudes (means, [deg]) and counts of all cells, float32, one after the other."""
+        """Longitudes, latitudes (means, [deg]) and counts of all cells, float32, one after the other."""
         rows, starts, count = self._cells
         if not count:
             return b""

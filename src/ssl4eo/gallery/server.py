@@ -99,7 +99,6 @@ def _answer(opening: Opening, hosts: tuple[str, ...] | None, request: Request) -
     try:
         site = opening.site()
     except (Ssl4eoError, OSError, ValueError, KeyError) as error:
-        log.warning("%s", error)
         if path == "index.html":
             return _response(503, trouble_page(str(error)), "text/html; charset=utf-8")
         return _wrong(503, error)

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ssl4eo.archive.plausible import doubts_of
@@ -164,6 +165,16 @@ class Site:
         yield from (f"{folder}/like-{number}.json" for number in range(len(self.offer.embeddings)))
         yield f"{folder}/info.json"
 
+    def warm(self) -> None:
+        """Make what every first visit asks for, so that it need not wait for it."""
+        for path in ("data/archive.json", "data/cells.bin", "data/land/world.bin"):
+            self.resource(path)
+
+    @cached_property
+    def manifest(self) -> bytes:
+        """What `about` tells, as JSON."""
+        return json.dumps(self.about(), ensure_ascii=False).encode()
+
     def about(self) -> dict[str, Any]:
         """Tell what the archive is and which files there are, for the front end."""
         archive, provenance = self.archive, self.archive.provenance
@@ -248,10 +259,6 @@ class Site:
         return int(season)
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
-
-
 def _piece(name: str) -> bytes:
     if name not in piece_names():
         raise KeyError(name)
@@ -265,9 +272,9 @@ _KEY = r"(?P<key>[A-Za-z0-9-]+)"
 
 _TABLE: tuple[tuple[str, Callable[..., bytes]], ...] = (
     (r"(?P<path>index\.html|app/[A-Za-z0-9/._-]+)", lambda _, path: assets()[path].read_bytes()),
-    (r"data/archive\.json", lambda site: _json(site.about())),
+    (r"data/archive\.json", lambda site: site.manifest),
     (r"data/land/(?P<name>[a-z0-9-]+)\.bin", lambda _, name: _piece(name)),
-    (r"data/cells\.bin", lambda site: site.blocks.cells()),
+    (r"data/cells\.bin", lambda site: site.blocks.cells),
     (rf"data/cells/{_KEY}\.bin", lambda site, key: site.blocks.cell_column(key)),
     (rf"{_BLOCK}position\.bin", lambda site, block: site.blocks.position(int(block))),
     (rf"{_BLOCK}ids\.json", lambda site, block: site.blocks.ids(int(block))),

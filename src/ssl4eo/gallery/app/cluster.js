@@ -38,9 +38,36 @@ export function gather(parts, zoom, view, classes) {
       }
     }
   }
-  return [...groups.values()].map((g) => ({
+  return merged([...groups.values()], 0.55 / scale, classes).map((g) => ({
     x: g.x / g.count, y: g.y / g.count, count: Math.round(g.count), value: valueOf(g, classes), block: g.block, index: g.index,
   }));
+}
+
+/** Join groups whose middles are nearer than `gap`, small ones to large ones: cells next to each other may overlap. */
+function merged(groups, gap, classes) {
+  const kept = [], near = new Map(), bin = (v) => Math.floor(v / gap);
+  for (const group of groups.sort((a, b) => b.count - a.count)) {
+    const x = group.x / group.count, y = group.y / group.count;
+    let home = null;
+    for (let i = -1; i <= 1 && !home; i++) {
+      for (let j = -1; j <= 1 && !home; j++) {
+        home = (near.get((bin(x) + i) * ROW + bin(y) + j) ?? []).find((k) => Math.hypot(k.x / k.count - x, k.y / k.count - y) < gap);
+      }
+    }
+    if (home) { join(home, group, classes); continue; }
+    kept.push(group);
+    const key = bin(x) * ROW + bin(y);
+    if (!near.has(key)) near.set(key, []);
+    near.get(key).push(group);
+  }
+  return kept;
+}
+
+function join(home, group, classes) {
+  for (const name of ["x", "y", "count", "sum", "known"]) home[name] += group[name];
+  if (!classes || !group.votes) return;
+  home.votes ??= new Map();
+  for (const [value, votes] of group.votes) home.votes.set(value, (home.votes.get(value) ?? 0) + votes);
 }
 
 function valueOf(group, classes) {

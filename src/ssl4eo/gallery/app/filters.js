@@ -26,7 +26,7 @@ export function readRange(text) {
   const column = columns.get(key);
   if (!column) return null;
   if (column.kind === "text" || column.kind === "category") return low ? { column, text: low.toLowerCase() } : null;
-  const read = (word, open) => (word === "" ? open : column.kind === "date" ? days(word) : Number(word));
+  const read = (word, open) => (word === "" ? open : column.kind === "date" ? days(word) : Math.fround(Number(word)));
   return low === "" && high === "" ? null : { column, low: read(low, -Infinity), high: read(high, Infinity) };
 }
 
@@ -48,7 +48,7 @@ export function testsOf(options) {
   }
   const cloud = options.get("cloud");
   if (cloud && Number.isFinite(Number(cloud))) {
-    const keys = ofGroup("cloud", modality).map((c) => c.key), most = Number(cloud);
+    const keys = ofGroup("cloud", modality).map((c) => c.key), most = Math.fround(Number(cloud)); // as the column keeps numbers: 0.1 is at most 0.1
     tests.push({ keys, test: (values, i) => keys.every((k) => isNothing(values[k][0][i]) || values[k][0][i] <= most) });
   }
   if (options.get("valid") === "1") {

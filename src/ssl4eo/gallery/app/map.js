@@ -3,7 +3,7 @@
 
 import { archive, cellColumn, cells, columnOf, idsOf, positions } from "./data.js";
 import { colorOf, isNothing, legend, readColor, textOf } from "./colors.js";
-import { FILTERS, maskOf, meets, readHidden, testsOf } from "./filters.js";
+import { maskOf, meets, readHidden, testsOf } from "./filters.js";
 import { gather } from "./cluster.js";
 import { announce, h, settled } from "./dom.js";
 import { Land } from "./land.js";
@@ -30,8 +30,9 @@ export function showMap(main) {
   points.addTo(map);
   const view = { map, points, list, colors, tip: h("div", { class: "tip", hidden: true, "aria-hidden": "true" }) };
   box.append(view.tip);
+  const end = new AbortController();
   const again = settled(() => refresh(view), 60);
-  panel(controls, { changed: again, go: (lat, lon, zoom) => map.setView([lat, lon], zoom), bounds: () => boundsOf(map) });
+  panel(controls, { changed: again, go: (lat, lon, zoom) => map.setView([lat, lon], zoom), bounds: () => boundsOf(map), signal: end.signal });
   map.on("moveend", () => {
     const { lat, lng } = map.getCenter();
     setOptions({ at: `${lat.toFixed(4)},${lng.toFixed(4)},${map.getZoom()}` });
@@ -41,9 +42,9 @@ export function showMap(main) {
   map.on("mousemove", settled((event) => hover(view, event), 30));
   map.on("mouseout", () => { view.tip.hidden = true; });
   const themed = () => { map.eachLayer((layer) => layer.redraw?.()); points._draw(); };
-  addEventListener("themechange", themed);
+  addEventListener("themechange", themed, { signal: end.signal });
   refresh(view);
-  return () => { removeEventListener("themechange", themed); view.gone = true; map.remove(); };
+  return () => { end.abort(); view.gone = true; map.remove(); };
 }
 
 function start(map, options) {
@@ -83,7 +84,7 @@ async function refresh(view) {
     points.show(items, colorOf(shade?.column));
     const count = items.reduce((sum, item) => sum + item.count, 0);
     const words = `${count.toLocaleString("en")} of ${archive.count.toLocaleString("en")} places in view`;
-    placeList(list, { words, blocks: listed(blocks, options), bounds: options.get("in") ? null : bounds, options, shade });
+    placeList(list, { words, blocks: listed(blocks), bounds: options.get("in") ? null : bounds, options, shade });
     announce(words);
     document.documentElement.dataset.ready = String(mine); // for tests: this view is drawn
   } catch (error) {
@@ -146,6 +147,3 @@ async function hover({ map, points, tip, coarse, gone }, event) {
   Object.assign(tip.style, { left: `${event.containerPoint.x + 14}px`, top: `${event.containerPoint.y + 10}px` });
   tip.hidden = false;
 }
-
-/** Options that are filters, as they stand. */
-export const activeFilters = (options) => FILTERS.filter((name) => options.get(name));

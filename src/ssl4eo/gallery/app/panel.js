@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The panel beside the map: search, colors, filters. Every control writes its option into the address.
 
-import { archive, columns, findIds, folderOf, json } from "./data.js";
+import { archive, columns, findIds } from "./data.js";
 import { dateText, textOf } from "./colors.js";
 import { FILTERS, ofGroup, readBox } from "./filters.js";
 import { announce, h, settled } from "./dom.js";
 import { linkTo, readState, setOptions } from "./state.js";
 
-/** Draw the panel; `changed` is called when a filter or the color changes, `go(lat, lon, zoom)` moves the map. */
-export function panel(element, { changed, go, bounds }) {
+/** Draw the panel; `changed` is called when a filter or the color changes, `go(lat, lon, zoom)` moves the map, `signal` ends it. */
+export function panel(element, { changed, go, bounds, signal }) {
   const draw = () => {
     const { options } = readState();
     const set = (changes) => { setOptions(changes); changed(); };
@@ -23,8 +23,7 @@ export function panel(element, { changed, go, bounds }) {
           h("button", { type: "button", class: "quiet", id: "clear", onclick: () => { set(Object.fromEntries(FILTERS.map((name) => [name, null]))); draw(); announce("All filters are cleared"); } }, "Clear filters"))));
   };
   draw();
-  addEventListener("optionschange", changed);
-  addEventListener("themechange", changed);
+  addEventListener("optionschange", changed, { signal });
 }
 
 function field(label, id, control, note) {
@@ -94,7 +93,7 @@ function cloud(options, set) {
   if (!known.length) return null;
   const high = Math.max(...known.map((c) => c.high)), value = options.get("cloud") ?? "";
   const words = h("output", { for: "cloud" }, value === "" ? "any" : `at most ${value}`);
-  const input = h("input", { type: "range", id: "cloud", min: 0, max: high, step: high / 100 || 1, value: value === "" ? high : value,
+  const input = h("input", { type: "range", id: "cloud", min: 0, max: high, step: high <= 1 ? 0.01 : high / 100, value: value === "" ? high : value,
     oninput: () => { words.textContent = Number(input.value) >= high ? "any" : `at most ${Number(Number(input.value).toPrecision(3))}`; },
     onchange: () => set({ cloud: Number(input.value) >= high ? null : String(Number(Number(input.value).toPrecision(3))) }) });
   return h("div", { class: "field" }, h("label", { for: "cloud" }, "Cloud share ", words), input);
@@ -140,10 +139,4 @@ function box(options, set, bounds) {
   input.addEventListener("change", () => write(input.value.trim()));
   const here = h("button", { type: "button", class: "quiet", onclick: () => { input.value = bounds().map((v) => v.toFixed(2)).join(","); write(input.value); } }, "Use this view");
   return h("div", { class: "field" }, h("label", { for: "box" }, "Bounding box [deg]"), input, h("p", { class: "muted", id: "box-note" }, here));
-}
-
-/** Move the map to a location. */
-export async function goTo(id, go) {
-  const info = await json(`${folderOf(id)}/info.json`);
-  if (info.lon !== null) go(info.lat, info.lon, 11);
 }

@@ -12,12 +12,12 @@ export const moreSections = [];
 
 /** Draw the page of a location; gives what takes it away. */
 export function showPlace(main, id) {
-  const life = { gone: false };
+  const life = { gone: false, end: new AbortController() };
   main.replaceChildren(h("p", { class: "wait" }, "Loading…"));
   draw(main, id, life).catch((error) => {
     if (!life.gone) main.replaceChildren(h("h1", { tabindex: -1 }, `Location ${id}`), h("p", { class: "wrong", role: "alert" }, error.message), h("p", {}, h("a", { href: mapLink() }, "Back to the map")));
   });
-  return () => { life.gone = true; };
+  return () => { life.gone = true; life.end.abort(); };
 }
 
 async function draw(main, id, life) {
@@ -28,7 +28,7 @@ async function draw(main, id, life) {
     head(info),
     info.wrong && h("div", { class: "wrong", role: "alert" }, info.wrong.split("\n").map((line) => h("p", {}, line))),
     stretchChooser(),
-    archive.modalities.map((modality) => modalitySection(modality, info, folder)),
+    archive.modalities.map((modality) => modalitySection(modality, info, folder, life.end.signal)),
     facts(info), more));
   document.title = `${id} · ${archive.title}`;
   document.documentElement.dataset.ready = `place ${id}`;
@@ -68,14 +68,14 @@ function stretchChooser() {
   return h("div", { class: "field wide" }, h("label", { for: "stretch" }, "Brightness"), select);
 }
 
-function modalitySection(modality, info, folder) {
+function modalitySection(modality, info, folder, signal) {
   const rows = info.images[modality.name], id = `composite-${modality.name}`;
   const select = h("select", { id, onchange: () => { setOptions({ [`c-${modality.name}`]: select.value }); update(); announce(`${modality.title}: ${chosenComposite(modality).title}`); } },
     modality.composites.map((row) => h("option", { value: row.name }, row.title)));
   select.value = chosenComposite(modality).name;
   const pictures = rows.map((row, season) => picture(modality, row, season, folder));
   const update = () => pictures.forEach((each) => each.show());
-  addEventListener("picturechange", update);
+  addEventListener("picturechange", update, { signal });
   update();
   return h("section", { class: "modality", "aria-labelledby": `title-${modality.name}` },
     h("div", { class: "modalityhead" }, h("h2", { id: `title-${modality.name}` }, modality.title),

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gallery in a real browser, Debian's Chromium driven by Playwright: served, and as a static site under a sub-path.
+
+Every test also claims that the console stayed silent and that no request left this machine's loopback.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import rasterio
+from gallery_stage import HOSTILE, hosting, serving, write_archive
+
+from ssl4eo.archive.reader import open_archive
+from ssl4eo.gallery.server import Opening
+from ssl4eo.gallery.site import Offer
+from ssl4eo.gallery.write import write_site
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no test in a browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_archive(tmp_path_factory.mktemp("browsed") / "a.zarr")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def served(archive: Path) -> Iterator[str]:
+    with serving(Opening(archive)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def static(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    root = tmp_path_factory.mktemp("host")
+    write_site(open_archive(archive), root / "some/where/site", offer=Offer(("true-color", "swir"), ("shared",)))
+    with hosting(root) as url:
+        yield f"{url}some/where/site/"
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Open]:
+    """Open an address in a fresh profile; at the end hold what happened against the claims of every test."""
+    contexts, noise, hosts = [], [], set()
+
+    def opened(url: str, *, ready: bool = True, **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: noise.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: noise.append(f"error: {error}"))
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+        page.goto(url)
+        if ready:
+            wait(page)
+        return page
+
+    opened.noise = noise  # type: ignore[attr-defined]
+    yield opened
+    for context in contexts:
+        context.close()
+    assert noise == []
+    assert hosts == {"127.0.0.1"}
+
+
+def wait(page: Any, state: str = "") -> None:
+    """Wait until a page says that it is drawn."""
+    selector = f"html[data-ready='{state}']" if state else "html[data-ready]:not([data-ready=''])"
+    page.wait_for_selector(selector, state="attached")
+
+
+def words(page: Any) -> Any:
+    return page.locator(".list h2")
+
+
+def expect(locator: Any) -> Any:
+    return playwright.expect(locator)
+
+
+@pytest.fixture(params=["served", "static"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The address of the gallery, served in one run of a test and static in the other."""
+    return request.getfixturevalue(request.param)
+
+
+def test_the_map_loads_colors_filters_and_keeps_it_in_the_link(url: str, visit: Open) -> None:
+    """12 places, one nowhere; a split taken away; a reload and a shared link show the same."""
+    page = visit(url)
+    expect(words(page)).to_have_text("11 of 12 places in view")
+    expect(page.locator(".places a")).to_have_count(12)  # the list also has the place that no map shows
+
+    page.select_option("#color", label="split")
+    chip = page.get_by_role("button", name="train")
+    chip.click()
+    expect(words(page)).to_have_text("4 of 12 places in view")  # 0, 3, 6, 9 are test
+    expect(page.get_by_role("button", name="train")).to_have_attribute("aria-pressed", "false")
+    page.fill("#from", "2020-07-05")
+    page.locator("#from").dispatch_event("change")
+    expect(words(page)).to_have_text("2 of 12 places in view")  # images of July 7 and 10
+
+    link = page.url
+    assert "hide=label-0%3A1" in link
+    other = visit(link)
+    expect(words(other)).to_have_text("2 of 12 places in view")
+    expect(other.locator("#from")).to_have_value("2020-07-05")
+    other.click("#clear")
+    expect(words(other)).to_have_text("11 of 12 places in view")
+
+
+def test_cloud_modality_box_and_columns_filter(served: str, visit: Open) -> None:
+    """Each filter alone, counted by hand; together they are all required."""
+    page = visit(served)
+    page.locator("#cloud").fill("0.1")
+    page.locator("#cloud").dispatch_event("change")
+    expect(words(page)).to_have_text("3 of 12 places in view")  # 0, 0.05, 0.1
+    page.click("#clear")
+    page.check("#valid")
+    expect(words(page)).to_have_text("10 of 12 places in view")
+    page.select_option("#modality", "S1GRD")  # its images are all valid
+    expect(words(page)).to_have_text("11 of 12 places in view")
+    page.click("#clear")
+    page.fill("#box", "-61, -21, -44, -14")
+    page.keyboard.press("Enter")
+    expect(words(page)).to_have_text("2 of 12 places in view")
+    page.fill("#box", "nonsense")
+    page.keyboard.press("Tab")
+    expect(page.locator("#box")).to_have_attribute("aria-invalid", "true")
+    page.click("#clear")
+    page.select_option("#where", label="name")
+    page.get_by_label("name contains").fill("PLACE 1")
+    page.keyboard.press("Tab")
+    expect(words(page)).to_have_text("2 of 12 places in view")  # place 10 and place 11
+    page.click("#clear")
+    page.select_option("#where", label="max_cloud_S2L2A")
+    page.get_by_label("max_cloud_S2L2A at least").fill("0.5")
+    page.keyboard.press("Tab")
+    expect(words(page)).to_have_text("2 of 12 places in view")
+
+
+def test_panning_changes_what_is_in_view_and_a_click_opens_a_place(served: str, visit: Open) -> None:
+    """Arrows move the map; a click on the only point opens its page."""
+    page = visit(f"{served}#/map?at=-16,-60,6")
+    expect(words(page)).to_have_text("1 of 12 places in view")
+
+    page.focus("#map")
+    page.keyboard.press("Shift+ArrowUp")
+    expect(words(page)).to_have_text("0 of 12 places in view")
+    expect(page.locator(".places a")).to_have_count(1)  # the one without coordinates
+
+    page.goto(f"{served}#/map?at=-20,-60,7")
+    page.reload()
+    wait(page)
+    box = page.locator("#map").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    wait(page, "place 0000000")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Location 0000000")
+
+
+def test_a_place_shows_seasons_by_modalities_and_changes_the_composite(url: str, visit: Open) -> None:
+    """Two rows of two pictures that load; the composite is in the link, and a reload keeps it."""
+    page = visit(f"{url}#/place/0000005")
+    pictures = page.locator(".seasons img")
+    expect(pictures).to_have_count(4)
+    expect(pictures.nth(2)).to_have_attribute("alt", "Sentinel-2 L2A, 2020-01-06, true color")
+
+    page.select_option("#composite-S2L2A", "swir")
+    expect(pictures.nth(2)).to_have_attribute("src", re.compile("S2L2A-0-swir-shared.webp"))
+    page.reload()
+    wait(page, "place 0000005")
+    expect(page.locator("#composite-S2L2A")).to_have_value("swir")
+    for k in range(4):
+        pictures.nth(k).scroll_into_view_if_needed()
+        expect(pictures.nth(k)).to_be_visible()
+        assert pictures.nth(k).evaluate("image => image.decode().then(() => image.naturalWidth)") == 24
+    page.locator("summary", has_text="Histograms").nth(1).click()
+    expect(page.locator(".band")).to_have_count(12)
+    expect(page.get_by_role("img", name="Histogram of B04, red")).to_be_visible()
+    page.get_by_role("link", name="Next").click()
+    wait(page, "place 0000006")
+    expect(page.locator("#composite-S2L2A")).to_have_value("swir")
+
+
+def test_pixels_can_be_taken_away(url: str, archive: Path, visit: Open) -> None:
+    """GeoTIFF and NumPy under names that say what they are, with the archive's values."""
+    page = visit(f"{url}#/place/0000005")
+    image = open_archive(archive).read("S2L2A", location="0000005", season=1)
+
+    with page.expect_download() as caught:
+        page.get_by_role("link", name="GeoTIFF of S2L2A season 2, 20 m bands").click()
+    assert caught.value.suggested_filename == "0000005-S2L2A-1-20m.tif"
+    with rasterio.open(caught.value.path()) as file:
+        np.testing.assert_array_equal(file.read(), image.pixels[20])
+        assert file.crs.to_epsg() == 32633
+    with page.expect_download() as caught:
+        page.get_by_role("link", name="NumPy file of S2L2A season 2").click()
+    with np.load(io.BytesIO(Path(caught.value.path()).read_bytes()), allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["60m"], image.pixels[60])
+
+
+def test_hostile_text_stays_text(url: str, visit: Open) -> None:
+    """Provenance, products, labels and an id of the address that are HTML: shown, never run."""
+    page = visit(f"{url}#/place/0000001")
+    expect(page.locator("#brand")).to_have_text(f"tiny {HOSTILE}")
+    expect(page.locator("td", has_text="<script>")).to_have_text(HOSTILE)
+    assert page.locator("main script, main img[src=x], header img").count() == 0
+    page.goto(f"{url}#/about")
+    wait(page, "about")
+    assert HOSTILE in page.locator("table").first.inner_text()
+    page.goto(f"{url}#/map?color=label-2")
+    wait(page)
+    assert page.locator("script").count() == 3  # the page's own
+    assert page.title().startswith("Map")
+    page.goto(f"{url}#/{HOSTILE}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("No such page")
+
+
+def test_an_id_that_is_not_there_is_told(served: str, visit: Open) -> None:
+    """The address may say anything; the page says what is wrong and leads back."""
+    page = visit(f"{served}#/place/..%2F..%2Fetc", ready=False)
+    expect(page.get_by_role("alert")).to_contain_text("no 'place/")
+    page.get_by_role("link", name="Back to the map").click()
+    expect(words(page)).to_have_text("11 of 12 places in view")
+    assert [line for line in visit.noise if "404" not in line] == []
+    visit.noise.clear()  # the browser's own line about the 404
+
+
+def test_a_damaged_picture_says_what_is_wrong(archive: Path, tmp_path: Path, visit: Open) -> None:
+    """The page of a place in a broken archive: the others are shown, the damaged ones told in words."""
+    copy = tmp_path / "b.zarr"
+    shutil.copytree(archive, copy)
+    shard = next((copy / "S2L2A/10m/bands").glob("c.*"))
+    shard.write_bytes(shard.read_bytes()[:100])
+    with serving(Opening(copy)) as url:
+        page = visit(f"{url}#/place/0000005")
+        expect(page.locator(".frame .wrong").nth(2)).to_contain_text("ssl4eo verify")
+        expect(page.locator(".seasons img").first).to_be_visible()
+        page.close()
+    assert all("500" in line for line in visit.noise)
+    visit.noise.clear()
+
+
+def test_an_archive_that_cannot_be_read_has_a_page_that_says_so(tmp_path: Path, visit: Open) -> None:
+    """In the browser too, without a script."""
+    (tmp_path / "empty.zarr").mkdir()
+    with serving(Opening(tmp_path / "empty.zarr")) as url:
+        page = visit(url, ready=False)
+        expect(page.get_by_role("alert")).to_contain_text("empty.zarr")
+        page.close()
+    visit.noise.clear()  # the browser's own line about the 503
+
+
+def test_the_keyboard_alone_finds_and_opens_a_place(served: str, visit: Open) -> None:
+    """Skip link, search, list: everything has the focus in turn, and the focus follows to the new page."""
+    page = visit(served)
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.id") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("() => document.activeElement.id") == "main"
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.id") == "search"
+    page.keyboard.type("0000009")
+    expect(page.locator("#results a")).to_have_text("0000009")
+    page.keyboard.press("Enter")
+    wait(page, "place 0000009")
+    assert page.evaluate("() => document.activeElement.id") == "main"
+    expect(page.locator("#status")).to_have_text("Location 0000009")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Back to the map")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(words(page)).to_have_text("11 of 12 places in view")
+    page.locator(".places a").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("html[data-ready^='place']", state="attached")
+
+
+def test_every_control_and_picture_has_a_name_and_pages_have_landmarks(served: str, visit: Open) -> None:
+    """What a screen reader goes by: labels of all inputs, one main, one h1 or a labelled map."""
+    for address in ("", "#/place/0000003", "#/about"):
+        page = visit(served + address)
+        assert page.locator("main").count() == 1
+        assert page.locator("html").get_attribute("lang") == "en"
+        unnamed = page.evaluate(
+            """() => [...document.querySelectorAll("input, select, button, a[href], img")].filter((e) => !(
+                e.labels?.length || e.getAttribute("aria-label") || e.textContent.trim() || e.hasAttribute("alt") ||
+                e.title)).map((e) => e.outerHTML)"""
+        )
+        assert unnamed == []
+    assert page.locator("h1").count() == 1
+
+
+def test_dark_and_light_follow_the_system_and_the_button(served: str, visit: Open) -> None:
+    """The background changes; the choice outlives a reload."""
+    page = visit(served, color_scheme="dark")
+    paper = "() => getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(paper) == "rgb(20, 24, 29)"
+    page.click("#theme")
+    assert page.evaluate(paper) == "rgb(255, 255, 255)"
+    page.reload()
+    wait(page)
+    assert page.evaluate(paper) == "rgb(255, 255, 255)"
+
+
+def test_a_phone_of_360_pixels_needs_no_sideways_scrolling(served: str, visit: Open) -> None:
+    """Map, place and about are as wide as the screen; targets are large enough to touch."""
+    for address in ("", "#/place/0000003", "#/about"):
+        page = visit(served + address, viewport={"width": 360, "height": 740}, has_touch=True)
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+    page = visit(served, viewport={"width": 360, "height": 740}, has_touch=True)
+    assert page.locator("#search").bounding_box()["height"] >= 30
+    assert page.locator("#map").bounding_box()["width"] == 360
+
+
+def test_only_what_is_on_the_screen_is_loaded(served: str, visit: Open) -> None:
+    """A view of one place loads no column that it does not color by, and pictures of the list only."""
+    page = visit("about:blank", ready=False)
+    paths: list[str] = []
+    page.on("request", lambda request: paths.append(urlsplit(request.url).path))
+    page.goto(f"{served}#/map?at=-20,-60,6")
+    wait(page)
+
+    assert not [path for path in paths if "label-" in path or "dates-" in path or "info.json" in path]
+    assert not [path for path in paths if "/data/ids/" in path]
+    page.goto(f"{served}#/place/0000004")
+    wait(page, "place 0000004")
+    assert not [path for path in paths if path.endswith(("npz", "tif", "histograms.json"))]

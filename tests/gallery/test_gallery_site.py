@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paths of the gallery: what each file holds, and that nothing else is there."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from gallery_stage import COUNT, HOSTILE, INVALID, NOWHERE, SEASONS, write_archive
+from PIL import Image as Pillow
+
+from ssl4eo.archive.reader import open_archive
+from ssl4eo.errors import DataMissing
+from ssl4eo.gallery.blocks import BLOCK, Blocks
+from ssl4eo.gallery.columns import NO_CODE, Places, label_column
+from ssl4eo.gallery.land import piece, piece_names
+from ssl4eo.gallery.site import Offer, Site, folder_of
+from ssl4eo.locations.polygons import land_parts
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(open_archive(write_archive(tmp_path_factory.mktemp("site") / "a.zarr")))
+
+
+def _floats(content: bytes) -> np.ndarray:
+    return np.frombuffer(content, "<f4")
+
+
+def test_every_listed_path_is_there_and_of_a_known_kind(site: Site) -> None:
+    """The writer walks these lists, the front end asks for these names."""
+    paths = [*site.shared_paths(), *site.location_paths("0000001")]
+
+    assert len(paths) == len(set(paths))
+    for path in paths:
+        assert site.resource(path).media_type, path
+    assert site.resource("index.html").media_type.startswith("text/html")
+    assert site.resource("app/main.js").media_type.startswith("text/javascript")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../secret", "app/../site.py", "app/../../../etc/passwd", "/etc/passwd", "app//index.html", "app/none.js",
+        "data/blocks/0/../../archive.json", "data/blocks/7/ids.json", "data/blocks/0/nothing.bin", "data/land/x.bin",
+        "data/blocks/-1/ids.json", "data/blocks/\u0661/ids.json", "data/cells/..bin", "place/00/0000001/info.json",
+        f"{folder_of('0000001')}/S2L2A-9-true-color-shared.webp", f"{folder_of('0000001')}/S2L2A-0-swirl-shared.webp",
+        f"{folder_of('0000001')}/S2L2A-0-30m.tif", f"{folder_of('0000099')}/info.json", "index.html\0", "",
+        "index.html\n",
+        f"{folder_of('0000001')}/S9X-0.npz",
+    ],
+)  # fmt: skip
+def test_what_is_not_in_the_scheme_is_not_there(site: Site, path: str) -> None:
+    """No path leaves the scheme: traversal, other locations, seasons and grids that there are not."""
+    with pytest.raises(DataMissing):
+        site.resource(path)
+
+
+def test_blocks_hold_every_location_once_and_boxes_hold_their_points() -> None:
+    """A permutation, cut at BLOCK; what a view does not meet it need not load."""
+    rng = np.random.default_rng(0)
+    lons, lats = rng.uniform(-180, 180, 3 * BLOCK), rng.uniform(-90, 90, 3 * BLOCK)
+    lons[::10] = lats[::10] = np.nan
+    blocks = Blocks(Places([str(i) for i in range(len(lons))], lons, lats))
+
+    assert sorted(np.concatenate(blocks.rows).tolist()) == list(range(len(lons)))
+    for number, about in enumerate(blocks.describe()):
+        lon, lat = _floats(blocks.position(number)).reshape(2, -1)
+        assert len(lon) == about["count"] <= BLOCK
+        assert json.loads(blocks.ids(number)) == [str(i) for i in blocks.rows[number]]
+        if about["box"] is None:
+            assert np.isnan(lon).all()
+            continue
+        west, south, east, north = about["box"]
+        assert west - 1e-4 <= lon.min()
+        assert lon.max() <= east + 1e-4
+        assert south - 1e-4 <= lat.min()
+        assert lat.max() <= north + 1e-4
+
+
+def test_cells_count_every_placed_location_and_tell_means_and_the_most_common() -> None:
+    """Two points share a cell, a third lies elsewhere: counts, mean position, mean and majority by hand."""
+    names = np.array(["b", "a", "a", "b"], dtype=object)
+    columns = (
+        label_column("n", "height", np.array([1.5, 2.5, 7.25, 9.0])),
+        label_column("c", "kind", names),
+    )
+    places = Places(list("wxyz"), np.array([10.0, 10.5, 100.0, np.nan]), np.array([10.0, 10.0, -40.0, np.nan]), columns)
+    blocks = Blocks(places)
+    lon, lat, count = _floats(blocks.cells).reshape(3, -1)
+
+    by_count = np.argsort(-count)
+    assert count[by_count].tolist() == [2, 1]
+    np.testing.assert_allclose(lon[by_count], [10.25, 100.0])
+    np.testing.assert_allclose(lat[by_count], [10.0, -40.0])
+    np.testing.assert_allclose(_floats(blocks.cell_column("n"))[by_count], [2.0, 7.25])
+    assert _floats(blocks.cell_column("c"))[by_count].tolist() == [0.0, 0.0]  # of a tie the first label
+
+
+def test_labels_become_classes_numbers_or_text() -> None:
+    """Few distinct texts or whole numbers are classes; missing values are nothing; cloud stays a number."""
+    split = label_column("s", "split", np.array(["train", None, "test"], dtype=object))
+    level = label_column("l", "level", np.array([2.0, np.nan, 2.0]))
+    cloud = label_column("k", "max_cloud_S2L2A", np.array([0.0, 1.0, 0.0]))
+    names = label_column("n", "name", np.array([f"n{i}" for i in range(2000)], dtype=object))
+
+    assert (split.kind, split.labels, split.group) == ("category", ("test", "train"), "split")
+    assert split.values.tolist() == [[1, NO_CODE, 0]]
+    assert (level.kind, level.labels, level.values.tolist()) == ("category", ("2",), [[0, NO_CODE, 0]])
+    assert (cloud.kind, cloud.group, cloud.modality) == ("number", "cloud", "S2L2A")
+    assert names.kind == "text"
+
+
+def test_dates_and_validity_are_columns(site: Site) -> None:
+    """Days since 1970 by season; the image that packing flagged is counted."""
+    index = site.blocks.places.ids.index(INVALID)
+    dates, invalid = site.blocks.columns["dates-S2L2A"], site.blocks.columns["invalid-S2L2A"]
+
+    assert dates.values[:, index].tolist() == [
+        np.datetime64("2020-01-04").astype(int), np.datetime64("2020-07-04").astype(int)
+    ]  # fmt: skip
+    assert invalid.values[0].tolist() == [float(name == INVALID) for name in site.blocks.places.ids]
+
+
+def test_ids_are_listed_sorted_and_the_manifest_counts(site: Site) -> None:
+    """The search goes through sorted files; the manifest tells how many and what."""
+    about = json.loads(site.resource("data/archive.json").content)
+
+    assert json.loads(site.resource("data/ids/0.json").content) == [f"{i:07d}" for i in range(COUNT)]
+    assert (about["count"], about["seasons"], about["ids"]) == (COUNT, SEASONS, ["0000000"])
+    assert sum(block["count"] for block in about["blocks"]) == COUNT
+    assert [block["box"] is None for block in about["blocks"]] == [False, True]
+    assert about["title"] == f"tiny {HOSTILE}"  # text, as it is: the front end never parses it
+
+
+def test_information_tells_dates_products_and_contract(site: Site) -> None:
+    """All but pixels."""
+    info = json.loads(site.resource(f"{folder_of(INVALID)}/info.json").content)
+    row = info["images"]["S2L2A"][1]
+
+    assert (info["lon"], info["lat"], info["previous"], info["next"]) == (-15.0, -5.0, "0000002", "0000004")
+    assert (row["time"], row["valid"], row["offset"]) == ("2020-07-04T10:30:00+00:00", False, 1000)
+    assert "offset 1000" in row["contract"]
+    assert json.loads(site.resource(f"{folder_of(NOWHERE)}/info.json").content)["lon"] is None
+
+
+def test_geotiffs_hold_stored_values_in_their_place(site: Site) -> None:
+    """Values equal the archive's; the 20 m grid shares the corner of the 10 m grid."""
+    image = site.archive.read("S2L2A", location="0000005", season=1)
+    for resolution in (10, 20, 60):
+        content = site.resource(f"{folder_of('0000005')}/S2L2A-1-{resolution}m.tif").content
+        with rasterio.open(io.BytesIO(content)) as file:
+            np.testing.assert_array_equal(file.read(), image.pixels[resolution])
+            assert file.crs.to_epsg() == 32633
+            assert tuple(file.transform)[:6] == (resolution, 0, 500005.0, 0, -resolution, 4999995.0)
+            assert file.descriptions == image.form.bands_at(resolution)
+            assert file.bounds == (500005.0, 4999755.0, 500245.0, 4999995.0)
+
+
+def test_numpy_files_need_no_pickle(site: Site) -> None:
+    """Arrays by resolution, names of bands, and what is known as JSON."""
+    image = site.archive.read("S1GRD", location="0000005", season=0)
+    content = site.resource(f"{folder_of('0000005')}/S1GRD-0.npz").content
+
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        np.testing.assert_array_equal(file["10m"], image.pixels[10])
+        assert file["10m_bands"].tolist() == ["VV", "VH"]
+        assert json.loads(str(file["about"]))["synthetic"] == "true"
+
+
+def test_histograms_count_every_pixel_once(site: Site) -> None:
+    """Counts of each season sum to the pixels of the band's own grid; reflectance has the offset taken away."""
+    rows = json.loads(site.resource(f"{folder_of('0000005')}/histograms.json").content)
+    image = site.archive.read("S2L2A", location="0000005", season=0)
+
+    assert [sum(c) for c in rows["S2L2A"]["B11"]["counts"]] == [12 * 12] * SEASONS
+    assert [sum(c) for c in rows["S1GRD"]["VV"]["counts"]] == [24 * 24] * SEASONS
+    assert rows["S2L2A"]["B04"]["unit"] == "reflectance"
+    assert rows["S2L2A"]["B04"]["high"] < (image.band("B04").max() - 900) / 10_000 + 0.1
+
+
+def test_an_offer_of_less_has_less(site: Site) -> None:
+    """A static site without pixels and with one composite lists and answers nothing else."""
+    small = Site(site.archive, offer=Offer(("swir",), ("fixed",), pixels=False))
+    paths = [path.rpartition("/")[2] for path in small.location_paths("0000001")]
+
+    assert sorted(path for path in paths if path.startswith("S2L2A")) == [
+        "S2L2A-0-swir-fixed.webp", "S2L2A-1-swir-fixed.webp"
+    ]  # fmt: skip
+    assert "S1GRD-0-vv-vh-ratio-fixed.webp" in paths  # a modality is never without a picture
+    with pytest.raises(DataMissing):
+        small.resource(f"{folder_of('0000001')}/S2L2A-0.npz")
+    with pytest.raises(DataMissing):
+        small.resource(f"{folder_of('0000001')}/S2L2A-0-swir-shared.webp")
+
+
+def test_pictures_are_webp_of_the_size_of_the_patch(site: Site) -> None:
+    """A pixel for a pixel; thumbnails are smaller than 96 px or grown to it."""
+    folder = folder_of("0000002")
+
+    assert Pillow.open(io.BytesIO(site.resource(f"{folder}/S2L2A-0-true-color-own.webp").content)).size == (24, 24)
+    assert Pillow.open(io.BytesIO(site.resource(f"{folder}/thumb.webp").content)).format == "WEBP"
+
+
+def test_the_base_map_is_the_land_of_the_package() -> None:
+    """The pieces together hold every corner of the land, to 30/65535 degrees; all files are small."""
+    corners = sum(len(part.exterior.coords) for part in land_parts())
+    total = 0
+    for name in piece_names():
+        content = piece(name)
+        count = int(np.frombuffer(content, "<u4", 1)[0])
+        lengths = np.frombuffer(content, "<u4", count + 1)[1:]
+        assert len(content) == 4 * (count + 1 + int(lengths.sum()))
+        assert len(content) < 160_000
+        total += 0 if name == "world" else int(lengths.sum())
+    assert total >= corners
+
+
+def test_site_paths_escape_no_folder(tmp_path: Path) -> None:
+    """Ids are the only text of the archive in a path, and they are restricted: dots alone are none."""
+    for location in ("a..b", "0000001", "A.b-c_d"):
+        assert (tmp_path / folder_of(location)).resolve().is_relative_to(tmp_path.resolve())
