@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,31 +85,52 @@ def test_rows_are_what_the_network_gives_for_each_image(archive, undisturbed):
     assert embeddings.seasons.tolist() == [0, 1] * 5
 
 
-@pytest.mark.parametrize("workers", [{"workers": 2}, {"workers": 2, "dask": "local"}])
-def test_the_file_is_the_same_byte_for_byte_whoever_computes(archive, undisturbed, tmp_path, small_parts, workers):
-    """Two processes, two Dask workers."""
-    embed(archive, tmp_path / "e.parquet", **workers)
-
-    assert (tmp_path / "e.parquet").read_bytes() == undisturbed.read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == ["e.parquet"]
-
-
-def test_a_killed_run_loses_the_part_under_way_and_ends_the_same(archive, undisturbed, tmp_path, small_parts):
-    """Killed with -9 before the second part gets its name: the first is not computed again."""
-    out = tmp_path / "e.parquet"
+@pytest.fixture(scope="module")
+def killed_once(archive, tmp_path_factory):
+    """What a run killed with -9 before its second part got its name has left."""
+    out = tmp_path_factory.mktemp("killed") / "e.parquet"
     killed = subprocess.run(
         [sys.executable, str(DRIVER), str(archive), str(out), "2", str(int(signal.SIGKILL))],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    kept = sorted(path.name for path in (tmp_path / "e.parquet.partial").glob("*.npy"))
-    assert kept == ["00000.npy"]
     assert not out.exists()
+    return out.with_name("e.parquet.partial")
 
-    report = embed(archive, out)
+
+@pytest.fixture
+def killed(killed_once, tmp_path):
+    """The file that is still to be made, with those remains beside it."""
+    shutil.copytree(killed_once, tmp_path / "e.parquet.partial")
+    return tmp_path / "e.parquet"
+
+
+def test_two_processes_write_the_same_file_byte_for_byte(archive, undisturbed, tmp_path, small_parts):
+    """And nothing is left beside it."""
+    embed(archive, tmp_path / "e.parquet", workers=2)
+
+    assert (tmp_path / "e.parquet").read_bytes() == undisturbed.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["e.parquet"]
+
+
+def test_a_dask_cluster_writes_the_same_file_byte_for_byte(archive, undisturbed, tmp_path, small_parts):
+    """Two workers of a cluster at an address."""
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster:
+        embed(archive, tmp_path / "e.parquet", dask=cluster.scheduler_address)
+
+    assert (tmp_path / "e.parquet").read_bytes() == undisturbed.read_bytes()
+
+
+def test_a_killed_run_loses_the_part_under_way_and_ends_the_same(archive, undisturbed, killed, small_parts):
+    """The first part is not computed again."""
+    assert sorted(path.name for path in killed.with_name("e.parquet.partial").glob("*.npy")) == ["00000.npy"]
+
+    report = embed(archive, killed)
 
     assert report.num_resumed == 4
-    assert out.read_bytes() == undisturbed.read_bytes()
+    assert killed.read_bytes() == undisturbed.read_bytes()
 
 
 def test_a_signal_lets_the_part_under_way_be_finished(archive, undisturbed, tmp_path, small_parts, monkeypatch):
@@ -128,18 +150,13 @@ def test_a_signal_lets_the_part_under_way_be_finished(archive, undisturbed, tmp_
     assert out.read_bytes() == undisturbed.read_bytes()
 
 
-def test_a_torn_part_is_computed_again(archive, undisturbed, tmp_path, small_parts):
+def test_a_torn_part_is_computed_again(archive, undisturbed, killed, small_parts):
     """A part cut short by a crash of the machine does not get into the file."""
-    out = tmp_path / "e.parquet"
-    subprocess.run(
-        [sys.executable, str(DRIVER), str(archive), str(out), "2", str(int(signal.SIGKILL))],
-        check=False, capture_output=True,
-    )  # fmt: skip
-    part = tmp_path / "e.parquet.partial" / "00000.npy"
+    part = killed.with_name("e.parquet.partial") / "00000.npy"
     part.write_bytes(part.read_bytes()[:200])
 
-    assert embed(archive, out).num_resumed == 0
-    assert out.read_bytes() == undisturbed.read_bytes()
+    assert embed(archive, killed).num_resumed == 0
+    assert killed.read_bytes() == undisturbed.read_bytes()
 
 
 def test_the_same_job_again_does_nothing_and_another_is_refused(archive, undisturbed, tmp_path, monkeypatch):
@@ -157,16 +174,15 @@ def test_the_same_job_again_does_nothing_and_another_is_refused(archive, undistu
     assert (tmp_path / "x.parquet").read_text() == "mine"
 
 
-def test_what_was_begun_by_another_job_is_not_gone_on_with(archive, tmp_path, small_parts):
-    """Parts of one checkpoint never meet those of another."""
-    out = tmp_path / "e.parquet"
-    subprocess.run(
-        [sys.executable, str(DRIVER), str(archive), str(out), "2", str(int(signal.SIGKILL))],
-        check=False, capture_output=True,
-    )  # fmt: skip
-
+def test_what_was_begun_by_another_job_is_not_gone_on_with(archive, killed, small_parts):
+    """Parts of one checkpoint never meet those of another; a foreign folder is not touched."""
     with pytest.raises(TargetExists, match=r"checkpoint.seed 0 there, 1 now"):
-        embed(archive, out, seed=1)
+        embed(archive, killed, seed=1)
+    plan_file = killed.with_name("e.parquet.partial") / "plan.json"
+    plan_file.rename(plan_file.with_name("mine.json"))
+    with pytest.raises(TargetExists, match="expected parts of this job"):
+        embed(archive, killed)
+    assert plan_file.with_name("mine.json").is_file()
 
 
 def test_a_mean_is_that_of_the_observed_dates(archive, undisturbed, tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Generator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from ssl4eo.files import whole_or_told
 from ssl4eo.loading.pixels import ArchivePixels
 
 _opened: dict[tuple[object, ...], tuple[Backbone, ArchivePixels]] = {}
+_observed: dict[Path, NDArray[np.bool_]] = {}
 _opening = threading.Lock()
 
 
@@ -83,8 +85,12 @@ def _items(job: Job, source: ArchivePixels, part: int) -> LabelledPixels:
 
 
 def _valid(job: Job, source: ArchivePixels, part: int) -> NDArray[np.bool_]:
+    """Say which images of a part were observed; the table of the archive is read once a process and job."""
+    if job.work not in _observed:
+        _observed.clear()
+        _observed[job.work] = valid_images(source.archive, job.modality, job)
     first = part * job.part_locations
-    return valid_images(source.archive, job.modality, job)[first : first + job.part_locations]
+    return _observed[job.work][first : first + job.part_locations]
 
 
 def _require_range(job: Job, source: ArchivePixels, part: int, vectors: NDArray[np.generic]) -> None:
