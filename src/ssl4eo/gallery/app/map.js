@@ -53,7 +53,11 @@ function start(map, options) {
   const boxes = archive.blocks.map((b) => b.box).filter(Boolean);
   if (!boxes.length) { map.setView([20, 0], 1.5, { animate: false }); return; }
   const least = (i) => Math.min(...boxes.map((b) => b[i])), most = (i) => Math.max(...boxes.map((b) => b[i]));
-  map.fitBounds([[least(1), least(0)], [most(3), most(2)]], { padding: [24, 24], maxZoom: 10, animate: false });
+  if (most(2) - least(0) > 200) { // all around the Earth: the width of the map is the width of the world
+    map.setView([25, 0], Math.floor(2 * Math.log2((map.getSize().x + 60) / 256)) / 2, { animate: false });
+    return;
+  }
+  map.fitBounds([[least(1), least(0)], [most(3), most(2)]], { padding: [8, 8], maxZoom: 10, animate: false });
 }
 
 function boundsOf(map) {

@@ -6,7 +6,7 @@ import { styleColor } from "./dom.js";
 const L = window.L;
 
 export const Points = L.Layer.extend({
-  initialize() { this.items = []; this.color = () => ""; this.marked = null; },
+  initialize() { this.items = []; this.most = 1; this.color = () => ""; this.marked = null; },
 
   onAdd(map) {
     this._canvas = L.DomUtil.create("canvas", "leaflet-zoom-animated points");
@@ -25,7 +25,8 @@ export const Points = L.Layer.extend({
 
   /** Show items { x, y, count, value } (x and y 0 to 1); color(value) gives a color; marked is { x, y } or null. */
   show(items, color, marked = null) {
-    Object.assign(this, { items: items.sort((a, b) => a.count - b.count), color, marked });
+    const most = items.reduce((found, item) => Math.max(found, item.count), 1);
+    Object.assign(this, { items: items.sort((a, b) => a.count - b.count), most, color, marked });
     if (this._map) this._draw();
   },
 
@@ -34,7 +35,7 @@ export const Points = L.Layer.extend({
     let best = null, nearest = Infinity;
     for (const item of this.items) {
       const at = this._onScreen(item), gap = Math.hypot(at.x - point.x, at.y - point.y);
-      if (gap < Math.max(10, radius(item.count) + 2) && gap < nearest) [best, nearest] = [item, gap];
+      if (gap < Math.max(10, radius(item.count, this.most) + 2) && gap < nearest) [best, nearest] = [item, gap];
     }
     return best;
   },
@@ -67,7 +68,7 @@ export const Points = L.Layer.extend({
     context.textBaseline = "middle";
     const edge = styleColor("--paper");
     for (const item of this.items) {
-      const { x, y } = this._onScreen(item), r = radius(item.count), color = this.color(item.value);
+      const { x, y } = this._onScreen(item), r = radius(item.count, this.most), color = this.color(item.value);
       context.beginPath();
       context.arc(x, y, r, 0, 2 * Math.PI);
       context.fillStyle = color;
@@ -93,7 +94,8 @@ export const Points = L.Layer.extend({
   },
 });
 
-const radius = (count) => (count === 1 ? 5.5 : Math.min(25, 9 + 2.2 * Math.log2(count)));
+/** By the share of the largest cluster in view: a dense archive does not cover the land. */
+const radius = (count, most) => (count === 1 ? 5.5 : 12 + 9 * Math.sqrt(count / most));
 
 function short(count) {
   if (count < 1000) return String(count);
