@@ -62,7 +62,7 @@ class _Facts:
         times = archive.times(job.modality.split("+")[0])[job.indices][:, list(job.seasons)]
         self._times = times.astype("datetime64[ms]").reshape(-1)
         valid = valid_images(archive, job.modality, job)
-        self._valid = valid.any(axis=1) if job.is_mean else valid.reshape(-1)
+        self._valid = np.asarray(valid.any(axis=1), np.bool_) if job.is_mean else valid.reshape(-1)
         self._same = {
             "modality": job.modality,
             "checkpoint": record["checkpoint"]["name"],

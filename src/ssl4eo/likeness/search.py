@@ -207,7 +207,8 @@ class Sketch:
     def of_rows(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Give the sketches (N, SKETCH + 2) of unit vectors (N, D)."""
         parts = [self._parts(vectors[i : i + SAMPLE]) for i in range(0, len(vectors), SAMPLE)]
-        return np.concatenate([np.column_stack([main, rest, -square / 2]) for main, rest, square in parts])
+        rows = [np.column_stack([main, rest, -square / 2]) for main, rest, square in parts]
+        return np.concatenate(rows).astype(np.float32, copy=False)
 
     def of_query(self, query: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """Give what a sketch is multiplied with (SKETCH + 2,), and what is to be added for the bound of the cosine."""
