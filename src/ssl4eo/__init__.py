@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ssl4eo.archive.reader import open_archive as open_archive
     from ssl4eo.checkpoints.load import load_backbone as load_backbone
     from ssl4eo.contract import Contract as Contract
+    from ssl4eo.embedding.embed import embed_archive as embed_archive
+    from ssl4eo.likeness.embeddings import Embeddings as Embeddings
+    from ssl4eo.likeness.embeddings import open_embeddings as open_embeddings
+    from ssl4eo.likeness.search import Likeness as Likeness
     from ssl4eo.loading.dataset import ArchiveDataset as ArchiveDataset
     from ssl4eo.sample import Image as Image
     from ssl4eo.sample import Location as Location
@@ -26,25 +30,33 @@ _PUBLIC = {
     "Archive": "ssl4eo.archive.reader",
     "ArchiveDataset": "ssl4eo.loading.dataset",
     "Contract": "ssl4eo.contract",
+    "Embeddings": "ssl4eo.likeness.embeddings",
     "Image": "ssl4eo.sample",
+    "Likeness": "ssl4eo.likeness.search",
     "Location": "ssl4eo.sample",
     "Sample": "ssl4eo.sample",
     "Season": "ssl4eo.sample",
+    "embed_archive": "ssl4eo.embedding.embed",
     "load_backbone": "ssl4eo.checkpoints.load",
     "open_archive": "ssl4eo.archive.reader",
+    "open_embeddings": "ssl4eo.likeness.embeddings",
 }
 
 __all__ = [
     "Archive",
     "ArchiveDataset",
     "Contract",
+    "Embeddings",
     "Image",
+    "Likeness",
     "Location",
     "Sample",
     "Season",
     "__version__",
+    "embed_archive",
     "load_backbone",
     "open_archive",
+    "open_embeddings",
 ]
 
 

@@ -51,6 +51,8 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "recipes": Verb("list recipes, or show one in full"),
         "checkpoints": Verb("published weights: list, show, fetch; any weights: inspect, export"),
         "evaluate": Verb("judge a network on a task by k-NN and a linear probe"),
+        "embed": Verb("write what a network makes of every location to GeoParquet"),
+        "like": Verb("find the locations that look like one, by their embeddings"),
         "report": Verb("make tables, figures and a page from recorded results"),
     }
 )
@@ -84,7 +86,7 @@ def _kept(arguments: Sequence[str]) -> str:
     """Say how an interrupted command goes on, where it does."""
     if arguments[:1] == ["pretrain"]:
         return "; what was finished is kept: the same command with --resume goes on"
-    goes_on = ("checkpoints", "collect", "demo", "download", "evaluate", "gallery", "pack", "unpack")
+    goes_on = ("checkpoints", "collect", "demo", "download", "embed", "evaluate", "gallery", "pack", "unpack")
     return "; what was finished is kept: the same command goes on" if arguments[:1] and arguments[0] in goes_on else ""
 
 

@@ -3,13 +3,14 @@
 
 Processes are spawned, not forked: nothing of the parent's threads and open files comes along. Only a few items are
 under way for each, so that little waits in memory or on disk. A worker ends with its parent, also when that is killed,
-and leaves Ctrl-C to it.
+and leaves Ctrl-C to it. The parent may take Ctrl-C as a wish: `wishing` lets what is under way be finished.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,8 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from ssl4eo.errors import ConfigInvalid, WorkerLost
+
+log = logging.getLogger(__name__)
 
 AHEAD = 2
 """Items under way for each worker."""
@@ -144,3 +147,31 @@ def open_run(workers: int) -> Generator[Run]:
             return (result for _, result in pairs)
 
         yield run
+
+
+@contextlib.contextmanager
+def wishing(stop: Callable[[], None], under_way: str) -> Generator[None]:
+    """Take SIGINT and SIGTERM as a wish to stop for the length of the block; a second one ends it at once.
+
+    Args:
+        stop: called with the first signal; whoever starts new work must look at it.
+        under_way: what is finished in any case, for the message.
+    """
+    before: dict[int, Any] = {}
+
+    def wish(number: int, _: object) -> None:
+        stop()
+        for n, handler in before.items():
+            signal.signal(n, handler)
+        log.warning("%s: %s under way are finished; once more ends at once", signal.Signals(number).name, under_way)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, wish)
+    except ValueError:  # not in the main thread, where no signals arrive
+        before.clear()
+    try:
+        yield
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)

@@ -8,13 +8,11 @@ An archive is closed when no place is left that another try might bring; `finish
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import shutil
-import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from ssl4eo.environment import environment
 from ssl4eo.errors import DataMissing, TargetExists, WriteFailed
 from ssl4eo.packing.pools import open_pool
 from ssl4eo.packing.work import Job, Task
+from ssl4eo.processes import wishing
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +117,10 @@ def collect(  # noqa: PLR0913 - each is an option of the command line
         _settle(ledger, writer, noted, ids)
         job = Job(noted, writer.work.absolute(), writer.layout, "skip", "skip")
         workers = min(threads, LOCAL_WORKERS) if dask == "local" else threads
-        with _stopping(stop), open_pool(job, workers=workers, dask=dask, tick=lambda _: None, threads=True) as pool:
+        with (
+            wishing(stop.set, "places"),
+            open_pool(job, workers=workers, dask=dask, tick=lambda _: None, threads=True) as pool,
+        ):
             _fetch_all(writer, ledger, noted, pool.encode(_tasks(ids, writer, ledger)), len(ids), progress)
             is_finished = finish or not ledger.ids("failed")
             if is_finished:
@@ -257,26 +259,3 @@ def _require_same(target: Path, identity: str, facts: dict[str, str]) -> None:
         remedy=f"take them back to go on, or choose another name; to start anew remove {partial_path(target)}",
         path=str(target),
     )
-
-
-@contextlib.contextmanager
-def _stopping(stop: Stop) -> Generator[None]:
-    """Let SIGINT and SIGTERM end the run after the places under way; a second one ends it at once."""
-    before: dict[int, Any] = {}
-
-    def wish(number: int, _: object) -> None:
-        stop.set()
-        for n, handler in before.items():
-            signal.signal(n, handler)
-        log.warning("%s: places under way are finished; once more ends at once", signal.Signals(number).name)
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, wish)
-    except ValueError:  # not in the main thread, where no signals arrive
-        before.clear()
-    try:
-        yield
-    finally:
-        for n, handler in before.items():
-            signal.signal(n, handler)

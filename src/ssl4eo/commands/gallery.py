@@ -11,9 +11,10 @@ from pathlib import Path
 from ssl4eo.archive.reader import Archive, open_archive
 from ssl4eo.errors import ConfigInvalid, Ssl4eoError, unknown_name
 from ssl4eo.files import require_absent
+from ssl4eo.gallery.likeness import LikenessFiles
 from ssl4eo.gallery.server import LOOPBACK, Opening, is_loopback, listen, make_app, require_server, url_of
 from ssl4eo.gallery.server import serve as serve_app
-from ssl4eo.gallery.site import Offer
+from ssl4eo.gallery.site import Offer, Site
 from ssl4eo.gallery.write import SiteReport, write_site
 from ssl4eo.pictures.composites import SINGLE, composites_of
 from ssl4eo.pictures.stretches import STRETCHES
@@ -30,6 +31,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     host: str = "127.0.0.1",
     port: int = 8000,
     out: Path | None = None,
+    embeddings: list[Path] | None = None,
     composites: list[str] | None = None,
     stretches: list[str] | None = None,
     no_pixels: bool = False,
@@ -44,6 +46,8 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         host: address to listen on; with any other than loopback everybody who reaches it sees the archive
         port: to listen on, 0 for any that is free
         out: folder of a static site to write, for any web host; run again after an interruption and it goes on
+        embeddings: one or two files of `ssl4eo embed` of this archive: places like one, a map of likeness, outliers,
+            and two networks side by side
         composites: of a static site, such as true-color swir band:B11; without it all of several bands
         stretches: of a static site, of shared, fixed and own; without it shared and fixed
         no_pixels: write a static site without GeoTIFF and NumPy files
@@ -55,13 +59,14 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     """
     if serve == (out is not None):
         raise ConfigInvalid("--serve and --out" if serve else "neither --serve nor --out", expected="one of them")
+    alike = _embeddings(archive, embeddings)
     if out is None:
         _refuse_of_site(composites, stretches, no_pixels=no_pixels)
-        return _serve(archive, host, port)
+        return _serve(archive, host, port, alike)
     check_workers(workers)
     require_absent(out, "site")
     opened = open_archive(archive)
-    offer = Offer(_composites(opened, composites), _stretches(stretches), pixels=not no_pixels)
+    offer = Offer(_composites(opened, composites), _stretches(stretches), pixels=not no_pixels, embeddings=alike)
     with progress_bar(f"writing {out}") as progress:
         report = write_site(opened, out, offer=offer, workers=workers, progress=progress)
     _show(report, json=json)
@@ -75,12 +80,22 @@ def _refuse_of_site(composites: list[str] | None, stretches: list[str] | None, *
         raise ConfigInvalid(f"{' '.join(given)} with --serve", expected="these with --out: a server shows everything")
 
 
-def _serve(archive: Path, host: str, port: int) -> int:
+def _embeddings(archive: Path, paths: list[Path] | None) -> tuple[str, ...]:
+    """Check embeddings and compute what needs all places at once, before anything is served or written."""
+    if not paths:
+        return ()
+    alike = LikenessFiles(open_archive(archive), paths)
+    with progress_bar("comparing places") as progress:
+        alike.prepare(progress)
+    return tuple(str(path.absolute()) for path in paths)
+
+
+def _serve(archive: Path, host: str, port: int, embeddings: tuple[str, ...]) -> int:
     if not archive.exists():
         open_archive(archive)  # says what is there instead
     require_server()
     bound = listen(host, port)
-    opening = Opening(archive)
+    opening = Opening(archive, lambda path: Site(open_archive(path), offer=Offer(embeddings=embeddings)))
     try:
         opening.site().warm()
     except (Ssl4eoError, OSError, ValueError, KeyError) as error:

@@ -10,6 +10,7 @@ A path is matched as a whole against the table at the end of this module; what d
     data/cells.bin, data/cells/{column}.bin     the world at a glance
     data/blocks/{n}/position.bin, ids.json, {column}.bin or .json
     data/ids/{n}.json                           all ids, sorted
+    data/likeness.json, data/likeness/{n}/{block}.bin, place/{shard}/{id}/like-{n}.json     of embeddings
     place/{shard}/{id}/info.json, histograms.json, thumb.webp
     place/{shard}/{id}/{modality}-{season}-{composite}-{stretch}.webp
     place/{shard}/{id}/{modality}-{season}-{resolution}m.tif, {modality}-{season}.npz
@@ -20,7 +21,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +32,7 @@ from ssl4eo.gallery.assets import assets, media_type
 from ssl4eo.gallery.blocks import Blocks
 from ssl4eo.gallery.columns import Places, read_places
 from ssl4eo.gallery.land import PIECE, piece, piece_names
+from ssl4eo.gallery.likeness import LikenessFiles
 from ssl4eo.gallery.location import LocationFiles, thumb_modality
 from ssl4eo.pictures.composites import composites_of
 from ssl4eo.pictures.stretches import STRETCHES
@@ -74,6 +76,8 @@ class Offer:
     stretches: tuple[str, ...] = tuple(STRETCHES)
     pixels: bool = True
     """Whether GeoTIFF and NumPy files are there."""
+    embeddings: tuple[str, ...] = ()
+    """Files of `ssl4eo embed`, of this archive."""
 
 
 class Site:
@@ -88,7 +92,12 @@ class Site:
     def __init__(self, archive: Archive, *, offer: Offer | None = None, places: Places | None = None) -> None:
         self.archive = archive
         self.offer = offer or Offer()
-        self.blocks = Blocks(read_places(archive) if places is None else places)
+        self.likeness = LikenessFiles(archive, self.offer.embeddings) if self.offer.embeddings else None
+        if places is None:
+            places = read_places(archive)
+            if self.likeness is not None:
+                places = replace(places, columns=(*places.columns, *self.likeness.columns()))
+        self.blocks = Blocks(places)
         self.files = LocationFiles(archive)
         self._composites = {name: self._offered(name) for name in archive.modalities}
 
@@ -130,6 +139,10 @@ class Site:
             for column in columns:
                 yield f"data/blocks/{block}/{column.key}.{'json' if column.kind == 'text' else 'bin'}"
         yield from (f"data/ids/{number}.json" for number in range(len(self.blocks.id_files())))
+        if self.likeness is not None:
+            yield "data/likeness.json"
+            for number in range(len(self.likeness.sets)):
+                yield from (f"data/likeness/{number}/{block}.bin" for block in range(len(self.blocks.rows)))
 
     def location_paths(self, location: str) -> Iterator[str]:
         """List the paths of one location, its information last."""
@@ -149,6 +162,7 @@ class Site:
                         f"{folder}/{modality}-{season}-{resolution}m.tif"
                         for resolution in self.archive.form(modality).resolutions
                     )
+        yield from (f"{folder}/like-{number}.json" for number in range(len(self.offer.embeddings)))
         yield f"{folder}/info.json"
 
     def warm(self) -> None:
@@ -184,6 +198,7 @@ class Site:
             "columns": [column.describe() for column in self.blocks.columns.values()],
             "blocks": self.blocks.describe(),
             "ids": self.blocks.id_files(),
+            "likeness": [] if self.likeness is None else self.likeness.about(),
         }
 
     def _modality(self, name: str) -> dict[str, Any]:
@@ -229,6 +244,16 @@ class Site:
             raise UnknownName("pixels", expected="pictures")
         return self.files.arrays(self.location(**name), modality, self._season(season))
 
+    def alike(self) -> LikenessFiles:
+        """Give what makes the files of embeddings.
+
+        Raises:
+            UnknownName: the site has none.
+        """
+        if self.likeness is None:
+            raise UnknownName("embeddings", expected="none in this gallery")
+        return self.likeness
+
     def _season(self, season: str) -> int:
         self.archive.check_season(int(season))
         return int(season)
@@ -255,6 +280,15 @@ _TABLE: tuple[tuple[str, Callable[..., bytes]], ...] = (
     (rf"{_BLOCK}ids\.json", lambda site, block: site.blocks.ids(int(block))),
     (rf"{_BLOCK}{_KEY}\.(?:bin|json)", lambda site, block, key: site.blocks.column(int(block), key)),
     (r"data/ids/(?P<number>\d{1,6})\.json", lambda site, number: site.blocks.id_file(int(number))),
+    (r"data/likeness\.json", lambda site: site.alike().summary()),
+    (
+        r"data/likeness/(?P<number>\d{1,3})/(?P<block>\d{1,6})\.bin",
+        lambda site, number, block: site.alike().plane(int(number), site.blocks.rows[int(block)]),
+    ),
+    (
+        rf"{_PLACE}like-(?P<number>\d{{1,3}})\.json",
+        lambda site, number, **name: site.alike().like(int(number), site.location(**name)),
+    ),
     (rf"{_PLACE}info\.json", lambda site, **name: site.files.info(site.location(**name))),
     (rf"{_PLACE}histograms\.json", lambda site, **name: site.files.histograms(site.location(**name))),
     (rf"{_PLACE}thumb\.webp", lambda site, **name: site.files.thumb(site.location(**name))),

@@ -107,6 +107,7 @@ def _settings(archive: Archive, offer: Offer) -> dict[str, Any]:
         "archive": str(archive.path),
         "checksums": file_sha256(archive.path / CHECKSUMS),
         "software": ssl4eo.__version__,
+        "embeddings": [file_sha256(Path(path)) for path in offer.embeddings],
         "offer": json.loads(json.dumps(asdict(offer))),
     }
 
@@ -179,9 +180,11 @@ def _wrong(part: Path) -> dict[str, str]:
 
 
 def _record(report: SiteReport, archive: Archive, offer: Offer) -> dict[str, Any]:
+    names = tuple(Path(path).name for path in offer.embeddings)
     return {
         **_settings(archive, offer),
         "archive": archive.path.name,  # the site may go public: where it was made stays at home
+        "offer": {**asdict(offer), "embeddings": names},
         "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "locations": len(archive),
         "wrong": report.wrong,

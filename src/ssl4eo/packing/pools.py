@@ -31,6 +31,8 @@ class Pool(Protocol):
 
 
 _Submit = Callable[..., Any]
+Run = Callable[[Callable[..., Any], Iterable[Any]], Iterator[Any]]
+"""Applies a function of (shared value, item) to items; gives results in order."""
 
 
 class Inline:
@@ -116,6 +118,48 @@ def open_pool(
     else:
         with process_pool(workers, job) as executor:
             yield _in_processes(executor, workers, tick)
+
+
+@contextlib.contextmanager
+def open_run(workers: int, dask: str | None, *, value: object = None) -> Generator[Run]:
+    """Give a function that works as `map` does, wherever the work is done; starts little ahead, so that it stops soon.
+
+    Args:
+        workers: processes on this machine; 1 works in this process.
+        dask: address of a scheduler, `local` for a cluster of `workers` processes on this machine, None without Dask.
+        value: handed to each call as its first argument; travels once to each process.
+
+    Raises:
+        ConfigInvalid: fewer than one worker.
+        DataMissing: Dask is not installed, or no scheduler answers.
+        WorkerLost: a worker died.
+    """
+    check_workers(workers)
+    if dask is not None:
+        with _dask_client(dask, workers) as client:
+            scattered = client.scatter(value, broadcast=True, hash=False)
+            ahead = AHEAD * max(1, sum(client.nthreads().values()))
+
+            def start(function: Callable[..., Any], item: Any) -> Any:
+                return client.submit(function, scattered, item, pure=False)
+
+            yield _ahead(start, ahead)
+    elif workers == 1:
+        yield lambda function, items: (function(value, item) for item in items)
+    else:
+        with process_pool(workers, value) as executor:
+            yield _ahead(lambda function, item: executor.submit(_call_shared, function, item), AHEAD * workers)
+
+
+def _ahead(start: Callable[..., Any], ahead: int) -> Run:
+    def run(function: Callable[..., Any], items: Iterable[Any]) -> Iterator[Any]:
+        return (result for _, result in in_order(lambda item: start(function, item), items, ahead=ahead))
+
+    return run
+
+
+def _call_shared(function: Callable[..., Any], item: Any) -> Any:
+    return function(shared(), item)
 
 
 @contextlib.contextmanager

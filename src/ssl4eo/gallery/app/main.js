@@ -2,18 +2,23 @@
 // Boot and routing: the page that the address names is drawn into <main>; a table of pages, each a function that draws.
 
 import { showAbout } from "./about.js";
+import { likeSection } from "./alike.js";
 import { start } from "./data.js";
 import { announce, h } from "./dom.js";
+import { showLikeness } from "./likeness.js";
 import { showMap } from "./map.js";
-import { showPlace } from "./place.js";
+import { moreSections, showPlace } from "./place.js";
 import { mapLink, readState } from "./state.js";
 
-/** Pages by the first word of the address: { title (null: not in the menu), show(main, argument) }. */
+/** Pages by the first word of the address: { title (null: not in the menu), show(main, argument), has(archive) }. */
 export const pages = {
   map: { title: "Map", show: showMap },
   place: { title: null, show: showPlace },
+  likeness: { title: "Likeness", show: showLikeness, has: (archive) => archive.likeness.length > 0 },
   about: { title: "About", show: showAbout },
 };
+
+moreSections.push(likeSection);
 
 const main = document.getElementById("main");
 let leave = null, shown = "";
@@ -55,7 +60,7 @@ async function boot() {
     return;
   }
   document.getElementById("brand").textContent = archive.title || archive.name;
-  document.getElementById("pages").append(...Object.entries(pages).filter(([, p]) => p.title).map(([name, p]) => h("li", {}, h("a", { href: `#/${name}`, "data-page": name }, p.title))));
+  document.getElementById("pages").append(...Object.entries(pages).filter(([, p]) => p.title && (p.has?.(archive) ?? true)).map(([name, p]) => h("li", {}, h("a", { href: `#/${name}`, "data-page": name }, p.title))));
   if (archive.synthetic) {
     const banner = document.getElementById("banner");
     banner.textContent = "Synthetic: no satellite saw these pixels.";

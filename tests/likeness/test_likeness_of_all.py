@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file read as a stream, outliers, the plane, two networks compared, the command."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made_embeddings import make_embeddings
+
+from ssl4eo.cli import main
+from ssl4eo.errors import ConfigInvalid, DataMissing, SourceInvalid
+from ssl4eo.likeness.compare import compare, linear_cka
+from ssl4eo.likeness.embeddings import open_embeddings, unit_rows
+from ssl4eo.likeness.outliers import outlier_scores
+from ssl4eo.likeness.plane import plane
+from ssl4eo.likeness.search import nearest_places
+from ssl4eo.likeness.table import GROUP_ROWS
+
+
+def drawn(count: int, width: int, seed: int = 0):
+    return np.random.default_rng(seed).standard_normal((count, width)).astype(np.float32)
+
+
+def test_vectors_stream_in_row_groups(tmp_path):
+    """No group of the file is larger than GROUP_ROWS, and batches come in order and whole."""
+    vectors = drawn(GROUP_ROWS + 10, 4)
+    embeddings = make_embeddings(tmp_path / "e.parquet", vectors)
+
+    starts, batches = zip(*embeddings.batches(1000), strict=True)
+
+    np.testing.assert_array_equal(np.concatenate(batches), vectors)
+    assert list(starts) == [0, *np.cumsum([len(batch) for batch in batches])[:-1]]
+    assert max(map(len, batches)) <= 1000
+    metadata = pq.read_metadata(tmp_path / "e.parquet")
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [GROUP_ROWS, 10]
+    np.testing.assert_allclose(embeddings.points[:3], [[0, 0], [1, 0], [2, 0]])
+
+
+def test_what_is_no_file_of_embeddings_is_told(tmp_path):
+    """Nothing, text, foreign Parquet, a damaged page, a value that is not finite: each has its message."""
+    (tmp_path / "t.parquet").write_text("not parquet")
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "f.parquet")
+    with pytest.raises(DataMissing):
+        open_embeddings(tmp_path / "none.parquet")
+    with pytest.raises(SourceInvalid, match="no Parquet file"):
+        open_embeddings(tmp_path / "t.parquet")
+    with pytest.raises(SourceInvalid, match="no record of ours"):
+        open_embeddings(tmp_path / "f.parquet")
+
+    vectors = drawn(300, 64)
+    path = make_embeddings(tmp_path / "e.parquet", vectors).path
+    content = bytearray(path.read_bytes())
+    at = pq.read_metadata(path).row_group(0).column(9).data_page_offset + 5000
+    content[at : at + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(SourceInvalid, match="cannot be read"):
+        open_embeddings(path).vectors()
+    vectors[7, 3] = np.nan
+    with pytest.raises(SourceInvalid, match=r"row 7 .* \(0000007\) is not finite"):
+        make_embeddings(tmp_path / "n.parquet", vectors).vectors()
+
+
+def test_the_place_like_no_other_has_the_highest_score():
+    """A group and one vector apart from it; hand-worked scores of three."""
+    vectors = unit_rows(np.concatenate([drawn(30, 3) + np.array([10, 0, 0]), [[0, 10, 0]]]).astype(np.float32))
+
+    scores = outlier_scores(nearest_places(vectors, np.arange(31), 5)[1])
+
+    assert int(scores.argmax()) == 30
+    three = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
+    np.testing.assert_allclose(outlier_scores(nearest_places(three, np.arange(3), 2)[1]), [0.7, 0.6, 0.3], atol=1e-6)
+
+
+@pytest.mark.parametrize("fit", [10**6, 80])
+def test_the_plane_keeps_kinds_together_and_is_the_same_each_time(fit):
+    """Two groups in 20 dimensions: nearly all nearest neighbours in the plane are of the own group, sampled or not."""
+    vectors = unit_rows(np.concatenate([drawn(70, 20) + 3, drawn(70, 20, 1) - 3]))
+    kinds = np.repeat([0, 1], 70)
+
+    points = plane(vectors, fit=fit)
+
+    apart = ((points[:, None] - points) ** 2).sum(axis=2) + 10 * np.eye(140)
+    assert (kinds[apart.argmin(axis=1)] == kinds).mean() > 0.97
+    assert np.abs(points).max() <= 1
+    np.testing.assert_array_equal(plane(vectors, fit=fit), points)
+
+
+def test_few_or_equal_places_have_a_plane_too():
+    """Too few for t-SNE, or all the same: on a circle, finite."""
+    assert plane(unit_rows(drawn(3, 5))).shape == (3, 2)
+    assert np.isfinite(plane(np.tile(unit_rows(drawn(1, 5)), (40, 1)))).all()
+
+
+def test_a_network_agrees_with_itself_turned_and_not_with_another(tmp_path):
+    """A rotation changes neither neighbours nor CKA; unrelated features agree by chance; places are matched by name."""
+    one = drawn(60, 8)
+    turned = one @ np.linalg.qr(drawn(8, 8, 5))[0].astype(np.float32)
+    names = [f"{i:07d}" for i in range(60)]
+    first = make_embeddings(tmp_path / "1.parquet", one)
+    same = make_embeddings(tmp_path / "2.parquet", turned[::-1], locations=names[::-1])
+    other = make_embeddings(tmp_path / "3.parquet", drawn(60, 8, 9))
+
+    agreed, strange = compare(first, same, k=5), compare(first, other, k=5)
+
+    assert agreed.overlap == pytest.approx(1)
+    assert agreed.cka == pytest.approx(1, abs=1e-5)
+    assert strange.overlap < 3 * strange.chance
+    assert strange.cka < 0.5
+    assert strange.chance == pytest.approx(5 / 59)
+    with pytest.raises(ConfigInvalid, match="0 places in both"):
+        compare(first, make_embeddings(tmp_path / "4.parquet", one, locations=[f"x{i}" for i in range(60)]))
+
+
+def test_cka_over_features_is_that_over_items():
+    """The form that is computed equals the definition by Gram matrices (Kornblith et al. 2019, equation 3)."""
+    x, y = drawn(40, 5).astype(np.float64), drawn(40, 7, 3).astype(np.float64)
+    y[:, :3] += x[:, :3]
+    center = np.eye(40) - 1 / 40
+    k, m = center @ x @ x.T @ center, center @ y @ y.T @ center
+
+    expected = (k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum())
+
+    assert linear_cka(x.astype(np.float32), y.astype(np.float32)) == pytest.approx(expected, rel=1e-5)
+    assert np.isnan(linear_cka(np.ones((4, 2), np.float32), y[:4].astype(np.float32)))
+
+
+def test_the_command_answers_in_json(tmp_path, capsys):
+    """Neighbours, outliers, a comparison; two questions at once are refused with status 2."""
+    path = str(
+        make_embeddings(tmp_path / "e.parquet", np.array([[1, 0], [1, 0.1], [0, 1], [0.9, 0.2]], np.float32)).path
+    )
+
+    assert main(["like", path, "0000000", "--k", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(row["location"], row["season"]) for row in found] == [("0000001", 0), ("0000003", 0)]
+    assert main(["like", path, "--outliers", "--k", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["location"] == "0000002"
+    assert main(["like", path, "--compare", path, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["overlap"] == 1
+    assert main(["like", path, "0000000", "--outliers"]) == 2
+    assert main(["like", path]) == 2
+    assert main(["like", path, "nobody"]) == 1
