@@ -122,7 +122,7 @@ def test_a_host_that_stays_busy_is_a_failed_service_not_an_invalid_scene(server:
     site = Site(server)
     server.fail(B8A, status=503, times=1000)
 
-    with pytest.raises(ServiceFailed, match=r"asset B8A of S2A_\w+ failed 9 times, at last with: status 503"):
+    with pytest.raises(ServiceFailed, match=r"asset B8A of S2A_\w+ failed 10 times, at last with: status 503"):
         site.read()
 
 
