@@ -18,7 +18,7 @@ STORED = {"S2L1C": 0.75, "S2L2A": 0.75, "S1GRD": 0.735}
 """Archive against raw pixels: `ssl4eo collect --plan` and benchmarks/results/codecs.md, profile default."""
 ROUNDED = 0.329
 """S1 rounded to 1/64 dB (codecs.md)."""
-REQUESTS, REFUSALS = 10, 0.3
+REQUESTS, REFUSALS = 4, 0.3
 """Of Earth Engine a place of three products and four seasons (docs/collect.md); tried in vain, assumed."""
 LATENCY, THREADS, BANDWIDTH = 0.5, 40, 50e6
 """[s], at a time, [bytes a second]: assumed."""
@@ -52,7 +52,7 @@ def rows(count: int = PUBLISHED) -> list[str]:
     lines += [
         ("disk, S1GRD rounded to 1/64 dB", f"{raw['S1GRD'] * ROUNDED / 1e9:,.0f} GB", f"the same x {ROUNDED:g}"),
         ("network, Earth Engine, all three", f"{traffic / 1e12:.1f} TB", "raw bytes x 1.3"),
-        ("requests, Earth Engine", f"{requests / 1e6:.1f} million", "10 a place x 1.3"),
+        ("requests, Earth Engine", f"{requests / 1e6:.1f} million", f"{REQUESTS} a place x 1.3"),
         (
             "hours of collecting",
             f"{max(requests * LATENCY / THREADS, traffic / BANDWIDTH) / 3600:,.0f}",
