@@ -333,6 +333,18 @@ def test_a_phone_of_360_pixels_needs_no_sideways_scrolling(served: str, visit: O
     assert page.locator("#map").bounding_box()["width"] == 360
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+def test_fields_stay_inside_of_their_sidebar(served: str, visit: Open, width: int) -> None:
+    """Names of columns may be long: a field is as wide as its sidebar, not as its longest choice."""
+    page = visit(served, viewport={"width": width, "height": 740})
+    page.evaluate("() => { document.querySelector('.side select').options[0].textContent = 'x'.repeat(200); }")
+
+    inner = page.locator(".side").bounding_box()
+    for field in page.locator(".side select, .side input, .side button").all():
+        box = field.bounding_box()
+        assert box is None or box["x"] + box["width"] <= inner["x"] + inner["width"]
+
+
 def test_only_what_is_on_the_screen_is_loaded(served: str, visit: Open) -> None:
     """A view of one place loads no column that it does not color by, and pictures of the list only."""
     page = visit("about:blank", ready=False)
