@@ -31,7 +31,12 @@ def values(contract, batch: int, size: int) -> np.ndarray:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-CASES = [("resnet", "S2L1C"), ("cls", "S2RGB"), ("mean", "S2L1C+S1GRD"), ("relative", "S1GRD")]
+CASES = [
+    ("resnet", "S2L1C"),
+    pytest.param(("cls", "S2RGB"), marks=pytest.mark.slow),
+    ("mean", "S2L1C+S1GRD"),
+    ("relative", "S1GRD"),
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)

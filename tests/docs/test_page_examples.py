@@ -30,7 +30,7 @@ def has_python(page: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the examples share: an archive `a.zarr`, a run `runs/first` on it, and what that makes of it, `E.parquet`."""
+    """What the examples share: an archive `a.zarr`, a run `runs/first` on it, and its embeddings `E.parquet`."""
     path = tmp_path_factory.mktemp("examples")
     pack(SyntheticPlanet(8, seed=1, num_seasons=2, size=48, modalities=("S2L1C",)), path / "a.zarr", errors="raise")
     options = "--split none --engine.epochs 1 --engine.batch_size 8 --method.queue_size 8 --views.view.size 32 --quiet"

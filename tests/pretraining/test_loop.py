@@ -106,7 +106,11 @@ def test_pictures_with_data_in_a_corner_only_train_through(tmp_path):
 
 @pytest.mark.parametrize(
     ("precision", "save_minutes", "kept"),
-    [("bf16-mixed", 10.0, {4}), ("32-true", 10.0, {4}), ("32-true", 0.0, {5, 6, 7})],
+    [
+        ("bf16-mixed", 10.0, {4}),
+        pytest.param("32-true", 10.0, {4}, marks=pytest.mark.slow),
+        ("32-true", 0.0, {5, 6, 7}),
+    ],
 )
 def test_killed_run_resumes_to_bit_identical_weights(tmp_path, precision, save_minutes, kept):
     """SIGKILL in the middle of the second epoch; --resume ends where the undisturbed run ended, bit by bit.

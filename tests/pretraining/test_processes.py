@@ -318,6 +318,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_torchrun_on_two_machines_is_the_run_of_one_machine(both, tmp_path):
     """Two launchers, a process each, meet at an address: the same bits as two processes that the command started."""
     told = {"out": str(tmp_path / "run"), "name": "moco_v2.resnet18", "engine": {"num_nodes": 2}}
