@@ -160,6 +160,8 @@ def _write_location(site: Site, part: Path, location: str) -> None:
         except Ssl4eoError as error:
             wrong.append(str(error))
             continue
+        if path.endswith("/histograms.json"):  # made of what can be read, and tells what cannot
+            wrong += [fault for faults in json.loads(content)["wrong"].values() for fault in faults]
         _write(begun / path.rpartition("/")[2], content)
     if wrong:
         write_text(part / "wrong" / f"{location}.jsonl", json.dumps({"location": location, "reason": wrong[0]}) + "\n")
