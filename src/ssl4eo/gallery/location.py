@@ -20,6 +20,7 @@ from ssl4eo.collection.geotiff_write import encode_geotiff
 from ssl4eo.errors import ShardCorrupt
 from ssl4eo.form import Form
 from ssl4eo.gallery.columns import texts_of
+from ssl4eo.gallery.trouble import without_folders
 from ssl4eo.grid import size_at
 from ssl4eo.pictures.composites import composite_of, composites_of
 from ssl4eo.pictures.render import encode, render, resized
@@ -155,7 +156,8 @@ class LocationFiles:
                 seen = [None if resolution in damage else (image, mask) for (image, damage), mask in pairs]
                 out[modality] |= {band: _histogram(seen, modality, band) for band in bands}
             out[modality] = {band: out[modality][band] for band in self.archive.form(modality).bands}
-            if faults := [str(error) for _, damage in read for error in damage.values()]:
+            found = [error for _, damage in read for error in damage.values()]
+            if faults := [without_folders(error, self.archive.path.parent) for error in found]:
                 out["wrong"][modality] = faults
         return json.dumps(out).encode()
 
