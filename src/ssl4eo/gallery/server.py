@@ -108,11 +108,7 @@ def _answer(opening: Opening, hosts: tuple[str, ...] | None, request: Request) -
     try:
         site = opening.site()
     except (Ssl4eoError, OSError, ValueError, KeyError) as error:
-        if path == "index.html":
-            return _response(503, trouble_page(told(error)), "text/html; charset=utf-8")
-        if path in assets():  # the style of that page
-            return _kept(request, Resource(assets()[path].read_bytes(), media_type(path)))
-        return _wrong(503, told(error))
+        return _closed(request, path, told(error))
     try:
         return _kept(request, site.resource(path))
     except DataMissing as error:
@@ -120,6 +116,15 @@ def _answer(opening: Opening, hosts: tuple[str, ...] | None, request: Request) -
     except (Ssl4eoError, OSError, ValueError) as error:
         log.warning("%s: %s", path, error)
         return _wrong(500, told(error))
+
+
+def _closed(request: Request, path: str, told: str) -> Response:
+    """Answer while the archive cannot be opened: with a page that says why, and its style."""
+    if path == "index.html":
+        return _response(503, trouble_page(told), "text/html; charset=utf-8")
+    if path in assets():
+        return _kept(request, Resource(assets()[path].read_bytes(), media_type(path)))
+    return _wrong(503, told)
 
 
 def _kept(request: Request, resource: Resource) -> Response:
