@@ -8,6 +8,7 @@ import datetime as dt
 import functools
 import http.client
 import http.server
+import shutil
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -71,6 +72,16 @@ def write_archive(path: Path, count: int = COUNT) -> Path:
             writer.append(make_sample(number))
         writer.finish()
     return path
+
+
+def damage_chunk(archive: Path, copy: Path) -> Path:
+    """Copy an archive and damage the first chunk of S2L2A at 10 m: location 0000000, season 0."""
+    shutil.copytree(archive, copy)
+    shard = next((copy / "S2L2A/10m/bands").glob("c.*"))
+    data = bytearray(shard.read_bytes())
+    data[40] ^= 0xFF
+    shard.write_bytes(data)
+    return copy
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import io
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,9 +18,23 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import rasterio
-from gallery_stage import HOSTILE, hosting, serving, write_archive
+from gallery_stage import (
+    COUNT,
+    FORMS,
+    HOSTILE,
+    NOWHERE,
+    PROVENANCE,
+    SEASONS,
+    SIZE,
+    damage_chunk,
+    hosting,
+    make_sample,
+    serving,
+    write_archive,
+)  # fmt: skip
 
 from ssl4eo.archive.reader import open_archive
+from ssl4eo.archive.writer import ArchiveWriter
 from ssl4eo.gallery.server import Opening
 from ssl4eo.gallery.site import Offer
 from ssl4eo.gallery.write import write_site
@@ -31,6 +46,10 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this ma
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync"]  # fmt: skip
 Open = Callable[..., Any]
+LONG = "x" * 128
+"""The longest id that there may be."""
+PLACELESS = (7, 19, 31)
+"""Places without coordinates of the archive with hard labels: `NOWHERE` and those made like it."""
 
 
 @pytest.fixture(scope="module")
@@ -358,3 +377,222 @@ def test_only_what_is_on_the_screen_is_loaded(served: str, visit: Open) -> None:
     page.goto(f"{served}#/place/0000004")
     wait(page, "place 0000004")
     assert not [path for path in paths if path.endswith(("npz", "tif", "histograms.json"))]
+
+
+def rewritten(page: Any, path: str, change: Callable[[Any], Any], *, there: bool = True) -> None:
+    """Let the gallery answer a JSON file otherwise than it does; `there` is False for one that it does not have."""
+
+    def answer(route: Any) -> None:
+        if not there:
+            route.fulfill(json=change(None))
+            return
+        found = route.fetch()
+        route.fulfill(response=found, json=change(found.json()))
+
+    page.route(f"**/{path}", answer)
+
+
+def network(name: str, modality: str) -> dict[str, Any]:
+    return {"name": name, "modality": modality, "method": None, "contract": "", "seasons": "all", "count": COUNT}
+
+
+def alikes(*seasons: int | None) -> dict[str, Any]:
+    """What a network says of a place: by date the same neighbour."""
+    like = [{"location": "0000002", "season": seasons[0], "similarity": 0.5}]
+    return {"rows": [{"season": s, "like": like} for s in seasons], "own": [[1.0] * len(seasons)] * len(seasons)}
+
+
+def with_networks(page: Any, *rows: tuple[str, str, dict[str, Any]]) -> None:
+    """Give the gallery networks: name, modality, and what each says of every place."""
+    rewritten(page, "data/archive.json", lambda a: {**a, "likeness": [network(n, m) for n, m, _ in rows]})
+    for number, (_, _, told) in enumerate(rows):
+        rewritten(page, f"like-{number}.json", lambda _, told=told: told, there=False)
+
+
+def test_places_like_one_tell_the_dates_of_the_sensor_that_the_network_saw(served: str, visit: Open) -> None:
+    """Sentinel-1 flew at other dates than Sentinel-2, of which the network is; a network alone is named, too."""
+    page = visit("about:blank", ready=False)
+    with_networks(page, ("net", "S2L2A", alikes(0, 1)))
+    about = {"valid": True, "contract": "", "product": "", "crs": "", "transform": None, "baseline": None}
+    radar = [{**about, "time": f"1999-0{month}-01T00:00:00+00:00"} for month in (1, 2)]
+    rewritten(page, "info.json", lambda info: {**info, "images": {**info["images"], "S1GRD": radar}})
+    page.goto(f"{served}#/place/0000005")
+
+    expect(page.locator("#like-date option")).to_have_text(["2020-01-06", "2020-07-06"])
+    expect(page.locator("#own-0 thead th")).to_have_text(["2020-01-06", "2020-07-06"])
+    expect(page.locator("#like h3")).to_have_text("net")
+
+
+def test_a_network_that_did_not_see_a_date_says_so(served: str, visit: Open) -> None:
+    """Neighbours of another date do not stand under the wrong one, nor do they count as named by both."""
+    page = visit("about:blank", ready=False)
+    with_networks(page, ("all", "S2L2A", alikes(0, 1)), ("late", "S2L2A", alikes(1)), ("mean", "S2L2A", alikes(None)))
+    page.goto(f"{served}#/place/0000005")
+    columns = page.locator("#like .network")
+
+    expect(columns.nth(1)).to_contain_text("has no embedding of this date")
+    expect(columns.nth(1).locator(".alikes")).to_have_count(0)
+    expect(columns.nth(2)).to_contain_text("mean over seasons")
+    expect(columns.nth(2).locator(".alikes a")).to_have_count(1)
+    page.select_option("#like-date", "1")
+    expect(columns.nth(1).locator(".alikes .flag")).to_have_text("both")
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Labels that are hard: clouds told in words, days as whole numbers of eight digits, many of them, fractions."""
+    path = tmp_path_factory.mktemp("labelled") / "a.zarr"
+    kinds = ("none", "thin", "thick")
+    with ArchiveWriter(path, forms=FORMS, num_seasons=SEASONS, shape=(SIZE, SIZE), provenance=PROVENANCE) as writer:
+        for number in range(40):
+            sample = make_sample(number % COUNT)
+            place = replace(sample.location, id=LONG if number == 39 else f"{number:07d}")
+            labels = {
+                "cloud_S2L2A": number / 20,
+                "cloud_kind": kinds[number % 3],
+                "day": 20200101 + number,
+                "week": 20200101 + number % 3,
+                "exact": 12345670.25 + number,
+                "name": f"a ~ {number}",
+            }
+            writer.append(replace(sample, location=place, labels=labels))
+        writer.finish()
+    with serving(Opening(path)) as url:
+        yield url
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("cloud=0.3", 7),  # 0 to 0.3 by 0.05
+        ("where=label-2~20200105~20200107", 3),
+        ("where=label-3~20200102~20200102", 13),
+        ("where=label-4~12345681.25~12345681.25", 1),
+        ("where=label-5~~ 1", 11),  # 1 and 10 to 19
+        ("where=label-1~thin", 13),
+    ],
+)
+def test_filters_of_hard_labels_count_right(labelled: str, visit: Open, query: str, count: int) -> None:
+    """Clouds in words are no clouds in numbers; eight digits are kept; text may hold the mark that parts a filter."""
+    page = visit(f"{labelled}#/map?{query}")
+
+    placed = count - sum(1 for n in PLACELESS if wanted(query, n))
+    expect(words(page)).to_have_text(f"{placed} of 40 places in view")
+
+
+def wanted(query: str, number: int) -> bool:
+    """Whether a place without coordinates passes a filter of the test above: the map does not count it."""
+    return {"cloud=0.3": number <= 6, "where=label-2~20200105~20200107": 4 <= number <= 6,
+            "where=label-3~20200102~20200102": number % 3 == 1, "where=label-4~12345681.25~12345681.25": number == 11,
+            "where=label-5~~ 1": str(number).startswith("1"), "where=label-1~thin": number % 3 == 1}[query]  # fmt: skip
+
+
+def test_numbers_of_many_digits_are_shown_as_they_are(labelled: str, visit: Open) -> None:
+    """In the legend of classes, in the ends of a ramp, in the panel, and on the page of a place."""
+    page = visit(f"{labelled}#/map?color=label-3&where=label-2~~")
+    expect(page.locator(".legend .chip")).to_have_text([" 20200101", " 20200102", " 20200103"])
+    page.select_option("#color", "label-2")
+    expect(page.locator(".ramp > span")).to_have_text(["20200101", "20200140"])
+    page.select_option("#color", "label-4")
+    expect(page.locator(".ramp > span")).to_have_text(["12345670.25", "12345709.25"])
+    page.select_option("#where", "label-3")
+    expect(page.get_by_label("week at least")).to_have_attribute("placeholder", "20200101")
+    page = visit(f"{labelled}#/place/0000011")
+    expect(page.locator("tr", has_text="exact").locator("td")).to_have_text("12345681.25")
+
+
+def test_text_with_the_mark_that_parts_a_filter_can_be_looked_for(labelled: str, visit: Open) -> None:
+    """The link that the panel writes is read back as it was."""
+    page = visit(labelled)
+    page.select_option("#where", label="name")
+    page.get_by_label("name contains").fill("~ 3")
+    page.keyboard.press("Tab")
+    expect(page.locator(".places a")).to_have_count(11)  # 3 and 30 to 39
+    other = visit(page.url)
+    expect(other.get_by_label("name contains")).to_have_value("~ 3")
+    expect(other.locator(".places a")).to_have_count(11)
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [("where=label-4~abc~", "exact: “abc” is not a number"), ("where=nothing~1~2", "no column nothing"),
+     ("cloud=much&from=yesterday&in=1,2", "“yesterday” is not a date")],
+)  # fmt: skip
+def test_a_filter_of_a_link_that_cannot_be_read_is_told(labelled: str, visit: Open, query: str, fault: str) -> None:
+    """It is left out, and the panel says which; clearing takes the words away."""
+    page = visit(f"{labelled}#/map?{query}")
+
+    expect(page.locator(".side [role=alert]")).to_contain_text(fault)
+    expect(words(page)).to_have_text(f"{40 - len(PLACELESS)} of 40 places in view")
+    page.click("#clear")
+    expect(page.locator(".side [role=alert]")).to_be_hidden()
+
+
+def test_a_long_id_makes_no_page_wider_than_a_phone(labelled: str, visit: Open) -> None:
+    """Ids may have 128 characters."""
+    page = visit(f"{labelled}#/place/{LONG}", viewport={"width": 360, "height": 740})
+
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+
+
+def test_the_next_place_keeps_what_was_chosen_on_this_page(served: str, visit: Open) -> None:
+    """Composite and brightness, without a reload in between."""
+    page = visit(f"{served}#/place/0000005")
+    page.select_option("#composite-S2L2A", "swir")
+    page.select_option("#stretch", "fixed")
+    page.get_by_role("link", name="Next").click()
+    wait(page, "place 0000006")
+
+    expect(page.locator("#composite-S2L2A")).to_have_value("swir")
+    expect(page.locator("#stretch")).to_have_value("fixed")
+
+
+def test_a_place_without_coordinates_is_not_offered_on_the_map(served: str, visit: Open) -> None:
+    """Another place is."""
+    page = visit(f"{served}#/place/{NOWHERE}")
+    expect(page.get_by_role("link", name="Show on the map")).to_have_count(0)
+    page = visit(f"{served}#/place/0000001")
+    expect(page.get_by_role("link", name="Show on the map")).to_have_count(1)
+
+
+def test_likeness_of_a_single_place_is_a_page(served: str, visit: Open) -> None:
+    """Its distance to others is not known: no number, no error."""
+    page = visit("about:blank", ready=False)
+    with_networks(page, ("net", "S2L2A", alikes(0)))
+    row = {**network("net", "S2L2A"), "outliers": [{"id": "0000005", "distance": None}]}
+    rewritten(page, "data/likeness.json", lambda _: {"sets": [row], "neighbours": 10, "agreement": None}, there=False)
+    page.route("**/data/likeness/0/0.bin", lambda route: route.fulfill(body=bytes(4 * 2 * (COUNT - 1))))
+    page.route("**/data/likeness/0/1.bin", lambda route: route.fulfill(body=bytes(4 * 2)))
+    page.goto(f"{served}#/likeness")
+    wait(page, "likeness")
+
+    expect(page.locator("[aria-labelledby=outliers-title]")).to_contain_text("no other place to compare with")
+
+
+def test_one_damaged_chunk_leaves_the_rest_of_a_place(archive: Path, tmp_path: Path, visit: Open) -> None:
+    """Of four pictures the damaged one is told; histograms of the other date and sensor are drawn."""
+    with serving(Opening(damage_chunk(archive, tmp_path / "b.zarr"))) as url:
+        page = visit(f"{url}#/place/0000000")
+        expect(page.locator(".frame .wrong").nth(2)).to_contain_text("ssl4eo verify")
+        expect(page.locator(".seasons img").nth(3)).to_be_visible()
+        assert page.locator(".seasons img").nth(3).evaluate("i => i.decode().then(() => i.naturalWidth)") == 24
+        page.locator("summary", has_text="Histograms").nth(0).click()
+        page.locator("summary", has_text="Histograms").nth(1).click()
+        expect(page.locator(".band")).to_have_count(2 + 12)
+        expect(page.locator(".histograms .wrong")).to_contain_text("season 0")
+        page.close()
+    assert all("500" in line for line in visit.noise)
+    visit.noise.clear()
+
+
+def test_the_page_of_a_broken_archive_has_the_style_of_the_gallery(tmp_path: Path, visit: Open) -> None:
+    """Light and dark, as every page."""
+    (tmp_path / "empty.zarr").mkdir()
+    with serving(Opening(tmp_path / "empty.zarr")) as url:
+        for scheme, paper in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 24, 29)")):
+            page = visit(url, ready=False, color_scheme=scheme)
+            assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == paper
+            assert "system-ui" in page.evaluate("() => getComputedStyle(document.body).fontFamily")
+            page.close()
+    assert all("503" in line for line in visit.noise)
+    visit.noise.clear()

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gallery_stage import HOSTILE, get, serving, write_archive
+from gallery_stage import HOSTILE, damage_chunk, get, serving, write_archive
 
 from ssl4eo.commands import gallery
 from ssl4eo.errors import ConfigInvalid, DataMissing
 from ssl4eo.gallery.server import Opening, listen
 from ssl4eo.gallery.site import folder_of
-from ssl4eo.gallery.trouble import trouble_page
+from ssl4eo.gallery.trouble import trouble_page, without_folders
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +147,34 @@ def test_the_command_line_refuses_what_cannot_be(archive: Path, tmp_path: Path) 
         gallery.run(archive, serve=True, composites=["swir"])
     with pytest.raises(DataMissing, match=r"nowhere\.zarr"):
         gallery.run(tmp_path / "nowhere.zarr", serve=True)
+
+
+def test_who_reaches_this_machine_from_elsewhere_learns_no_folder_of_it(archive: Path, tmp_path: Path) -> None:
+    """Beyond loopback errors name files within the archive only; on loopback they tell where it lies."""
+    copy = damage_chunk(archive, tmp_path / "b.zarr")
+    path = f"/{folder_of('0000000')}/S2L2A-0-true-color-shared.webp"
+    (tmp_path / "empty.zarr").mkdir()
+    with serving(Opening(copy), hosts=None) as address:
+        told = json.loads(get(address, path)[2])["wrong"]
+        assert "b.zarr/S2L2A/10m" in told
+        assert "ssl4eo verify b.zarr" in told
+        assert str(tmp_path) not in told
+        assert str(tmp_path) not in get(address, f"/{folder_of('0000000')}/histograms.json")[2].decode()
+    with serving(Opening(tmp_path / "empty.zarr"), hosts=None) as address:
+        for name in ("/", "/data/archive.json"):
+            status, _, body = get(address, name)
+            assert status == 503
+            assert b"empty.zarr" in body
+            assert str(tmp_path).encode() not in body
+    with serving(Opening(copy)) as address:
+        assert str(tmp_path) in json.loads(get(address, path)[2])["wrong"]
+
+
+def test_folders_are_taken_out_of_words_whatever_they_are_called() -> None:
+    """Known folders may have blanks; any other absolute path keeps its last name; addresses and shares stay."""
+    root = Path("/srv/my data")
+
+    assert without_folders("/srv/my data/a.zarr/c.0: cut", root) == "a.zarr/c.0: cut"
+    assert without_folders("found '/home/me/e.parquet', /tmp/x; 3/4 of https://host/page", root) == (
+        "found 'e.parquet', x; 3/4 of https://host/page"
+    )

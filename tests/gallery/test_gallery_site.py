@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from gallery_stage import COUNT, HOSTILE, INVALID, NOWHERE, SEASONS, write_archive
+from gallery_stage import COUNT, HOSTILE, INVALID, NOWHERE, SEASONS, damage_chunk, write_archive
 from PIL import Image as Pillow
 
 from ssl4eo.archive.reader import open_archive
-from ssl4eo.errors import DataMissing
+from ssl4eo.errors import DataMissing, ShardCorrupt
 from ssl4eo.gallery.blocks import BLOCK, Blocks
-from ssl4eo.gallery.columns import NO_CODE, Places, label_column
+from ssl4eo.gallery.columns import NO_CODE, Places, label_column, texts_of
 from ssl4eo.gallery.land import piece, piece_names
 from ssl4eo.gallery.site import Offer, Site, folder_of
 from ssl4eo.locations.polygons import land_parts
@@ -224,3 +224,65 @@ def test_site_paths_escape_no_folder(tmp_path: Path) -> None:
     """Ids are the only text of the archive in a path, and they are restricted: dots alone are none."""
     for location in ("a..b", "0000001", "A.b-c_d"):
         assert (tmp_path / folder_of(location)).resolve().is_relative_to(tmp_path.resolve())
+
+
+def test_damage_reaches_no_further_than_its_grid(site: Site, tmp_path: Path) -> None:
+    """One chunk of 10 m bands of one date: other dates, sensors and grids are whole; what needs it is refused."""
+    damaged = Site(open_archive(damage_chunk(site.archive.path, tmp_path / "b.zarr")))
+    folder = folder_of("0000000")
+
+    for name in ("S2L2A-1-true-color-own.webp", "S2L2A-0-band-B11-fixed.webp", "S2L2A-0-20m.tif", "S2L2A-1.npz"):
+        assert damaged.resource(f"{folder}/{name}") == site.resource(f"{folder}/{name}")
+    damaged.resource(f"{folder}/S2L2A-1-true-color-shared.webp")
+    for name in ("S2L2A-0-true-color-fixed.webp", "S2L2A-0-swir-own.webp", "S2L2A-0-10m.tif", "S2L2A-0.npz"):
+        with pytest.raises(ShardCorrupt, match="season 0"):
+            damaged.resource(f"{folder}/{name}")
+
+
+def test_histograms_of_a_damaged_place_are_of_what_can_be_read(site: Site, tmp_path: Path) -> None:
+    """Counts of the damaged date are null and told; all others are those of the whole archive."""
+    damaged = Site(open_archive(damage_chunk(site.archive.path, tmp_path / "b.zarr")))
+
+    told = json.loads(damaged.resource(f"{folder_of('0000000')}/histograms.json").content)
+
+    whole = json.loads(site.resource(f"{folder_of('0000000')}/histograms.json").content)
+    assert told["S2L2A"]["B04"]["counts"][0] is None
+    assert sum(told["S2L2A"]["B04"]["counts"][1]) == 24 * 24
+    assert told["S2L2A"]["B11"] == whole["S2L2A"]["B11"]
+    assert told["S1GRD"] == whole["S1GRD"]
+    assert list(told["wrong"]) == ["S2L2A"]
+    assert whole["wrong"] == {}
+
+
+def test_whole_numbers_keep_their_digits() -> None:
+    """Eight digits are neither rounded nor written with an exponent; fractions are float32 where that is enough."""
+    days = 20200101 + np.arange(40)
+    day, few = label_column("d", "day", days), label_column("f", "day", days[:2])
+    share, exact = (
+        label_column("s", "share", np.arange(40) / 7),
+        label_column("e", "exact", 12345670.25 + np.arange(40)),
+    )
+
+    assert (day.kind, day.dtype, day.values[0].tolist()) == ("number", "float64", days.tolist())
+    assert (few.kind, few.numeric, few.labels) == ("category", True, ("20200101", "20200102"))
+    assert (share.dtype, exact.dtype) == ("float32", "float64")
+    assert exact.describe()["low"] == 12345670.25
+    assert texts_of({"day": 20200101, "exact": 12345681.25, "n": 2.0}) == {
+        "day": "20200101", "exact": "12345681.25", "n": "2"
+    }  # fmt: skip
+
+
+def test_clouds_told_in_words_are_no_share_of_cloud() -> None:
+    """The filter of cloud takes numbers at most; a class is no number."""
+    assert label_column("k", "cloud_kind", np.array(["none", "thin"], dtype=object)).group == "label"
+
+
+def test_a_column_answers_under_one_name(site: Site) -> None:
+    """Typed arrays are .bin, text is .json."""
+    with pytest.raises(DataMissing):
+        site.resource("data/blocks/0/label-1.json")
+    names = label_column("n", "name", np.array([f"n{i}" for i in range(2000)], dtype=object))
+    blocks = Blocks(Places([str(i) for i in range(2000)], np.zeros(2000), np.zeros(2000), (names,)))
+    assert json.loads(blocks.text(0, "n"))[3] == "n3"
+    with pytest.raises(KeyError):
+        blocks.column(0, "n")

@@ -98,7 +98,11 @@ def test_a_damaged_location_is_told_on_its_page_and_in_the_record(archive: Path,
     info = json.loads((tmp_path / "site" / folder_of("0000000") / "info.json").read_text())
     assert "ssl4eo verify" in info["wrong"]
     assert json.loads((tmp_path / "site/record.json").read_text())["wrong"] == report.wrong
+    assert "b.zarr/S2L2A/10m" in info["wrong"]
+    published = [file.read_text(errors="replace") for file in (tmp_path / "site").rglob("*.json")]
+    assert not [text for text in published if str(tmp_path) in text]  # where it was made stays at home
     assert (tmp_path / "site" / folder_of("0000000") / "S1GRD-0-vv-vh-ratio-fixed.webp").exists()
+    assert (tmp_path / "site" / folder_of("0000000") / "S2L2A-1-true-color-fixed.webp").exists()
     assert json.loads((tmp_path / "site" / folder_of("0000001") / "info.json").read_text())["wrong"] == ""
 
 

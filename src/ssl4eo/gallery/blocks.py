@@ -85,12 +85,30 @@ class Blocks:
         return _json([self.places.ids[i] for i in self.rows[block]])
 
     def column(self, block: int, key: str) -> bytes:
-        """Give a column of a block: slot after slot, uint16 or float32, little-endian; text as JSON."""
+        """Give a column of a block: slot after slot in the column's type, little-endian.
+
+        Raises:
+            KeyError: no such column, or one of text.
+        """
+        column = self._typed(key)
+        return column.values[:, self.rows[block]].astype(np.dtype(column.dtype).newbyteorder("<")).tobytes()
+
+    def text(self, block: int, key: str) -> bytes:
+        """Give a column of text of a block as JSON.
+
+        Raises:
+            KeyError: no such column, or one that is no text.
+        """
         column = self.columns[key]
-        values = column.values[:, self.rows[block]]
+        if column.kind != "text":
+            raise KeyError(key)
+        return _json(column.values[0, self.rows[block]].tolist())
+
+    def _typed(self, key: str) -> Column:
+        column = self.columns[key]
         if column.kind == "text":
-            return _json(values[0].tolist())
-        return values.astype("<f4" if column.kind == "number" else "<u2").tobytes()
+            raise KeyError(key)
+        return column
 
     @cached_property
     def _cells(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
@@ -112,11 +130,15 @@ class Blocks:
         return np.stack([*means, sizes]).astype("<f4").tobytes()
 
     def cell_column(self, key: str) -> bytes:
-        """Give mean or, of categories, the most common code of each cell: float32, slot after slot, NaN for nothing."""
-        column, (rows, starts, count) = self.columns[key], self._cells
+        """Give mean or, of categories, the most common code of each cell, slot after slot, NaN for nothing.
+
+        float32; float64 of a column of float64.
+        """
+        column, (rows, starts, count) = self._typed(key), self._cells
         if not count:
             return b""
-        return np.stack([_summed(column, slot[rows], starts) for slot in column.values]).astype("<f4").tobytes()
+        made = np.stack([_summed(column, slot[rows], starts) for slot in column.values])
+        return made.astype("<f8" if column.dtype == "float64" else "<f4").tobytes()
 
     @cached_property
     def sorted_ids(self) -> list[str]:

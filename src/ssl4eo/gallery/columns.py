@@ -34,15 +34,23 @@ class Column:
     title: str
     kind: Kind
     values: NDArray[Any]
-    """(slot, location): uint16 of dates [days since 1970] and categories, float32 of numbers, object of text."""
+    """(slot, location): uint16 of dates [days since 1970] and categories, object of text; numbers are float32, or
+    float64 where that would change them."""
     slots: tuple[str, ...] = ("",)
     """Titles of the slots."""
     labels: tuple[str, ...] = ()
     """Of a category, by code."""
+    numeric: bool = False
+    """Whether the labels are whole numbers: a filter takes them from one to another."""
     group: str = "label"
     """`date`, `valid`, `cloud`, `split` or `label`: what a filter takes it for."""
     modality: str = ""
     """What it tells of, where it tells of one modality."""
+
+    @property
+    def dtype(self) -> str:
+        """Name the type of its files: `uint16`, `float32`, `float64`, or `text` for JSON."""
+        return "text" if self.kind == "text" else str(self.values.dtype)
 
     def describe(self) -> dict[str, Any]:
         """Give plain values for the front end."""
@@ -51,6 +59,8 @@ class Column:
             "key": self.key,
             "title": self.title,
             "kind": self.kind,
+            "dtype": self.dtype,
+            "numeric": self.numeric,
             "slots": list(self.slots),
             "labels": list(self.labels),
             "group": self.group,
@@ -118,11 +128,12 @@ def _flags(archive: Archive, name: str) -> Column | None:
 
 def label_column(key: str, name: str, values: NDArray[Any]) -> Column:
     """Make a column of labels as the table has them: text, whole numbers, or numbers; None and NaN are nothing."""
-    group = "cloud" if "cloud" in name.lower() else "split" if name.lower() == "split" else "label"
     modality = next((word for word in reversed(name.split("_")) if word[:1] in "SL" and word.isupper()), "")
     missing = np.array([value is None or value != value for value in values.tolist()], np.bool_)  # noqa: PLR0124 - NaN
     known = values[~missing]
     is_text = any(isinstance(value, str) for value in known[:1].tolist())
+    is_cloud = "cloud" in name.lower() and not is_text  # a filter asks for a share at most: words have none
+    group = "cloud" if is_cloud else "split" if name.lower() == "split" else "label"
     distinct = sorted(set(known.tolist())) if is_text or all(float(v).is_integer() for v in known.tolist()) else []
     if is_text and len(distinct) > MOST_CATEGORIES:
         texts = np.array([None if gone else str(v) for gone, v in zip(missing, values, strict=True)], dtype=object)
@@ -130,13 +141,38 @@ def label_column(key: str, name: str, values: NDArray[Any]) -> Column:
     if is_text or (0 < len(distinct) <= _MOST_CLASSES and group != "cloud"):
         codes = np.full(len(values), NO_CODE, np.uint16)
         codes[~missing] = np.searchsorted(distinct, known.tolist())
-        labels = tuple(value if is_text else f"{value:g}" for value in distinct)
-        return Column(key, name, "category", codes[None], labels=labels, group=group, modality=modality)
-    numbers = np.full(len(values), np.nan, np.float32)
-    numbers[~missing] = known.astype(np.float32)
+        labels = tuple(value if is_text else _spell(value) for value in distinct)
+        return Column(
+            key, name, "category", codes[None], labels=labels, numeric=not is_text, group=group, modality=modality
+        )
+    numbers = np.full(len(values), np.nan, _number_type(known.astype(np.float64)))
+    numbers[~missing] = known
     return Column(key, name, "number", numbers[None], group=group, modality=modality)
 
 
+def _number_type(known: NDArray[np.float64]) -> type[np.floating[Any]]:
+    """Choose float32 unless it would change whole numbers, or others by more than a millionth of their span.
+
+    >>> _number_type(np.array([0.1, 0.7])), _number_type(np.array([20200101.0, 20200102.0]))
+    (<class 'numpy.float32'>, <class 'numpy.float64'>)
+    """
+    finite = known[np.isfinite(known)]
+    if not finite.size:
+        return np.float32
+    with np.errstate(over="ignore"):
+        change = np.abs(finite.astype(np.float32) - finite)
+    allowed = np.where(finite == np.trunc(finite), 0, 1e-6 * np.ptp(finite))
+    return np.float32 if (change <= allowed).all() else np.float64
+
+
 def texts_of(labels: Mapping[str, Any]) -> dict[str, str]:
-    """Give the labels of one location as they are shown."""
-    return {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in labels.items()}
+    """Give the labels of one location as they are shown.
+
+    >>> texts_of({"day": 20200101, "height": 12345681.25, "level": 2.0})
+    {'day': '20200101', 'height': '12345681.25', 'level': '2'}
+    """
+    return {name: _spell(value) for name, value in labels.items()}
+
+
+def _spell(value: Any) -> str:
+    return f"{value:.15g}" if isinstance(value, float) else str(value)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of one location: what is known of it, its pictures, histograms, and its pixels to take away."""
+"""The files of one location: what is known of it, its pictures, histograms, and its pixels to take away.
+
+Damage reaches no further than it must: a file is made unless a grid that it needs cannot be read.
+"""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +17,11 @@ from numpy.typing import NDArray
 
 from ssl4eo.archive.reader import Archive
 from ssl4eo.collection.geotiff_write import encode_geotiff
+from ssl4eo.errors import ShardCorrupt
+from ssl4eo.form import Form
 from ssl4eo.gallery.columns import texts_of
+from ssl4eo.gallery.trouble import without_folders
+from ssl4eo.grid import size_at
 from ssl4eo.pictures.composites import composite_of, composites_of
 from ssl4eo.pictures.render import encode, render, resized
 from ssl4eo.pictures.stretches import Limits, limits_of
@@ -28,35 +35,83 @@ BINS = 48
 _HELD = 48
 """Modalities of locations whose images are held in memory."""
 
+Damage = Mapping[int, ShardCorrupt]
+"""By resolution [m] why a grid of an image cannot be read; its pixels are 0 then."""
+
 
 class LocationFiles:
     """Makes the files of any location of an archive; may be used by several threads."""
 
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
-        self._images = lru_cache(maxsize=_HELD)(self._read)
+        self._whole = lru_cache(maxsize=_HELD * archive.num_seasons)(self._read)
         self._limits = lru_cache(maxsize=8 * _HELD)(self._find_limits)
 
-    def _read(self, location: str, modality: str) -> tuple[Image, ...]:
-        seasons = range(self.archive.num_seasons)
-        return tuple(self.archive.read(modality, location=location, season=season) for season in seasons)
+    def _read(self, location: str, modality: str, season: int) -> Image:
+        return self.archive.read(modality, location=location, season=season)
+
+    def _image(self, location: str, modality: str, season: int) -> tuple[Image, Damage]:
+        """Read an image, or what is left of it; that is read anew each time, for the archive may be mended."""
+        try:
+            return self._whole(location, modality, season), {}
+        except ShardCorrupt:
+            return self._remains(location, modality, season)
+
+    def _remains(self, location: str, modality: str, season: int) -> tuple[Image, Damage]:
+        archive, form, index = self.archive, self.archive.form(modality), self.archive.index_of(location)
+        pixels: dict[int, NDArray[np.generic]] = {}
+        damage: dict[int, ShardCorrupt] = {}
+        for resolution, bands in form.groups:
+            try:
+                pixels |= archive.read_pixels(modality, index=index, season=season, resolutions=[resolution])
+            except ShardCorrupt as error:
+                damage[resolution] = error
+                shape = (len(bands), *(size_at(resolution, side, form.base) for side in archive.shape))
+                pixels[resolution] = np.zeros(shape, form.dtype)
+        facts = archive.image_facts(modality, location=index, season=season)
+        transform = facts.pop("transform")
+        placed = None if transform is None else tuple(transform)
+        return Image(modality, pixels, kept=form, transform=placed, **facts), damage
+
+    def _image_with(self, location: str, modality: str, season: int, needed: Iterable[int]) -> Image:
+        """Read an image some of whose grids are needed.
+
+        Raises:
+            ShardCorrupt: one of these cannot be read.
+        """
+        image, damage = self._image(location, modality, season)
+        for resolution in needed:
+            if resolution in damage:
+                raise damage[resolution]
+        return image
 
     def _find_limits(self, location: str, modality: str, composite: str, stretch: str, season: int) -> Limits:
-        images = self._images(location, modality)
-        chosen = images if season < 0 else images[season : season + 1]
-        return limits_of(chosen, composite_of(modality, images[0].form.bands, composite), stretch)
+        form = self.archive.form(modality)
+        drawn = composite_of(modality, form.bands, composite)
+        needed = set(_grids(form, drawn.bands))
+        read = [
+            self._image(location, modality, s) for s in (range(self.archive.num_seasons) if season < 0 else [season])
+        ]
+        return limits_of([image for image, damage in read if not needed & set(damage)], drawn, stretch)
 
     def picture(self, location: str, modality: str, season: int, composite: str, stretch: str) -> bytes:
-        """Draw an image as WebP."""
+        """Draw an image as WebP.
+
+        Raises:
+            ShardCorrupt: a grid that the composite needs cannot be read.
+        """
+        form = self.archive.form(modality)
+        needed = _grids(form, composite_of(modality, form.bands, composite).bands)
+        image = self._image_with(location, modality, season, needed)
         limits = self._limits(location, modality, composite, stretch, season if stretch == "own" else -1)
-        image = self._images(location, modality)[season]
         return encode(render(image, composite, limits=limits), "webp", quality=82)
 
     def thumb(self, location: str) -> bytes:
         """Draw the first season of the first optical modality, small."""
         modality = thumb_modality(self.archive)
         composite = composite_of(modality, self.archive.form(modality).bands)
-        image = self.archive.read(modality, location=location, season=0)
+        needed = _grids(self.archive.form(modality), composite.bands)
+        image = self._image_with(location, modality, 0, needed)
         return encode(resized(render(image, composite), THUMB), "webp", quality=70)
 
     def info(self, location: str, *, wrong: str = "") -> bytes:
@@ -87,17 +142,28 @@ class LocationFiles:
         return {**row, "time": None if time is None else time.isoformat(), "contract": str(contract)}
 
     def histograms(self, location: str) -> bytes:
-        """Count the pixels of every band: by modality and band the edges and, by season, counts; nodata left out."""
-        out: dict[str, dict[str, Any]] = {}
+        """Count the pixels of every band: by modality and band the edges and, by season, counts; nodata left out.
+
+        Counts are null where a grid cannot be read; `wrong` tells by modality why.
+        """
+        out: dict[str, dict[str, Any]] = {"wrong": {}}
         for modality in self.archive.modalities:
-            images = self._images(location, modality)
-            masks = [no_data(image) for image in images]
-            out[modality] = {band: _histogram(images, masks, band) for band in images[0].form.bands}
+            read = [self._image(location, modality, s) for s in range(self.archive.num_seasons)]
+            masks = [no_data(image) for image, _ in read]
+            out[modality] = {}
+            for resolution, bands in self.archive.form(modality).groups:
+                pairs = zip(read, masks, strict=True)
+                seen = [None if resolution in damage else (image, mask) for (image, damage), mask in pairs]
+                out[modality] |= {band: _histogram(seen, modality, band) for band in bands}
+            out[modality] = {band: out[modality][band] for band in self.archive.form(modality).bands}
+            found = [error for _, damage in read for error in damage.values()]
+            if faults := [without_folders(error, self.archive.path.parent) for error in found]:
+                out["wrong"][modality] = faults
         return json.dumps(out).encode()
 
     def geotiff(self, location: str, modality: str, season: int, resolution: int) -> bytes:
         """Write the bands of one native grid, values as stored, in their place."""
-        image = self._images(location, modality)[season]
+        image = self._image_with(location, modality, season, [resolution])
         bands = image.form.bands_at(resolution)
         pixels = image.pixels[resolution]
         return encode_geotiff(
@@ -111,7 +177,7 @@ class LocationFiles:
 
     def arrays(self, location: str, modality: str, season: int) -> bytes:
         """Write all native grids as NumPy arrays `10m`, `20m`, ..., the names of their bands and what is known."""
-        image = self._images(location, modality)[season]
+        image = self._image_with(location, modality, season, self.archive.form(modality).resolutions)
         content: dict[str, NDArray[Any]] = {f"{r}m": image.pixels[r] for r in image.form.resolutions}
         content |= {f"{r}m_bands": np.array(bands) for r, bands in image.form.groups}
         content["about"] = np.array(json.dumps(self._about(location, image)))
@@ -148,18 +214,28 @@ def _scaled(transform: Transform | None, factor: float) -> Transform | None:
     return (a * factor, b * factor, c, d * factor, e * factor, f)
 
 
-def _histogram(images: tuple[Image, ...], masks: list[NDArray[np.bool_]], band: str) -> dict[str, Any]:
-    planes = list(_seen(images, masks, band))
-    known = np.concatenate(planes)
+def _grids(form: Form, bands: Iterable[str]) -> list[int]:
+    """Give the resolutions [m] of the grids that hold some bands."""
+    wanted = set(bands)
+    return [resolution for resolution, held in form.groups if wanted.intersection(held)]
+
+
+def _histogram(seen: Sequence[tuple[Image, NDArray[np.bool_]] | None], modality: str, band: str) -> dict[str, Any]:
+    """Count the pixels of a band in images with masks of nodata, by season; None for one that cannot be read."""
+    planes = [None if pair is None else _known(*pair, band) for pair in seen]
+    known = np.concatenate([np.empty(0, np.float32), *(plane for plane in planes if plane is not None)])
     low, high = (float(v) for v in np.percentile(known, (0.1, 99.9))) if known.size else (0.0, 1.0)
     if high - low < 1e-6:
         low, high = low - 0.5, high + 0.5
-    counts = [np.histogram(np.clip(plane, low, high), bins=BINS, range=(low, high))[0].tolist() for plane in planes]
-    return {"low": low, "high": high, "unit": kind_of(images[0].modality, band), "counts": counts}
+    counts = [None if plane is None else _counts(plane, low, high) for plane in planes]
+    return {"low": low, "high": high, "unit": kind_of(modality, band), "counts": counts}
 
 
-def _seen(images: tuple[Image, ...], masks: list[NDArray[np.bool_]], band: str) -> Iterator[NDArray[np.float32]]:
-    for image, mask in zip(images, masks, strict=True):
-        values = physical(image, band)
-        step = mask.shape[0] // values.shape[0]
-        yield values[~mask[::step, ::step] & np.isfinite(values)]
+def _counts(plane: NDArray[np.float32], low: float, high: float) -> list[int]:
+    return np.histogram(np.clip(plane, low, high), bins=BINS, range=(low, high))[0].tolist()
+
+
+def _known(image: Image, mask: NDArray[np.bool_], band: str) -> NDArray[np.float32]:
+    values = physical(image, band)
+    step = mask.shape[0] // values.shape[0]
+    return values[~mask[::step, ::step] & np.isfinite(values)]

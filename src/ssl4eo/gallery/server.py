@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.errors import ConfigInvalid, DataMissing, Ssl4eoError
-from ssl4eo.gallery.assets import HEADERS
+from ssl4eo.gallery.assets import HEADERS, assets, media_type
 from ssl4eo.gallery.site import Resource, Site
-from ssl4eo.gallery.trouble import trouble_page
+from ssl4eo.gallery.trouble import trouble_page, without_folders
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -64,6 +64,11 @@ class Opening:
         self._make = make or (lambda path: Site(open_archive(path)))
         self._site: Site | None = None
 
+    @property
+    def folder(self) -> Path:
+        """Where the archive lies."""
+        return self._path.absolute().parent
+
     def site(self) -> Site:
         """Give the site.
 
@@ -96,19 +101,30 @@ def _answer(opening: Opening, hosts: tuple[str, ...] | None, request: Request) -
     if hosts is not None and host_of(request.headers.get("host", "")) not in hosts:
         return _response(403, b"this gallery answers only to the names of this machine\n", "text/plain")
     path = request.scope["path"].removeprefix("/") or "index.html"
+
+    def told(error: Exception) -> str:  # who reaches this from elsewhere learns no folder of this machine
+        return str(error) if hosts is not None else without_folders(error, opening.folder)
+
     try:
         site = opening.site()
     except (Ssl4eoError, OSError, ValueError, KeyError) as error:
-        if path == "index.html":
-            return _response(503, trouble_page(str(error)), "text/html; charset=utf-8")
-        return _wrong(503, error)
+        return _closed(request, path, told(error))
     try:
         return _kept(request, site.resource(path))
     except DataMissing as error:
-        return _wrong(404, error)
+        return _wrong(404, told(error))
     except (Ssl4eoError, OSError, ValueError) as error:
         log.warning("%s: %s", path, error)
-        return _wrong(500, error)
+        return _wrong(500, told(error))
+
+
+def _closed(request: Request, path: str, told: str) -> Response:
+    """Answer while the archive cannot be opened: with a page that says why, and its style."""
+    if path == "index.html":
+        return _response(503, trouble_page(told), "text/html; charset=utf-8")
+    if path in assets():
+        return _kept(request, Resource(assets()[path].read_bytes(), media_type(path)))
+    return _wrong(503, told)
 
 
 def _kept(request: Request, resource: Resource) -> Response:
@@ -119,8 +135,8 @@ def _kept(request: Request, resource: Resource) -> Response:
     return _response(200, resource.content, resource.media_type, ETag=tag)
 
 
-def _wrong(status: int, error: object) -> Response:
-    return _response(status, json.dumps({"wrong": str(error)}).encode(), "application/json")
+def _wrong(status: int, told: str) -> Response:
+    return _response(status, json.dumps({"wrong": told}).encode(), "application/json")
 
 
 def _response(status: int, content: bytes, media_type: str, **headers: str) -> Response:

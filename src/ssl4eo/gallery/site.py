@@ -278,7 +278,8 @@ _TABLE: tuple[tuple[str, Callable[..., bytes]], ...] = (
     (rf"data/cells/{_KEY}\.bin", lambda site, key: site.blocks.cell_column(key)),
     (rf"{_BLOCK}position\.bin", lambda site, block: site.blocks.position(int(block))),
     (rf"{_BLOCK}ids\.json", lambda site, block: site.blocks.ids(int(block))),
-    (rf"{_BLOCK}{_KEY}\.(?:bin|json)", lambda site, block, key: site.blocks.column(int(block), key)),
+    (rf"{_BLOCK}{_KEY}\.bin", lambda site, block, key: site.blocks.column(int(block), key)),
+    (rf"{_BLOCK}{_KEY}\.json", lambda site, block, key: site.blocks.text(int(block), key)),
     (r"data/ids/(?P<number>\d{1,6})\.json", lambda site, number: site.blocks.id_file(int(number))),
     (r"data/likeness\.json", lambda site: site.alike().summary()),
     (

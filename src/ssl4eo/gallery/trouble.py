@@ -1,18 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page in place of a gallery that cannot be shown: what was found, what was expected, what to do."""
+"""What is told of trouble: words for those who must not learn where files lie, and the page in place of a gallery."""
 
 from __future__ import annotations
 
+import re
 from html import escape
+from pathlib import Path
+
+_FOLDERS = re.compile(r"""(?<![\w:/.~-])/(?:[^\s/'"`;:,()]+/)+""")
+"""Folders of an absolute path up to its last name; addresses and shares such as 3/4 have no such beginning."""
+
+
+def without_folders(text: object, *folders: Path) -> str:
+    """Take the folders of this machine out of an error's words: a site may be public, a server open to others.
+
+    Args:
+        text: to tell.
+        folders: that are known, and may have blanks in their names; of other absolute paths the last name is kept.
+
+    >>> without_folders("/srv/a.zarr/S2L2A/c.0 is cut: run `ssl4eo verify /srv/a.zarr`", Path("/srv"))
+    'a.zarr/S2L2A/c.0 is cut: run `ssl4eo verify a.zarr`'
+    """
+    told = str(text)
+    for folder in folders:
+        told = told.replace(f"{folder}/", "")
+    return _FOLDERS.sub("", told)
 
 
 def trouble_page(message: str) -> bytes:
-    """Make the page; needs no script and no other file but the style."""
+    """Make the page: what was found, what was expected, what to do; light and dark as the gallery where it may be."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<title>This archive cannot be shown</title></head><body>"
-        f'<main><h1>This archive cannot be shown</h1><p role="alert">{escape(message)}</p>'
+        '<meta name="color-scheme" content="light dark">'
+        "<title>This archive cannot be shown</title>"
+        '<link rel="icon" href="app/icon.svg" type="image/svg+xml"><link rel="stylesheet" href="app/style.css">'
+        '<script src="app/theme.js"></script></head><body>'
+        '<main><article class="prose"><h1>This archive cannot be shown</h1>'
+        f'<p class="wrong" role="alert">{escape(message)}</p>'
         "<p>Mend that and load this page again; <code>ssl4eo verify</code> tells all that is damaged.</p>"
-        "</main></body></html>\n"
+        "</article></main></body></html>\n"
     ).encode()

@@ -28,6 +28,7 @@ from ssl4eo.errors import Ssl4eoError, TargetExists
 from ssl4eo.files import exclusive, file_sha256, read_jsonl, require_absent, write_json, write_text, writing
 from ssl4eo.gallery.columns import Places
 from ssl4eo.gallery.site import Offer, Site, folder_of
+from ssl4eo.gallery.trouble import without_folders
 from ssl4eo.processes import open_run
 
 SETTINGS = "settings.json"
@@ -151,6 +152,7 @@ def _write_location(site: Site, part: Path, location: str) -> None:
     final = part / folder_of(location)
     begun = final.with_name(f".{location}.partial")
     wrong: list[str] = []
+    homes = [site.archive.path.parent, *(Path(path).parent for path in site.offer.embeddings)]
     for path in site.location_paths(location):
         if path.endswith("/info.json"):
             _write(begun / "info.json", site.files.info(location, wrong="\n".join(dict.fromkeys(wrong))))
@@ -158,8 +160,10 @@ def _write_location(site: Site, part: Path, location: str) -> None:
         try:
             content = site.resource(path).content
         except Ssl4eoError as error:
-            wrong.append(str(error))
+            wrong.append(without_folders(error, *homes))
             continue
+        if path.endswith("/histograms.json"):  # made of what can be read, and tells what cannot
+            wrong += [fault for faults in json.loads(content)["wrong"].values() for fault in faults]
         _write(begun / path.rpartition("/")[2], content)
     if wrong:
         write_text(part / "wrong" / f"{location}.jsonl", json.dumps({"location": location, "reason": wrong[0]}) + "\n")

@@ -12,13 +12,13 @@ export async function likeSection({ info, folder }) {
   const found = await Promise.allSettled(archive.likeness.map((_, n) => json(`${folder}/like-${n}.json`)));
   const columns = h("div", { class: "alike" });
   const dates = [...new Set(found.flatMap((f) => (f.value?.rows ?? []).map((row) => row.season)).filter((s) => s !== null))].sort((a, b) => a - b);
-  const select = h("select", { id: "like-date", onchange: () => { setOptions({ date: select.value }); draw(); } }, dates.map((s) => h("option", { value: s }, dateOf(info, s))));
+  const select = h("select", { id: "like-date", onchange: () => { setOptions({ date: select.value }); draw(); } }, dates.map((s) => h("option", { value: s }, datesOf(info, s, found))));
   const wanted = Number(readState().options.get("date") ?? dates[0]);
   select.value = String(dates.includes(wanted) ? wanted : dates[0]);
   const draw = () => {
     const season = dates.length ? Number(select.value) : null;
-    const lists = found.map((f) => (f.value ? (f.value.rows.find((row) => row.season === season) ?? f.value.rows[0])?.like ?? [] : []));
-    columns.replaceChildren(...found.map((f, n) => network(n, f, lists, info)));
+    const rows = found.map((f) => rowOf(f.value, season));
+    columns.replaceChildren(...found.map((f, n) => network(n, f, rows, info)));
   };
   draw();
   return h("section", { class: "modality", id: "like", "aria-labelledby": "like-title" },
@@ -28,13 +28,19 @@ export async function likeSection({ info, folder }) {
     columns);
 }
 
-function network(n, { value, reason }, lists, info) {
-  const set = archive.likeness[n];
-  const others = new Set(lists.filter((_, i) => i !== n).flat().map((row) => row.location));
+/** What a network says by one date, or by the mean over all where it has no other; undefined where it has neither. */
+const rowOf = (value, season) => value?.rows.find((row) => row.season === season || row.season === null);
+
+function network(n, { value, reason }, rows, info) {
+  const row = rows[n], others = new Set(rows.filter((_, i) => i !== n).flatMap((other) => other?.like ?? []).map((near) => near.location));
   const body = reason ? h("p", { class: "wrong", role: "alert" }, reason.message)
-    : !lists[n].length ? h("p", { class: "muted" }, "This network has not seen this place.")
-    : h("ol", { class: "places alikes" }, lists[n].map((row) => card(row, others.has(row.location))));
-  return h("div", { class: "network" }, archive.likeness.length > 1 && h("h3", {}, set.name), body, value && value.own.length > 1 && ownDates(value, info, n));
+    : !value.rows.length ? h("p", { class: "muted" }, "This network has not seen this place.")
+    : !row ? h("p", { class: "muted" }, `This network has no embedding of this date; of this place it has ${value.rows.map((known) => dateOf(info, known.season, n)).join(", ")}.`)
+    : !row.like.length ? h("p", { class: "muted" }, "There is no other place to compare with.")
+    : h("ol", { class: "places alikes" }, row.like.map((near) => card(near, others.has(near.location))));
+  const isMean = row?.season === null && rows.some((other) => other && other.season !== null); // beside networks that go by a date
+  return h("div", { class: "network" }, h("h3", {}, archive.likeness[n].name), isMean && h("p", { class: "muted" }, "By the mean over seasons."), body,
+    value && value.own.length > 1 && ownDates(value, info, n));
 }
 
 function card({ location, season, similarity }, both) {
@@ -44,15 +50,22 @@ function card({ location, season, similarity }, both) {
 }
 
 function ownDates({ rows, own }, info, n) {
-  const names = rows.map((row) => dateOf(info, row.season));
+  const names = rows.map((row) => dateOf(info, row.season, n));
   return h("details", {}, h("summary", {}, "How alike its own dates are"),
     h("div", { class: "scroll" }, h("table", { id: `own-${n}` },
       h("thead", {}, h("tr", {}, h("td", {}), names.map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, own.map((row, i) => h("tr", {}, h("th", { scope: "row" }, names[i]), row.map((v) => h("td", {}, v.toFixed(4)))))))));
 }
 
-function dateOf(info, season) {
+/** The date of the image that a network saw: each sensor flew on days of its own. */
+function dateOf(info, season, n) {
   if (season === null) return "mean over seasons";
-  const first = Object.values(info.images)[0]?.[season];
-  return first?.time ? first.time.slice(0, 10) : `season ${season + 1}`;
+  const seen = info.images[archive.likeness[n].modality]?.[season];
+  return seen?.time ? seen.time.slice(0, 10) : `season ${season + 1}`;
+}
+
+/** The dates of a season, of all networks that saw it. */
+function datesOf(info, season, found) {
+  const seen = found.flatMap(({ value }, n) => (value?.rows.some((row) => row.season === season) ? [dateOf(info, season, n)] : []));
+  return [...new Set(seen)].join(" / ");
 }

@@ -42,12 +42,21 @@ function rampColor(share) {
   return `rgb(${RAMP[low].map((v, i) => Math.round(v + part * (RAMP[low + 1][i] - v))).join(" ")})`;
 }
 
-/** Write a value as people read it. */
+const DIGITS = { float32: 7, float64: 15 };
+
+/** Write a value as people read it: all digits that the column keeps. */
 export function textOf(column, value) {
   if (isNothing(value)) return "unknown";
   if (column.kind === "date") return dateText(value);
   if (column.kind === "category") return column.labels[Math.round(value)] ?? "unknown";
-  return Number(value.toPrecision(4)).toString();
+  return Number(value.toPrecision(DIGITS[column.dtype])).toString();
+}
+
+/** Write a mean as people read it: four digits, or all before the point. */
+export function meanText(column, value) {
+  if (column.kind !== "number" || isNothing(value)) return textOf(column, value);
+  const whole = Math.trunc(Math.abs(value)).toString().length;
+  return Number.isFinite(value) && whole < 16 ? Number(value.toPrecision(Math.max(4, whole))).toString() : textOf(column, value);
 }
 
 export const dateText = (days) => new Date(Math.round(days) * 864e5).toISOString().slice(0, 10);

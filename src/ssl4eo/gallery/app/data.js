@@ -85,12 +85,18 @@ export function columnOf(block, key) {
 
 /** A column of the cells: means, or the most common code. */
 export function cellColumn(key) {
-  return once(`data/cells/${key}.bin`, async (answer) => split(new Float32Array(await answer.arrayBuffer()), columns.get(key).slots.length));
+  const column = columns.get(key), Kept = column.dtype === "float64" ? Float64Array : Float32Array;
+  return once(`data/cells/${key}.bin`, async (answer) => split(new Kept(await answer.arrayBuffer()), column.slots.length));
 }
 
+const ARRAYS = { uint16: Uint16Array, float32: Float32Array, float64: Float64Array };
+
 function slots(bytes, column) {
-  return split(column.kind === "number" ? new Float32Array(bytes) : new Uint16Array(bytes), column.slots.length);
+  return split(new ARRAYS[column.dtype](bytes), column.slots.length);
 }
+
+/** A number as a column keeps it: 0.1 is at most 0.1 in float32, too. */
+export const asKept = (column, number) => (column.dtype === "float32" ? Math.fround(number) : number);
 
 function split(flat, parts) {
   const count = flat.length / parts;

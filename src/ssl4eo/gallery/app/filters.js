@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which places are shown: each filter is some columns and a test of one location; the address keeps them all.
 
-import { archive, columns, columnOf, positions } from "./data.js";
+import { archive, asKept, columns, columnOf, positions } from "./data.js";
 import { isNothing } from "./colors.js";
 
 /** Names of the options of the address that are filters. */
@@ -20,14 +20,37 @@ export function readBox(text) {
   return box.length === 4 && box.every(Number.isFinite) && box[1] <= box[3] ? box : null;
 }
 
-/** Read `key~low~high`; an empty end is open. */
-export function readRange(text) {
-  const [key, low = "", high = ""] = (text ?? "").split("~");
-  const column = columns.get(key);
-  if (!column) return null;
-  if (column.kind === "text" || column.kind === "category") return low ? { column, text: low.toLowerCase() } : null;
-  const read = (word, open) => (word === "" ? open : column.kind === "date" ? days(word) : Math.fround(Number(word)));
-  return low === "" && high === "" ? null : { column, low: read(low, -Infinity), high: read(high, Infinity) };
+/** Whether a column is looked for by its words, not by numbers or dates. */
+export const isWords = (column) => column.kind === "text" || (column.kind === "category" && !column.numeric);
+
+/** Part `key~text` of a column of words, `key~low~high` of others: { column, words }; text may hold any mark. */
+export function partsOf(where) {
+  const text = where ?? "", at = text.indexOf("~"), key = at < 0 ? text : text.slice(0, at), rest = at < 0 ? "" : text.slice(at + 1);
+  const column = columns.get(key) ?? null;
+  return { column, words: column && isWords(column) ? [rest] : rest.split("~") };
+}
+
+/** Read what a column is filtered by; an empty end is open. null if there is none, or it cannot be read. */
+export function readRange(where) {
+  const { column, words: [low = "", high = ""] } = partsOf(where);
+  if (!column || (low === "" && high === "")) return null;
+  if (isWords(column)) return { column, text: low.toLowerCase() };
+  const read = (word, open) => (word === "" ? open : column.kind === "date" ? days(word) : asKept(column, Number(word)));
+  const range = { column, low: read(low, -Infinity), high: read(high, Infinity) };
+  return Number.isNaN(range.low) || Number.isNaN(range.high) ? null : range;
+}
+
+/** Tell which filters of an address cannot be read: they are left out. */
+export function faultsOf(options) {
+  const given = (name) => options.get(name) ?? "";
+  const range = partsOf(given("where")), isOpen = range.words.every((word) => word === "");
+  return [
+    given("where") && !range.column && `There is no column ${given("where").split("~")[0]}.`,
+    range.column && !isOpen && !readRange(given("where")) && `${range.column.title}: “${range.words.filter(Boolean).join("” to “")}” is not ${range.column.kind === "date" ? "a date" : "a number"}.`,
+    ...["from", "to"].map((name) => given(name) && Number.isNaN(days(given(name))) && `“${given(name)}” is not a date.`),
+    given("cloud") && !Number.isFinite(Number(given("cloud"))) && `Cloud share: “${given("cloud")}” is not a number.`,
+    given("in") && !readBox(given("in")) && `“${given("in")}” is not a bounding box west,south,east,north.`,
+  ].filter(Boolean);
 }
 
 /** Read `key:code,code`: classes that are hidden. */
@@ -40,16 +63,16 @@ export function readHidden(text) {
 export function testsOf(options) {
   const tests = [];
   const modality = options.get("mod") ?? "";
-  const from = options.get("from") ? days(options.get("from")) : -Infinity;
-  const to = options.get("to") ? days(options.get("to")) : Infinity;
+  const day = (name, open) => { const read = days(options.get(name) ?? ""); return Number.isNaN(read) ? open : read; };
+  const from = day("from", -Infinity), to = day("to", Infinity);
   if (from > -Infinity || to < Infinity) {
     const keys = ofGroup("date", modality).map((c) => c.key);
     tests.push({ keys, test: (values, i) => keys.some((k) => values[k].some((slot) => !isNothing(slot[i]) && slot[i] >= from && slot[i] <= to)) });
   }
   const cloud = options.get("cloud");
   if (cloud && Number.isFinite(Number(cloud))) {
-    const keys = ofGroup("cloud", modality).map((c) => c.key), most = Math.fround(Number(cloud)); // as the column keeps numbers: 0.1 is at most 0.1
-    tests.push({ keys, test: (values, i) => keys.every((k) => isNothing(values[k][0][i]) || values[k][0][i] <= most) });
+    const shares = ofGroup("cloud", modality).filter((c) => c.kind === "number").map((c) => ({ key: c.key, most: asKept(c, Number(cloud)) }));
+    tests.push({ keys: shares.map((c) => c.key), test: (values, i) => shares.every(({ key, most }) => isNothing(values[key][0][i]) || values[key][0][i] <= most) });
   }
   if (options.get("valid") === "1") {
     const keys = ofGroup("valid", modality).map((c) => c.key);
@@ -73,7 +96,9 @@ function rangeTest({ column, text, low, high }) {
       return labels ? labels[value] === true : (value ?? "").toLowerCase().includes(text);
     } };
   }
-  return { keys: [key], test: (values, i) => values[key].some((slot) => !isNothing(slot[i]) && slot[i] >= low && slot[i] <= high) };
+  const numbers = column.kind === "category" && column.labels.map(Number);
+  const within = (value) => value >= low && value <= high;
+  return { keys: [key], test: (values, i) => values[key].some((slot) => !isNothing(slot[i]) && within(numbers ? numbers[slot[i]] : slot[i])) };
 }
 
 /** Whether a point lies in a box; one whose west is east of its east crosses the antimeridian. */

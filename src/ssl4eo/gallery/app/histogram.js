@@ -18,6 +18,7 @@ const color = (season) => SEASON_COLORS[season % SEASON_COLORS.length];
 function one(band, title, { low, high, unit, counts }, seasons) {
   const most = Math.max(1, ...counts.flat());
   const lines = counts.map((row, season) => {
+    if (!row) return null; // cannot be read
     const points = row.map((n, i) => `${(i + 0.5) / row.length * WIDE},${HIGH - n / most * (HIGH - 2)}`).join(" ");
     return s("polyline", { points, fill: "none", stroke: color(season), "stroke-width": 1.4 });
   });
@@ -31,6 +32,7 @@ function one(band, title, { low, high, unit, counts }, seasons) {
 }
 
 function meanOf(row, low, high) {
+  if (!row) return "cannot be read";
   const all = row.reduce((a, b) => a + b, 0);
   if (!all) return "none";
   const width = (high - low) / row.length;

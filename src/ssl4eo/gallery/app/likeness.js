@@ -237,5 +237,10 @@ function outliers({ sets, neighbours }) {
   return h("section", { class: "modality", "aria-labelledby": "outliers-title" }, h("h2", { id: "outliers-title" }, "Places like no other"),
     h("p", { class: "muted" }, `Those with the largest mean distance (1 − cosine) to their ${neighbours} nearest places: rare landscapes, and broken images.`),
     h("div", { class: "alike" }, sets.map((set) => h("div", { class: "network" }, sets.length > 1 && h("h3", {}, set.name),
-      h("ol", { class: "places alikes" }, set.outliers.slice(0, 24).map(({ id, distance }) => h("li", {}, h("a", { href: linkTo("place", id) }, thumb(id), h("span", { class: "name" }, id), h("span", { class: "muted" }, `distance ${distance.toFixed(4)}`)))))))));
+      outlierList(set.outliers.filter(({ distance }) => Number.isFinite(distance)).slice(0, 24)))))); // of a single place it is null
+}
+
+function outlierList(rows) {
+  if (!rows.length) return h("p", { class: "muted" }, "There is no other place to compare with.");
+  return h("ol", { class: "places alikes" }, rows.map(({ id, distance }) => h("li", {}, h("a", { href: linkTo("place", id) }, thumb(id), h("span", { class: "name" }, id), h("span", { class: "muted" }, `distance ${distance.toFixed(4)}`)))));
 }

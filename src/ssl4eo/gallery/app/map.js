@@ -2,7 +2,7 @@
 // The map page: base map, points, panel of filters, and a list of the places in view that tells the same without a map.
 
 import { archive, cellColumn, cells, columnOf, idsOf, positions } from "./data.js";
-import { colorOf, isNothing, legend, readColor, textOf } from "./colors.js";
+import { colorOf, isNothing, legend, meanText, readColor, textOf } from "./colors.js";
 import { maskOf, meets, readHidden, testsOf } from "./filters.js";
 import { gather } from "./cluster.js";
 import { announce, h, settled } from "./dom.js";
@@ -145,7 +145,7 @@ async function hover({ map, points, tip, coarse, gone }, event) {
   const shade = readColor(options.get("color"));
   map.getContainer().style.cursor = item ? "pointer" : "";
   if (!item) { tip.hidden = true; return; }
-  const value = shade && !isNothing(item.value) ? `, ${textOf(shade.column, item.value)}${item.count > 1 ? (shade.column.kind === "category" ? " most often" : " on average") : ""}` : "";
+  const value = shade && !isNothing(item.value) ? `, ${(item.count > 1 ? meanText : textOf)(shade.column, item.value)}${item.count > 1 ? (shade.column.kind === "category" ? " most often" : " on average") : ""}` : "";
   const name = item.count > 1 || coarse || item.block === null ? `${item.count.toLocaleString("en")} places` : (await idsOf(item.block))[item.index];
   tip.textContent = `${name}${value}`;
   Object.assign(tip.style, { left: `${event.containerPoint.x + 14}px`, top: `${event.containerPoint.y + 10}px` });

@@ -3,7 +3,7 @@
 
 import { archive, columns, findIds } from "./data.js";
 import { dateText, textOf } from "./colors.js";
-import { FILTERS, ofGroup, readBox } from "./filters.js";
+import { faultsOf, FILTERS, isWords, ofGroup, partsOf, readBox } from "./filters.js";
 import { announce, h, settled } from "./dom.js";
 import { linkTo, readState, setOptions } from "./state.js";
 
@@ -11,16 +11,24 @@ import { linkTo, readState, setOptions } from "./state.js";
 export function panel(element, { changed, go, bounds, signal }) {
   const draw = () => {
     const { options } = readState();
-    const set = (changes) => { setOptions(changes); changed(); };
+    const faults = h("div", { class: "wrong", role: "alert", hidden: true });
+    const tell = () => {
+      const found = faultsOf(readState().options);
+      faults.hidden = !found.length;
+      faults.replaceChildren(...(found.length ? [...found, "What cannot be read is left out."].map((text) => h("p", {}, text)) : []));
+    };
+    const set = (changes) => { setOptions(changes); tell(); changed(); };
     const count = FILTERS.filter((name) => options.get(name)).length;
     const open = element.querySelector("details")?.open ?? matchMedia("(min-width: 60rem)").matches;
     element.replaceChildren(
       search(go),
+      faults,
       colorBy(options, set),
       h("details", { class: "filters", open }, h("summary", {}, "Filters", h("span", { class: "count" }, count ? ` (${count} set)` : "")),
         h("form", { onsubmit: (event) => event.preventDefault() },
           modality(options, set), dates(options, set), cloud(options, set), valid(options, set), where(options, set), box(options, set, bounds),
           h("button", { type: "button", class: "quiet", id: "clear", onclick: () => { set(Object.fromEntries(FILTERS.map((name) => [name, null]))); draw(); announce("All filters are cleared"); } }, "Clear filters"))));
+    tell();
   };
   draw();
   addEventListener("optionschange", changed, { signal });
@@ -107,22 +115,22 @@ function valid(options, set) {
 
 function where(options, set) {
   const rows = archive.columns;
-  const [key = "", low = "", high = ""] = (options.get("where") ?? "").split("~");
+  const { column: chosen, words: [low = "", high = ""] } = partsOf(options.get("where"));
   const select = h("select", { id: "where" }, h("option", { value: "" }, "no column"), rows.map((c) => h("option", { value: c.key }, c.title)));
-  select.value = columns.has(key) ? key : "";
+  select.value = chosen?.key ?? "";
   const ends = h("div", { class: "pair" });
   const draw = (first, second) => {
     const column = columns.get(select.value);
     if (!column) { ends.replaceChildren(); return; }
-    const text = column.kind === "text" || column.kind === "category";
+    const text = isWords(column);
     const type = column.kind === "date" ? "date" : text ? "text" : "number";
-    const input = (label, value, hint) => h("input", { type, step: "any", "aria-label": `${column.title} ${label}`, value, placeholder: hint, list: column.kind === "category" ? "labels" : null, onchange: write });
+    const input = (label, value, hint) => h("input", { type, step: "any", "aria-label": `${column.title} ${label}`, value, placeholder: hint, list: text ? "labels" : null, onchange: write });
     const span = (end) => (column[end] === null ? "" : textOf(column, column[end]));
     ends.replaceChildren(...(text ? [input("contains", first, "contains"), h("datalist", { id: "labels" }, column.labels.slice(0, 200).map((label) => h("option", { value: label })))] : [input("at least", first, span("low")), input("at most", second, span("high"))]));
   };
   const write = () => {
-    const [first = "", second = ""] = [...ends.querySelectorAll("input")].map((input) => input.value);
-    set({ where: select.value && (first || second) ? `${select.value}~${first}~${second}` : null });
+    const words = [...ends.querySelectorAll("input")].map((input) => input.value);
+    set({ where: select.value && words.some(Boolean) ? [select.value, ...words].join("~") : null });
   };
   select.addEventListener("change", () => { draw("", ""); write(); });
   draw(low, high);

@@ -25,7 +25,7 @@ async function draw(main, id, life) {
   if (life.gone) return;
   const more = h("div", {});
   main.replaceChildren(h("article", { class: "place" },
-    head(info),
+    head(info, life.end.signal),
     info.wrong && h("div", { class: "wrong", role: "alert" }, info.wrong.split("\n").map((line) => h("p", {}, line))),
     stretchChooser(),
     archive.modalities.map((modality) => modalitySection(modality, info, folder, life.end.signal)),
@@ -39,13 +39,18 @@ async function draw(main, id, life) {
   }
 }
 
-function head(info) {
-  const at = info.lon === null ? mapLink() : linkTo("map", "", { at: `${info.lat.toFixed(4)},${info.lon.toFixed(4)},10` });
-  const step = (id, label) => id !== null && h("a", { href: linkTo("place", id, keptOptions()), class: "button" }, label);
+function head(info, signal) {
+  const onMap = info.lon !== null && h("a", { href: linkTo("map", "", { at: `${info.lat.toFixed(4)},${info.lon.toFixed(4)},10` }), class: "button" }, "Show on the map");
+  const step = (id, label) => {
+    if (id === null) return null;
+    const link = h("a", { href: linkTo("place", id, keptOptions()), class: "button" }, label);
+    addEventListener("optionsset", () => { link.href = linkTo("place", id, keptOptions()); }, { signal });
+    return link;
+  };
   return h("header", { class: "placehead" },
     h("h1", { tabindex: -1 }, `Location ${info.id}`),
     h("p", { class: "muted" }, info.lon === null ? "no coordinates known" : placeText(info.lon, info.lat), archive.synthetic && " · synthetic: no satellite saw these pixels"),
-    h("nav", { "aria-label": "Locations" }, h("a", { href: mapLink(), class: "button" }, "Back to the map"), h("a", { href: at, class: "button" }, "Show on the map"), step(info.previous, "Previous"), step(info.next, "Next")));
+    h("nav", { "aria-label": "Locations" }, h("a", { href: mapLink(), class: "button" }, "Back to the map"), onMap, step(info.previous, "Previous"), step(info.next, "Next")));
 }
 
 /** Choices that go along to the next location. */
@@ -127,7 +132,8 @@ function histogramSection(modality, rows, folder) {
     if (!details.open || content.children.length) return;
     try {
       const all = await json(`${folder}/histograms.json`);
-      content.replaceChildren(histograms(all[modality.name], modality.bands, rows.map(seasonName)));
+      content.replaceChildren(...(all.wrong[modality.name] ?? []).map((text) => h("p", { class: "wrong", role: "alert" }, text)),
+        histograms(all[modality.name], modality.bands, rows.map(seasonName)));
     } catch (error) {
       content.replaceChildren(h("p", { class: "wrong" }, error.message));
     }

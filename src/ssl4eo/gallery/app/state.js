@@ -25,6 +25,7 @@ export function setOptions(changes) {
   const merged = { ...Object.fromEntries(options), ...changes };
   history.replaceState(null, "", linkTo(page, argument, merged));
   if (page === "map") lastMap = location.hash;
+  dispatchEvent(new Event("optionsset"));
 }
 
 let lastMap = "#/map";
