@@ -8,6 +8,7 @@ import sys
 from json import dumps
 from pathlib import Path
 
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.archive.reader import Archive, open_archive
 from ssl4eo.errors import ConfigInvalid, Ssl4eoError, unknown_name
 from ssl4eo.files import require_absent
@@ -59,6 +60,8 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     """
     if serve == (out is not None):
         raise ConfigInvalid("--serve and --out" if serve else "neither --serve nor --out", expected="one of them")
+    if out is not None:
+        require_outside(out)
     alike = _embeddings(archive, embeddings)
     if out is None:
         _refuse_of_site(composites, stretches, no_pixels=no_pixels)

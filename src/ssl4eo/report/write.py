@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.errors import ConfigInvalid, TargetExists
 from ssl4eo.report.content import Report, build
 from ssl4eo.report.insight import PARTS
@@ -59,10 +60,11 @@ def write_report(
         ConfigInvalid: no run is named.
         DataMissing: a run folder is absent.
         SourceInvalid: a record is malformed; file and line are named.
-        TargetExists: `out` holds a foreign file under one of our names.
+        TargetExists: `out` holds a foreign file under one of our names, or lies inside of an archive.
     """
     if not runs:
         raise ConfigInvalid("a report of no runs", expected="one run folder at least")
+    require_outside(out / _RESULTS)  # neither is the archive itself a place for a report
     read = [read_run(path, (recordings or {}).get(path)) for path in runs]
     command = report_command(runs, out, archive=archive, location=location, title=title, options=options)
     report = build(read, command=command, archive=archive, location=location, title=title)
