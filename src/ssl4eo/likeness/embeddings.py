@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ssl4eo.contract import InputContract, contract_from_json
 from ssl4eo.errors import DataMissing, LocationMissing, SourceInvalid
-from ssl4eo.likeness.table import GROUP_ROWS, read_record
+from ssl4eo.likeness.table import GROUP_ROWS, PLAIN_COLUMNS, read_record
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +139,17 @@ class Embeddings:
                 raise
             raise self._damaged(error) from error
 
+    def check(self) -> None:
+        """Read everything once.
+
+        Raises:
+            SourceInvalid: a stored page is damaged, or a value is not finite.
+        """
+        for _ in self.batches():
+            pass
+        for name in PLAIN_COLUMNS:
+            self._column(name)
+
     def vectors(self, *, unit: bool = False) -> NDArray[np.float32]:
         """Give all vectors (N, D).
 
@@ -178,7 +189,7 @@ class Embeddings:
             raise SourceInvalid(
                 f"row {row} of {self.path} ({self.locations[row]}) is not finite",
                 expected="finite values",
-                remedy="write the file anew with `ssl4eo embed`",
+                remedy="remove the file and write it anew with `ssl4eo embed`",
                 path=str(self.path),
             )
 
@@ -192,7 +203,7 @@ class Embeddings:
         return SourceInvalid(
             f"{self.path} cannot be read ({' '.join(str(error).split())[:200]})",
             expected="the bytes that were written",
-            remedy="copy the file again, or write it anew with `ssl4eo embed`",
+            remedy="copy the file again, or remove it and write it anew with `ssl4eo embed`",
             path=str(self.path),
         )
 
