@@ -141,7 +141,7 @@ class Likeness:
             reach *= 4
 
     def own_similarities(self, location: str) -> NDArray[np.float32]:
-        """Give the cosines between all rows of one location (S, S): how much its dates differ; 0 of vectors of zeros."""
+        """Give the cosines between all rows of one location (S, S): how much its dates differ; 0 of zeros."""
         own = self.vectors[self.embeddings.rows_of(location)]
         return own @ own.T
 
