@@ -169,6 +169,9 @@ def test_one_epoch_is_drawn_with_room_around_it(tmp_path):
             assert max(line.get_ydata()) < high - 0.05 * (high - low)
         if axes.get_xlabel():
             assert [text.get_text() for text in axes.get_xticklabels()] == ["1"]
+    std, rank = (axes for axes in panels if axes.get_ylabel().startswith(("standard", "effective")))
+    heights = [axes.transData.transform((1, axes.lines[0].get_ydata()[0]))[1] for axes in (std, rank)]
+    assert abs(heights[0] - heights[1]) > 10  # neither hides the other [px]
     (legend,) = (axes.get_legend() for axes in panels if axes.get_legend())
     assert legend.get_frame_on()
 

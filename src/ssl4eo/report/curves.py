@@ -98,11 +98,11 @@ def _dot(points: Sized) -> str:
     return "o-" if len(points) == 1 else "-"
 
 
-def _from_zero(axes: Axes) -> None:
+def _from_zero(axes: Axes, room: float = 0.1) -> None:
     """Let the values start at 0, with room above the largest: a marker there is drawn whole."""
     values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in axes.lines])
     largest = float(values[np.isfinite(values)].max(initial=0.0))
-    axes.set_ylim(0, 1.1 * largest or 1.0)
+    axes.set_ylim(0, (1 + room) * largest or 1.0)
 
 
 def _widen(figure: Figure, log: Log) -> None:
@@ -214,7 +214,7 @@ def _health(axes: Axes, log: Log) -> None:
             linewidth=1.4,
         )
         right.set_ylabel(f"effective rank{' (dotted: RankMe)' if rankme else ''}", color=PURPLE, fontsize=8)
-        _from_zero(right)
+        _from_zero(right, room=0.3)  # other than that of the left: a last or only point hides none of the other
         right.grid(visible=False)
     for alarm in log.alarms:
         axes.axvline(alarm.epoch, color=ORANGE, linewidth=1.0)
