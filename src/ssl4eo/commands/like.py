@@ -92,7 +92,7 @@ def _outliers(path: Path, k: int) -> list[dict[str, Any]]:
     if len(means) == 1:
         log.warning("%s holds a single place: there is nothing that it differs from", path)
     order = order_of(scores, has_length(means))[:k]
-    return [{"location": embeddings.places[i], "distance": distance_of(scores[i])} for i in order.tolist()]
+    return [{"location": embeddings.places[i], "distance": distance_of(float(scores[i]))} for i in order.tolist()]
 
 
 def _compared(first: Path, second: Path, k: int) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class LikenessFiles:
     def _outliers(self, number: int) -> list[dict[str, Any]]:
         prepared, places = self.prepared(number), self.sets[number].places
         order = order_of(prepared.outliers, ~np.isnan(prepared.plane[:, 0]))[:OUTLIERS]
-        return [{"id": places[i], "distance": distance_of(prepared.outliers[i])} for i in order.tolist()]
+        return [{"id": places[i], "distance": distance_of(float(prepared.outliers[i]))} for i in order.tolist()]
 
     @cached_property
     def _agreement(self) -> dict[str, Any] | None:

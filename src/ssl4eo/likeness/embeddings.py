@@ -231,7 +231,7 @@ def open_embeddings(path: Path | str) -> Embeddings:
 
 def has_length(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Say which vectors (N, D) have a direction (N,): one of zeros, as a blank image may give, is like nothing."""
-    return vectors.any(axis=1)
+    return np.asarray(vectors.any(axis=1), np.bool_)
 
 
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -41,6 +41,6 @@ def order_of(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[n
     return order[known[order]]
 
 
-def distance_of(score: np.float32) -> float | None:
+def distance_of(score: float) -> float | None:
     """Give a score as JSON can hold it, None for a place that is compared with none."""
-    return None if np.isnan(score) else round(float(score), 6)
+    return None if np.isnan(score) else round(score, 6)
