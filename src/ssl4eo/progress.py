@@ -14,6 +14,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -27,20 +28,36 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f}/s")
 
 
+def _what() -> TextColumn:
+    return TextColumn("{task.description}", markup=False)  # names of files may have brackets
+
+
+@contextlib.contextmanager
+def _hidden_without_work(progress: Progress, task: TaskID) -> Generator[None]:
+    """Take a bar away in the end that nobody moved: there was nothing to do."""
+    try:
+        yield
+    finally:
+        shown = progress.tasks[0]
+        if shown.total is None and not shown.completed:
+            progress.update(task, visible=False)
+
+
 @contextlib.contextmanager
 def progress_bar(what: str) -> Generator[Callable[[int, int | None], None]]:
     """Show a bar for the length of the block; give the function that moves it to (done, total)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    columns = (_what(), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        with _hidden_without_work(progress, task):
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 @contextlib.contextmanager
 def byte_bar(what: str) -> Generator[Callable[[int, int], None]]:
     """Do as `progress_bar` for bytes, with the rate in bytes a second; a total of 0 is unknown."""
     columns = (
-        TextColumn("{task.description}"),
+        _what(),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -48,4 +65,5 @@ def byte_bar(what: str) -> Generator[Callable[[int, int], None]]:
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total or None)
+        with _hidden_without_work(progress, task):
+            yield lambda done, total: progress.update(task, completed=done, total=total or None)

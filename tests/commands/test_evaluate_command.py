@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ssl4eo.archive.writer import ArchiveWriter
 from ssl4eo.cli import main
 from ssl4eo.collection.synthetic import SyntheticPlanet
-from ssl4eo.commands.evaluate import run
+from ssl4eo.commands.evaluate import _show, run
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.files import read_jsonl
 
@@ -119,3 +120,16 @@ def test_failures_are_one_clear_message(
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
+
+
+def test_brackets_in_names_are_no_markup(capsys):
+    """A run folder r[red]un keeps its name in the table."""
+    score = SimpleNamespace(
+        checkpoint="r[red]un", pretrained=True, task="t[bold]", synthetic=False, split="s[b]", num_train=1, num_test=1,
+        num_classes=2, metric="accuracy", measures={"accuracy": {"value": 0.5}, "f1": {"value": 0.5}}, interval=None,
+        protocol="knn", seed=0, value=0.5,
+    )  # fmt: skip
+
+    _show([score])
+
+    assert {"r[red]un", "t[bold],", "s[b]"} <= set(capsys.readouterr().out.split())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssl4eo.cli import main
-from ssl4eo.commands import report
+from ssl4eo.commands import collect, report
 
 
 def _log(folder: Path) -> Path:
@@ -64,6 +64,24 @@ def test_runs_and_out_are_required(arguments, capsys):
 
     assert caught.value.code == 2
     assert "required" in capsys.readouterr().err
+
+
+def test_what_is_no_run_or_named_twice_or_absent_is_refused_before_anything_is_written(tmp_path, capsys):
+    """An archive, a folder without records, one run by two names, an archive that is not there."""
+    run, planet = _log(tmp_path / "run"), tmp_path / "a.zarr"
+    assert collect.run(out=planet, num_locations=1, size=24, num_seasons=1, modalities=("S2L1C",)) == 0
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+
+    for status, words, arguments in [
+        (1, "a.zarr is an archive, no run", [planet]),
+        (1, "holds no record of a run", [run, tmp_path / "empty"]),
+        (1, "no archive nope.zarr", [run, "--archive", "nope.zarr"]),
+        (2, "is named twice", [run, f"{tmp_path}/empty/../run"]),
+    ]:
+        assert main(["report", *map(str, arguments), "--out", str(tmp_path / "out")]) == status
+        assert words in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_every_argument_is_documented():

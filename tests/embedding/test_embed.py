@@ -174,6 +174,22 @@ def test_the_same_job_again_does_nothing_and_another_is_refused(archive, undistu
     assert (tmp_path / "x.parquet").read_text() == "mine"
 
 
+@pytest.mark.parametrize("column", ["season", "embedding"])
+def test_a_damaged_file_is_not_taken_for_the_result(archive, undisturbed, tmp_path, column):
+    """The same command says that it is damaged and to remove it; without it, it is made anew."""
+    out = tmp_path / "e.parquet"
+    group = pq.read_metadata(undisturbed).row_group(0)
+    number = next(i for i in range(group.num_columns) if group.column(i).path_in_schema.split(".")[0] == column)
+    content, end = bytearray(undisturbed.read_bytes()), group.column(number).data_page_offset
+    content[end + group.column(number).total_compressed_size - 30] ^= 255
+    out.write_bytes(content)
+
+    with pytest.raises(TargetExists, match=r"cannot be read .*remove it yourself"):
+        embed(archive, out)
+
+    assert out.read_bytes() == content
+
+
 def test_what_was_begun_by_another_job_is_not_gone_on_with(archive, killed, small_parts):
     """Parts of one checkpoint never meet those of another; a foreign folder is not touched."""
     with pytest.raises(TargetExists, match=r"checkpoint.seed 0 there, 1 now"):

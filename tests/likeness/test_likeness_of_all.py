@@ -11,14 +11,19 @@ import pyarrow.parquet as pq
 import pytest
 from made_embeddings import make_embeddings
 
+from ssl4eo.archive.reader import open_archive
 from ssl4eo.cli import main
+from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.errors import ConfigInvalid, DataMissing, SourceInvalid
-from ssl4eo.likeness.compare import compare, linear_cka
+from ssl4eo.gallery.likeness import LikenessFiles
+from ssl4eo.likeness.compare import compare, linear_cka, overlap_by_row
 from ssl4eo.likeness.embeddings import open_embeddings, unit_rows
 from ssl4eo.likeness.outliers import outlier_scores
 from ssl4eo.likeness.plane import plane
+from ssl4eo.likeness.prepared import prepare
 from ssl4eo.likeness.search import nearest_places
 from ssl4eo.likeness.table import GROUP_ROWS
+from ssl4eo.packing.pack import pack
 
 
 def drawn(count: int, width: int, seed: int = 0):
@@ -144,3 +149,58 @@ def test_the_command_answers_in_json(tmp_path, capsys):
     assert main(["like", path, "0000000", "--outliers"]) == 2
     assert main(["like", path]) == 2
     assert main(["like", path, "nobody"]) == 1
+    assert main(["like", path, "--outliers", "--k", "-1"]) == 2
+    assert main(["like", path, "--outliers", "--k", "0"]) == 2
+
+
+def test_a_single_place_has_no_distance_and_this_is_said(tmp_path, capsys, caplog):
+    """JSON without NaN; no empty line."""
+    path = str(make_embeddings(tmp_path / "e.parquet", np.ones((1, 2), np.float32), locations=["only"]).path)
+
+    assert main(["like", path, "--outliers", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == [{"location": "only", "distance": None}]
+    assert "holds a single place" in caplog.text
+    assert main(["like", path, "only"]) == 0
+    assert capsys.readouterr().out == ""
+    assert "it holds no other place" in caplog.text
+
+
+def test_the_gallery_tells_a_place_without_others_in_json(tmp_path):
+    """null, which every browser reads, and no place whose features are zeros."""
+    pack(SyntheticPlanet(2, seed=3, num_seasons=1, size=24, modalities=("S2L1C",)), tmp_path / "a.zarr",
+         statistics=False)  # fmt: skip
+    archive = open_archive(tmp_path / "a.zarr")
+    points = list(archive.locations.geometry.get_coordinates().itertuples(index=False, name=None))
+    vectors = np.array([[1, 2], [0, 0]], np.float32)
+    make_embeddings(tmp_path / "e.parquet", vectors, locations=archive.ids, points=points)
+
+    told = json.loads(LikenessFiles(archive, [tmp_path / "e.parquet"]).summary(), parse_constant=pytest.fail)
+
+    assert told["sets"][0]["outliers"] == [{"id": archive.ids[0], "distance": None}]
+
+
+def test_brackets_in_a_name_are_printed(tmp_path, capsys):
+    """They are no markup of the table."""
+    path = str(make_embeddings(tmp_path / "e.parquet", drawn(5, 3), name="r[red]un").path)
+
+    assert main(["like", path, "--compare", path]) == 0
+
+    assert "r[red]un" in capsys.readouterr().out
+
+
+def test_places_of_zeros_are_left_out_of_plane_outliers_and_comparisons(tmp_path, capsys):
+    """The rest is as if they were not there."""
+    vectors = drawn(20, 4)
+    whole = make_embeddings(tmp_path / "w.parquet", vectors[:18])
+    vectors[18:] = 0
+    path = make_embeddings(tmp_path / "e.parquet", vectors).path
+
+    prepared, expected = prepare(open_embeddings(path)), prepare(whole)
+    np.testing.assert_array_equal(prepared.plane[:18], expected.plane)
+    np.testing.assert_array_equal(prepared.outliers[:18], expected.outliers)
+    assert np.isnan(prepared.plane[18:]).all()
+    assert np.isnan(prepared.outliers[18:]).all()
+    assert len(compare(open_embeddings(path), open_embeddings(path)).places) == 18
+    assert main(["like", str(path), "--outliers", "--k", "30", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 18
+    assert overlap_by_row(np.array([[-1, -1]]), np.array([[-1, -1]])).tolist() == [0]

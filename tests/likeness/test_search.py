@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_embeddings import make_embeddings
 
-from ssl4eo.errors import ConfigInvalid, LocationMissing, SourceInvalid
+from ssl4eo.errors import ConfigInvalid, LocationMissing, SampleInvalid
 from ssl4eo.likeness import search
 from ssl4eo.likeness.embeddings import unit_rows
 from ssl4eo.likeness.search import Likeness, Scan, Sketch, mean_by_place, nearest_places
@@ -145,7 +145,7 @@ def test_a_place_is_the_mean_of_its_dates():
 
 
 def test_what_cannot_be_asked_is_refused(tmp_path):
-    """No such place, date or number; a vector of zeros is like nothing."""
+    """No such place, date or number."""
     likeness = Likeness(make_embeddings(tmp_path / "e.parquet", np.eye(3, dtype=np.float32)))
 
     with pytest.raises(LocationMissing, match="no embedding of 'x'"):
@@ -154,5 +154,26 @@ def test_what_cannot_be_asked_is_refused(tmp_path):
         likeness.like("0000000", season=3)
     with pytest.raises(ConfigInvalid, match="0 neighbours"):
         likeness.like("0000000", k=0)
-    with pytest.raises(SourceInvalid, match="row 1 is a vector of zeros"):
-        Likeness(make_embeddings(tmp_path / "z.parquet", np.array([[1, 0], [0, 0]], np.float32)))
+
+
+def test_vectors_of_zeros_are_told_and_left_out_of_all_answers(tmp_path, caplog):
+    """A blank image takes nothing from the others: no neighbour, even of opposites; its other date stands for it."""
+    vectors = np.array([[0, 0], [1, 0.1], [1, 0], [-1, 0], [-1, 0.2], [0, 0], [0, 0]], np.float32)
+    names = ["a", "a", "b", "c", "d", "e", "e"]
+    embeddings = make_embeddings(tmp_path / "z.parquet", vectors, locations=names, seasons=[0, 1, 0, 0, 0, 0, 1])
+    likeness = Likeness(embeddings)
+
+    assert [row.location for row in likeness.like("b", k=9)] == ["a", "d", "c"]
+    assert [row.location for row in likeness.like("a", k=9)] == ["b", "d", "c"]
+    assert likeness.like_vector(likeness.vectors[0]) == []
+    with pytest.raises(SampleInvalid, match="e has a vector of zeros"):
+        likeness.like("e")
+    with pytest.raises(SampleInvalid, match="a at season 0 has a vector of zeros"):
+        likeness.like("a", season=0)
+    means = mean_by_place(embeddings.vectors(unit=True), embeddings.place_of)
+    rows, cosines = nearest_places(means, np.arange(5), 4)
+    assert rows.tolist()[1:3] == [[0, 3, 2, -1], [3, 0, 1, -1]]
+    assert rows[4].tolist() == [-1] * 4
+    assert cosines[4].tolist() == [-1] * 4
+    told = "3 of 7 rows are vectors of zeros, which are like nothing and left out: a season 0, e season 0, e season 1"
+    assert caplog.messages == [f"{embeddings.path}: {told}"]

@@ -153,6 +153,29 @@ def test_curves_draw_what_is_there_and_say_what_is_not(tmp_path):
     assert {"no steps recorded", "no k-NN values recorded", "no feature statistics recorded"} <= set(_texts(bare))
 
 
+def test_one_epoch_is_drawn_with_room_around_it(tmp_path):
+    """Markers lie within their panel, the axis names the epoch alone, no grid line strikes the legend through."""
+    probe = {"kind": "probe", "step": 10, "epoch": 1.0, "accuracy": 0.55, "task": "scenes", "protocol": "linear"}
+    write_lines(tmp_path / "log.jsonl", [knn_row(10, 0.62), probe, step_row(10, 2.5, rankme=7.0)])
+
+    figure = curves_figure(read_log(tmp_path / "log.jsonl"), synthetic=True)
+
+    panels = [axes for axes in figure.axes if axes.lines]
+    assert len(panels) == 6
+    for axes in panels:
+        low, high = axes.get_ylim()
+        for line in axes.lines:
+            assert low < min(line.get_ydata())
+            assert max(line.get_ydata()) < high - 0.05 * (high - low)
+        if axes.get_xlabel():
+            assert [text.get_text() for text in axes.get_xticklabels()] == ["1"]
+    std, rank = (axes for axes in panels if axes.get_ylabel().startswith(("standard", "effective")))
+    heights = [axes.transData.transform((1, axes.lines[0].get_ydata()[0]))[1] for axes in (std, rank)]
+    assert abs(heights[0] - heights[1]) > 10  # neither hides the other [px]
+    (legend,) = (axes.get_legend() for axes in panels if axes.get_legend())
+    assert legend.get_frame_on()
+
+
 def test_the_same_records_give_the_same_picture(tmp_path):
     """Figures carry no date and no random jitter."""
     write_lines(tmp_path / "log.jsonl", [knn_row(0, 0.4), knn_row(5, 0.6), *(step_row(i) for i in range(9))])

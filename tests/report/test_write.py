@@ -66,12 +66,14 @@ def _dtype(name):
 
 
 @pytest.fixture
-def archive(monkeypatch):
+def archive(monkeypatch, tmp_path_factory):
     """Stand a tiny archive in for every path."""
 
     def use(*, synthetic=True):
         monkeypatch.setitem(ssl4eo.__dict__, "open_archive", lambda path: _TinyArchive(synthetic=synthetic))
-        return Path("tiny.zarr")
+        path = tmp_path_factory.mktemp("archive") / "tiny.zarr"
+        path.mkdir()
+        return path
 
     return use
 
@@ -314,6 +316,18 @@ def test_a_report_of_no_runs_is_refused(tmp_path):
     """An empty list is a mistake of the caller."""
     with pytest.raises(ConfigInvalid, match="one run folder at least"):
         write_report([], tmp_path / "out")
+
+
+def test_the_numbers_at_the_top_say_whose_they_are(tmp_path):
+    """Of several runs without scores the first one's are shown; a single run needs no name there."""
+    runs = [write_run(tmp_path / name, log=[step_row(0), step_row(20, 0.25)]) for name in ("first", "second")]
+
+    several = write_report(runs, tmp_path / "out").read_text(encoding="utf-8")
+    one = write_report(runs[:1], tmp_path / "alone").read_text(encoding="utf-8")
+
+    for label in ("training steps", "last recorded loss", "images per second"):
+        assert f"{label}, run first" in several
+        assert f"{label}, run" not in one
 
 
 def test_a_location_that_the_archive_lacks_is_refused(tmp_path, archive):

@@ -66,7 +66,7 @@ def require_outside(target: Path) -> None:
         TargetExists: it does; nothing was changed.
     """
     for folder in target.resolve().parents:
-        if _is_archive(folder):
+        if is_archive(folder):
             raise TargetExists(
                 f"{target} lies inside of the archive {folder}",
                 expected="a place outside: an archive that is finished never changes",
@@ -75,7 +75,7 @@ def require_outside(target: Path) -> None:
             )
 
 
-def _is_archive(folder: Path) -> bool:
+def is_archive(folder: Path) -> bool:
     """Say whether a folder is an archive, if a damaged one."""
     try:
         return "ssl4eo" in json.loads((folder / ROOT).read_text(encoding="utf-8"))["attributes"]

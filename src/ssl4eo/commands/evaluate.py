@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ssl4eo.errors import ConfigInvalid
@@ -136,7 +137,7 @@ def _suite(name: str, roots: Path, out: Path, *, epochs: int | None, skip_missin
     from ssl4eo.evaluation.run import SCORES
     from ssl4eo.evaluation.suite import run_suite
 
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, markup=False)
     scores, skipped = run_suite(name, roots, out, epochs=epochs, skip_missing=skip_missing, show=console.print)
     if json:
         rows = {"scores": [s.to_json() for s in scores], "skipped": [row.to_json() for row in skipped]}
@@ -146,7 +147,7 @@ def _suite(name: str, roots: Path, out: Path, *, epochs: int | None, skip_missin
     if skipped:
         console.print(f"{len(skipped)} left out, see {out / LEDGER}:")
         for reason in dict.fromkeys(f"{row.found}{f': {row.remedy}' if row.remedy else ''}" for row in skipped):
-            console.print(f"  {reason}", markup=False)
+            console.print(f"  {reason}")
     return 0 if (out / SCORES).is_file() or not skipped else 1
 
 
@@ -162,8 +163,8 @@ def _show(scores: Sequence[Score]) -> None:
     """Print a table of the scores on stdout."""
     first = scores[0]
     table = Table(
-        title=f"{first.checkpoint}{'' if first.pretrained else ' (untrained)'} on {first.task}"
-        f"{' (synthetic data)' if first.synthetic else ''}, split {first.split}",
+        title=f"{escape(first.checkpoint)}{'' if first.pretrained else ' (untrained)'} on {escape(first.task)}"
+        f"{' (synthetic data)' if first.synthetic else ''}, split {escape(first.split)}",
         caption=f"{first.num_train} training and {first.num_test} test items of {first.num_classes} classes",
     )
     second = next(name for name in first.measures if name != first.metric)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from json import dumps
 from pathlib import Path
 
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.archive.reader import Archive, open_archive
 from ssl4eo.errors import ConfigInvalid, Ssl4eoError, unknown_name
 from ssl4eo.files import require_absent
@@ -22,6 +24,11 @@ from ssl4eo.processes import check_workers
 from ssl4eo.progress import progress_bar
 
 log = logging.getLogger(__name__)
+
+_BROKEN = (Ssl4eoError, OSError, ValueError, KeyError)
+"""What an archive that cannot be read raises."""
+_MOST_EMBEDDINGS = 2
+"""Networks that the pages show side by side."""
 
 
 def run(  # noqa: PLR0913 - each is an option of the command line
@@ -59,11 +66,16 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     """
     if serve == (out is not None):
         raise ConfigInvalid("--serve and --out" if serve else "neither --serve nor --out", expected="one of them")
-    alike = _embeddings(archive, embeddings)
+    if out is not None:
+        require_outside(out)
+    _check_embeddings(embeddings or [])
     if out is None:
-        _refuse_of_site(composites, stretches, no_pixels=no_pixels)
+        switches = {"--no_pixels": no_pixels, "--workers": workers != 1, "--json": json}
+        _refuse_of_site({"--composites": bool(composites), "--stretches": bool(stretches), **switches})
+        alike = _embeddings(archive, embeddings) if _can_be_read(archive) else _spelled(embeddings)
         return _serve(archive, host, port, alike)
     check_workers(workers)
+    alike = _embeddings(archive, embeddings)
     require_absent(out, "site")
     opened = open_archive(archive)
     offer = Offer(_composites(opened, composites), _stretches(stretches), pixels=not no_pixels, embeddings=alike)
@@ -73,11 +85,29 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     return 0
 
 
-def _refuse_of_site(composites: list[str] | None, stretches: list[str] | None, *, no_pixels: bool) -> None:
-    given = [name for name, value in (("--composites", composites), ("--stretches", stretches)) if value]
-    given += ["--no_pixels"] if no_pixels else []
-    if given:
-        raise ConfigInvalid(f"{' '.join(given)} with --serve", expected="these with --out: a server shows everything")
+def _refuse_of_site(given: Mapping[str, bool]) -> None:
+    names = " ".join(name for name, is_given in given.items() if is_given)
+    if names:
+        raise ConfigInvalid(f"{names} with --serve", expected="these with --out: a server shows everything")
+
+
+def _check_embeddings(paths: list[Path]) -> None:
+    if len(paths) > _MOST_EMBEDDINGS or len({path.resolve() for path in paths}) < len(paths):
+        raise ConfigInvalid(
+            f"--embeddings {' '.join(map(str, paths))}", expected="one or two different files", remedy="leave some out"
+        )
+
+
+def _can_be_read(archive: Path) -> bool:
+    """Say whether embeddings can be compared with an archive; of one that cannot be read its page says why."""
+    try:
+        return bool(len(open_archive(archive).locations))
+    except _BROKEN:
+        return False
+
+
+def _spelled(paths: list[Path] | None) -> tuple[str, ...]:
+    return tuple(str(path.absolute()) for path in paths or ())
 
 
 def _embeddings(archive: Path, paths: list[Path] | None) -> tuple[str, ...]:
@@ -87,7 +117,7 @@ def _embeddings(archive: Path, paths: list[Path] | None) -> tuple[str, ...]:
     alike = LikenessFiles(open_archive(archive), paths)
     with progress_bar("comparing places") as progress:
         alike.prepare(progress)
-    return tuple(str(path.absolute()) for path in paths)
+    return _spelled(paths)
 
 
 def _serve(archive: Path, host: str, port: int, embeddings: tuple[str, ...]) -> int:
@@ -98,7 +128,7 @@ def _serve(archive: Path, host: str, port: int, embeddings: tuple[str, ...]) -> 
     opening = Opening(archive, lambda path: Site(open_archive(path), offer=Offer(embeddings=embeddings)))
     try:
         opening.site().warm()
-    except (Ssl4eoError, OSError, ValueError, KeyError) as error:
+    except _BROKEN as error:
         log.error("%s\nthe page tells the same until it is mended", error)  # noqa: TRY400 - a traceback says no more
     hosts = (*LOOPBACK, host.lower()) if is_loopback(host) else None
     if hosts is None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from json import dumps
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ssl4eo.errors import ConfigInvalid
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -69,20 +73,26 @@ def _alike(path: Path, location: str, k: int, season: int | None, *, every_date:
 
     likeness = Likeness(open_embeddings(path))
     found = likeness.like(location, season=season, k=k, by_place=not every_date, own=every_date)
+    if not found:
+        log.warning("nothing else in %s can be compared with %s: it holds no other place with features", path, location)
     return [row.to_json() for row in found]
 
 
 def _outliers(path: Path, k: int) -> list[dict[str, Any]]:
-    from ssl4eo.likeness.embeddings import open_embeddings
-    from ssl4eo.likeness.outliers import NEIGHBOURS, outlier_scores
+    from ssl4eo.likeness.embeddings import has_length, open_embeddings
+    from ssl4eo.likeness.outliers import NEIGHBOURS, distance_of, order_of, outlier_scores
     from ssl4eo.likeness.search import mean_by_place, nearest_places
 
+    if k < 1:
+        raise ConfigInvalid(f"{k} places", expected="1 or more", remedy="name another --k")
     embeddings = open_embeddings(path)
     means = mean_by_place(embeddings.vectors(unit=True), embeddings.place_of)
     _, products = nearest_places(means, np.arange(len(means)), NEIGHBOURS)
     scores = outlier_scores(products)
-    order = np.argsort(-np.nan_to_num(scores, nan=-1), kind="stable")[: max(k, 0)]
-    return [{"location": embeddings.places[i], "distance": round(float(scores[i]), 6)} for i in order.tolist()]
+    if len(means) == 1:
+        log.warning("%s holds a single place: there is nothing that it differs from", path)
+    order = order_of(scores, has_length(means))[:k]
+    return [{"location": embeddings.places[i], "distance": distance_of(float(scores[i]))} for i in order.tolist()]
 
 
 def _compared(first: Path, second: Path, k: int) -> dict[str, Any]:
@@ -97,7 +107,13 @@ def _tell(rows: list[dict[str, Any]], *, json: bool) -> None:
     if json:
         sys.stdout.write(dumps(rows, indent=2) + "\n")
         return
-    table = Table(*(rows[0] if rows else ()))
+    if not rows:  # a table of nothing is an empty line
+        return
+    table = Table(*rows[0])
     for row in rows:
-        table.add_row(*(f"{v:.4f}" if isinstance(v, float) else "" if v is None else str(v) for v in row.values()))
+        table.add_row(*(_spell(value) for value in row.values()))
     Console(soft_wrap=True).print(table)
+
+
+def _spell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else escape(str(value))

@@ -58,7 +58,7 @@ def run(
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print()
     for key, value in flatten(config).items():
-        console.print(f"  {key} = {value!r}", highlight=False)
+        console.print(f"  {key} = {value!r}", highlight=False, markup=False)
     return 0
 
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.report.write import write_report
+from ssl4eo.report.write import check_request, write_report
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def run(
     """
     if samples < 1:
         raise ConfigInvalid(f"{samples} samples", expected="1 or more")
+    check_request(runs, out, archive)
     options = {"--samples": str(samples)} if samples != 6 else {}
     options |= {"--no-network": ""} if no_network else {}
     with tempfile.TemporaryDirectory(prefix="ssl4eo-report-") as spare:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.errors import ConfigInvalid, unknown_name
 from ssl4eo.files import require_writable, whole_or_told
@@ -49,6 +50,7 @@ def run(
         raise ConfigInvalid(f"--out {out}", expected=f"a name that ends in {', '.join(_KINDS)}")
     if size is not None and not 1 <= size <= _LARGEST:
         raise ConfigInvalid(f"--size {size}", expected=f"1 to {_LARGEST} px")
+    require_outside(out)
     require_writable(out)
     opened = open_archive(archive)
     for name in modalities or ():

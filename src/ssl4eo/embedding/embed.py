@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from ssl4eo.archive.id_list import match_ids
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.archive.reader import Archive, open_archive
 from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.checkpoints.load import IN_FOLDERS, RANDOM
@@ -98,7 +99,8 @@ def embed_archive(  # noqa: PLR0913 - each is an option of the command line
         DataMissing, ArchiveInvalid, CheckpointInvalid, UnknownName, LocationMissing: no such archive, network or id.
         ContractMismatch: the network cannot be fed from this archive.
         ConfigInvalid: options that cannot be.
-        TargetExists: something else stands at `out`, or what was begun there is another job; it is untouched.
+        TargetExists: something else stands at `out`, what was begun there is another job, or it lies inside of an
+            archive; it is untouched.
         Busy: another process writes there.
         SampleInvalid: features that are not finite; names location and season.
         ShardCorrupt: an image cannot be read.
@@ -107,6 +109,7 @@ def embed_archive(  # noqa: PLR0913 - each is an option of the command line
         WorkerLost: a worker died; run again to go on.
     """
     out = Path(out).absolute()
+    require_outside(out)
     archive = open_archive(data)
     network = load_network(str(checkpoint), seed=seed, image_size=image_size)
     if batch_size < 1:

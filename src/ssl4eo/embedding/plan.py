@@ -154,15 +154,18 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def is_there(out: Path, record: Mapping[str, Any]) -> bool:
-    """Say whether `out` is the whole result of the same job.
+    """Say whether `out` is the whole result of the same job; all of it is read.
 
     Raises:
-        TargetExists: something else stands there; it is untouched.
+        TargetExists: something else stands there, or the file is damaged; it is untouched.
     """
     if not out.exists() and not out.is_symlink():
         return False
     try:
-        rows = same_job(open_embeddings(out).record, record)
+        there = open_embeddings(out)
+        rows = same_job(there.record, record)
+        if not rows:
+            there.check()
     except OSError as error:
         rows = [getattr(error, "found", str(error))]
     if rows:

@@ -23,6 +23,7 @@ from ssl4eo.errors import SourceInvalid
 from ssl4eo.gallery.columns import Column
 from ssl4eo.likeness.compare import linear_cka, overlap_by_row
 from ssl4eo.likeness.embeddings import Embeddings, open_embeddings
+from ssl4eo.likeness.outliers import distance_of, order_of
 from ssl4eo.likeness.prepared import NEIGHBOURS, Prepared, prepare
 from ssl4eo.likeness.search import Likeness, mean_by_place
 
@@ -87,9 +88,9 @@ class LikenessFiles:
         return _json({"sets": sets, "neighbours": NEIGHBOURS, "agreement": self._agreement})
 
     def _outliers(self, number: int) -> list[dict[str, Any]]:
-        scores, places = self.prepared(number).outliers, self.sets[number].places
-        order = np.argsort(-np.nan_to_num(scores, nan=-1), kind="stable")[:OUTLIERS]
-        return [{"id": places[i], "distance": round(float(scores[i]), 6)} for i in order.tolist()]
+        prepared, places = self.prepared(number), self.sets[number].places
+        order = order_of(prepared.outliers, ~np.isnan(prepared.plane[:, 0]))[:OUTLIERS]
+        return [{"id": places[i], "distance": distance_of(float(prepared.outliers[i]))} for i in order.tolist()]
 
     @cached_property
     def _agreement(self) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.likeness.embeddings import Embeddings
+from ssl4eo.likeness.embeddings import Embeddings, has_length
 from ssl4eo.likeness.search import mean_by_place, nearest_places
 
 NEIGHBOURS = 10
@@ -29,7 +29,7 @@ class Comparison:
     """How much two networks agree on the places that both have seen."""
 
     places: tuple[str, ...]
-    """P of them, in the order of the first file."""
+    """P of them, in the order of the first file; without those of which a network gives zeros."""
     k: int
     overlap_of: NDArray[np.float32]
     """By place the share of its k nearest places that both name (P,), 0 to 1."""
@@ -67,6 +67,11 @@ def compare(first: Embeddings, second: Embeddings, *, k: int = NEIGHBOURS) -> Co
     """
     known = set(second.places)
     places = tuple(name for name in first.places if name in known)
+    one, two = (_of_places(item, places) for item in (first, second))
+    told = has_length(one) & has_length(two)
+    if not told.all():
+        one, two = one[told], two[told]
+        places = tuple(name for name, is_told in zip(places, told.tolist(), strict=True) if is_told)
     if len(places) < 3 or k < 1:
         raise ConfigInvalid(
             f"{len(places)} places in both {first.path} and {second.path}, {k} neighbours",
@@ -74,7 +79,6 @@ def compare(first: Embeddings, second: Embeddings, *, k: int = NEIGHBOURS) -> Co
             remedy="embed the same archive with both networks",
         )
     k = min(k, len(places) - 2)
-    one, two = (_of_places(item, places) for item in (first, second))
     everyone = np.arange(len(places))
     return Comparison(
         places, k, overlap_by_row(nearest_places(one, everyone, k)[0], nearest_places(two, everyone, k)[0]),
@@ -83,14 +87,14 @@ def compare(first: Embeddings, second: Embeddings, *, k: int = NEIGHBOURS) -> Co
 
 
 def overlap_by_row(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Give the share of common neighbours of each row (N,) of two lists (N, k).
+    """Give the share of common neighbours of each row (N,) of two lists (N, k); -1 is nobody.
 
     >>> overlap_by_row(np.array([[1, 2], [0, 2]]), np.array([[2, 3], [2, 0]])).tolist()
     [0.5, 1.0]
     """
     shared = np.zeros(len(first), np.int64)
     for column in range(first.shape[1]):
-        shared += (second == first[:, column, None]).any(axis=1)
+        shared += (second == first[:, column, None]).any(axis=1) & (first[:, column] >= 0)
     return (shared / first.shape[1]).astype(np.float32)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +16,14 @@ from numpy.typing import NDArray
 
 from ssl4eo.contract import InputContract, contract_from_json
 from ssl4eo.errors import DataMissing, LocationMissing, SourceInvalid
-from ssl4eo.likeness.table import GROUP_ROWS, read_record
+from ssl4eo.likeness.table import GROUP_ROWS, PLAIN_COLUMNS, read_record
+
+log = logging.getLogger(__name__)
 
 MEAN = -1
 """Season of a row that is the mean over seasons."""
+_MOST_NAMED = 5
+"""Rows without a length that a warning names."""
 
 
 class Embeddings:
@@ -29,6 +34,7 @@ class Embeddings:
         self.record: dict[str, Any] = read_record(path, schema)
         """Checkpoint, contract, source, config and versions, as plain values."""
         self._num_rows = num_rows
+        self._is_warned = False
         self.num_features: int = schema.field("embedding").type.list_size
         """Length D of an embedding."""
 
@@ -133,19 +139,48 @@ class Embeddings:
                 raise
             raise self._damaged(error) from error
 
+    def check(self) -> None:
+        """Read everything once.
+
+        Raises:
+            SourceInvalid: a stored page is damaged, or a value is not finite.
+        """
+        for _ in self.batches():
+            pass
+        for name in PLAIN_COLUMNS:
+            self._column(name)
+
     def vectors(self, *, unit: bool = False) -> NDArray[np.float32]:
         """Give all vectors (N, D).
 
         Args:
-            unit: scaled to length 1, so that products are cosines.
+            unit: scaled to length 1, so that products are cosines; a vector of zeros stays one, and is warned of.
 
         Raises:
-            SourceInvalid: as `batches`; or, with unit, a vector of length 0.
+            SourceInvalid: as `batches`.
         """
         out = np.empty((len(self), self.num_features), np.float32)
         for start, vectors in self.batches():
-            out[start : start + len(vectors)] = unit_rows(vectors, first=start) if unit else vectors
+            out[start : start + len(vectors)] = unit_rows(vectors) if unit else vectors
+        if unit:
+            self._warn_of_zeros(np.flatnonzero(~has_length(out)))
         return out
+
+    def _warn_of_zeros(self, rows: NDArray[np.int64]) -> None:
+        """Tell which rows have no direction, once."""
+        if not len(rows) or self._is_warned:
+            return
+        self._is_warned = True
+        named = ", ".join(self._spell(int(row)) for row in rows[:_MOST_NAMED])
+        more = " and others" if len(rows) > _MOST_NAMED else ""
+        log.warning(
+            "%s: %d of %d rows are vectors of zeros, which are like nothing and left out: %s%s",
+            self.path, len(rows), len(self), named, more,
+        )  # fmt: skip
+
+    def _spell(self, row: int) -> str:
+        season = int(self.seasons[row])
+        return self.locations[row] + ("" if season == MEAN else f" season {season}")
 
     def _require_finite(self, vectors: NDArray[np.float32], start: int) -> None:
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
@@ -154,7 +189,7 @@ class Embeddings:
             raise SourceInvalid(
                 f"row {row} of {self.path} ({self.locations[row]}) is not finite",
                 expected="finite values",
-                remedy="write the file anew with `ssl4eo embed`",
+                remedy="remove the file and write it anew with `ssl4eo embed`",
                 path=str(self.path),
             )
 
@@ -168,7 +203,7 @@ class Embeddings:
         return SourceInvalid(
             f"{self.path} cannot be read ({' '.join(str(error).split())[:200]})",
             expected="the bytes that were written",
-            remedy="copy the file again, or write it anew with `ssl4eo embed`",
+            remedy="copy the file again, or remove it and write it anew with `ssl4eo embed`",
             path=str(self.path),
         )
 
@@ -194,18 +229,16 @@ def open_embeddings(path: Path | str) -> Embeddings:
         ) from error
 
 
-def unit_rows(vectors: NDArray[np.float32], *, first: int = 0) -> NDArray[np.float32]:
-    """Scale vectors (N, D) to length 1.
+def has_length(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say which vectors (N, D) have a direction (N,): one of zeros, as a blank image may give, is like nothing."""
+    return np.asarray(vectors.any(axis=1), np.bool_)
 
-    Args:
-        vectors: finite.
-        first: number of the first row, for the message.
 
-    Raises:
-        SourceInvalid: one has no length, so that nothing is like it.
+def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scale finite vectors (N, D) to length 1; those of zeros stay as they are.
+
+    >>> unit_rows(np.array([[3, 4], [0, 0]], np.float32)).round(1).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    empty = np.flatnonzero(lengths[:, 0] == 0)
-    if len(empty):
-        raise SourceInvalid(f"row {first + int(empty[0])} is a vector of zeros", expected="embeddings of a length")
-    return (vectors / lengths).astype(np.float32)
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

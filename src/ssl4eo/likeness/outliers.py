@@ -29,3 +29,18 @@ def outlier_scores(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
     count = found.sum(axis=1)
     total = np.where(found, 1 - similarities, 0).sum(axis=1, dtype=np.float64)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def order_of(scores: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Give the known places from the highest score down, a place without a score last.
+
+    >>> order_of(np.array([0.1, np.nan, 0.3, np.nan], np.float32), np.array([True, True, True, False])).tolist()
+    [2, 0, 1]
+    """
+    order = np.argsort(-np.nan_to_num(scores, nan=-1), kind="stable")
+    return order[known[order]]
+
+
+def distance_of(score: float) -> float | None:
+    """Give a score as JSON can hold it, None for a place that is compared with none."""
+    return None if np.isnan(score) else round(score, 6)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.errors import DataMissing
+from ssl4eo.likeness.embeddings import has_length
 from ssl4eo.likeness.search import nearest_places, require_faiss
 
 FIT_PLACES = 20_000
@@ -41,10 +42,10 @@ def plane(
     fit: int = FIT_PLACES,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Lay out unit vectors (P, D) in the plane: (P, 2), each axis within -1 to 1.
+    """Lay out unit vectors (P, D) in the plane: (P, 2), each axis within -1 to 1; NaN for vectors of zeros.
 
     Args:
-        vectors: of length 1.
+        vectors: of length 1, or zeros.
         seed: of the sample and of the layout.
         fit: places that are fitted, the rest is placed.
         progress: told (places laid out, places in all).
@@ -52,6 +53,11 @@ def plane(
     Raises:
         DataMissing: openTSNE or FAISS is not installed.
     """
+    known = has_length(vectors)
+    if not known.all():
+        everyone = np.full((len(vectors), 2), np.nan, np.float32)
+        everyone[known] = plane(vectors[known], seed=seed, fit=fit, progress=progress)
+        return everyone
     if len(vectors) < FEWEST or float(vectors.var(axis=0, dtype=np.float64).sum()) < _COLLAPSED:
         return _circle(len(vectors))
     chosen = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:fit])

@@ -38,9 +38,9 @@ class Prepared:
     nearest: NDArray[np.int64]
     """Numbers of the nearest places (P, k), most alike first; -1 where there are no more."""
     outliers: NDArray[np.float32]
-    """Mean distance to them (P,), see `outliers.py`."""
+    """Mean distance to them (P,), see `outliers.py`; NaN without any."""
     plane: NDArray[np.float32]
-    """Position in the plane (P, 2), -1 to 1."""
+    """Position in the plane (P, 2), -1 to 1; NaN for a place whose vectors are zeros."""
 
 
 def prepare(embeddings: Embeddings, *, progress: Progress | None = None) -> Prepared:

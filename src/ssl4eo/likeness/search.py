@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssl4eo.errors import ConfigInvalid, DataMissing
-from ssl4eo.likeness.embeddings import Embeddings
+from ssl4eo.errors import ConfigInvalid, DataMissing, SampleInvalid
+from ssl4eo.likeness.embeddings import Embeddings, has_length
 
 FLAT_VALUES = 2**25
 """Rows times features up to which all are scanned in full."""
@@ -77,7 +77,7 @@ class Likeness:
 
         Args:
             location: id.
-            season: the date that is compared; None: the first row of the location.
+            season: the date that is compared; None: the first row of the location that is no vector of zeros.
             k: how many to give, fewer where there are no more.
             by_place: give each place once, by the date that is most alike; else every date counts.
             own: let other dates of the same place in; without, other places only.
@@ -85,6 +85,7 @@ class Likeness:
         Raises:
             LocationMissing: no such location in the embeddings.
             ConfigInvalid: fewer than one neighbour, or a season that it has no row of.
+            SampleInvalid: its vectors are zeros.
         """
         rows = self.embeddings.rows_of(location)
         if season is not None:
@@ -93,6 +94,15 @@ class Likeness:
             held = sorted(set(self.embeddings.seasons.tolist()) - {-1})
             raise ConfigInvalid(
                 f"season {season} of {location}", expected=f"one of {held}" if held else "none: rows are means"
+            )
+        rows = rows[has_length(self.vectors[rows])]
+        if not len(rows):
+            when = "" if season is None else f" at season {season}"
+            raise SampleInvalid(
+                f"{location}{when} has a vector of zeros in {self.embeddings.path}",
+                expected="features that differ from zero: nothing is like this",
+                remedy=f"look at its images with `ssl4eo show ... {location}`",
+                location=location,
             )
         return self.like_vector(
             self.vectors[rows[0]], k=k, by_place=by_place, row=int(rows[0]), leave_out=None if own else location
@@ -107,10 +117,10 @@ class Likeness:
         leave_out: str | None = None,
         row: int | None = None,
     ) -> list[Neighbour]:
-        """Find what is like any vector (D,) of the same network.
+        """Find what is like any vector (D,) of the same network; nothing is like one of zeros.
 
         Args:
-            vector: of any length but 0.
+            vector: of any length.
             k: how many.
             by_place: give each place once.
             leave_out: location whose rows are left out.
@@ -118,6 +128,8 @@ class Likeness:
         """
         if k < 1:
             raise ConfigInvalid(f"{k} neighbours", expected="1 or more")
+        if not vector.any():
+            return []
         query = (vector / np.linalg.norm(vector.astype(np.float64))).astype(np.float32)
         num_rows, reach = len(self.embeddings), k + 1 + self._rows_a_place
         while True:
@@ -129,7 +141,7 @@ class Likeness:
             reach *= 4
 
     def own_similarities(self, location: str) -> NDArray[np.float32]:
-        """Give the cosines between all rows of one location (S, S): how much its dates differ."""
+        """Give the cosines between all rows of one location (S, S): how much its dates differ; 0 of zeros."""
         own = self.vectors[self.embeddings.rows_of(location)]
         return own @ own.T
 
@@ -142,6 +154,8 @@ class Likeness:
         for number, similarity in zip(rows.tolist(), similarities.tolist(), strict=True):
             place = locations[number]
             if place == leave_out or number == row or (by_place and place in seen):
+                continue
+            if not self.vectors[number].any():  # its products of 0 would be more than those of opposite vectors
                 continue
             seen.add(place)
             yield Neighbour(number, place, int(seasons[number]), float(similarity))
@@ -262,9 +276,18 @@ def nearest_places(
     Args:
         vectors: of length 1 (N, D).
         groups: of each vector (N,); own ones are left out.
-        k: how many; where other groups have fewer rows, the rest is -1 and -1.
+        k: how many; where other groups have fewer rows, the rest is -1 and -1. Vectors of zeros have no neighbours
+            and are none.
         progress: told (rows done, rows in all).
     """
+    known = np.flatnonzero(has_length(vectors))
+    if len(known) < len(vectors):
+        out_rows = np.full((len(vectors), k), -1, np.int64)
+        out_products = np.full((len(vectors), k), -1, np.float32)
+        if len(known):
+            rows, products = nearest_places(vectors[known], groups[known], k, progress=progress)
+            out_rows[known], out_products[known] = np.where(rows < 0, -1, known[rows]), products
+        return out_rows, out_products
     faiss = require_faiss()
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(np.ascontiguousarray(vectors))
@@ -303,8 +326,10 @@ def require_faiss() -> Any:
 def mean_by_place(vectors: NDArray[np.float32], place_of: NDArray[np.int64]) -> NDArray[np.float32]:
     """Average unit vectors (N, D) over the rows of each place and scale to length 1 again: (P, D).
 
+    Vectors of zeros do not count; a place that has no others has one of zeros too.
+
     Args:
-        vectors: of length 1.
+        vectors: of length 1, or zeros.
         place_of: number of the place of each row (N,), 0 to P - 1, each at least once.
     """
     if len(place_of) and np.array_equal(place_of, np.arange(len(place_of))):

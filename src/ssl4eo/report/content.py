@@ -155,16 +155,17 @@ def _numbers(primary: Row | None, runs: Sequence[Run]) -> tuple[BigNumber, ...]:
             f"{primary.num_test:,} test items, {primary.num_classes} classes",
         )
         return (*sides, gain)
-    log = next((run.log for run in runs if run.log and run.log.steps), None)
-    if log is None:
+    run = next((run for run in runs if run.log and run.log.steps), None)
+    if run is None or run.log is None:
         return ()
+    log, whose = run.log, f", run {run.name}" if len(runs) > 1 else ""
     last = log.steps[-1]
     rates = [s.images_per_second for s in log.steps if s.images_per_second is not None]
     rate = f"{statistics.median(rates):,.0f}" if rates else DASH
     return (
-        BigNumber(f"{last.step:,}", "training steps", f"{last.epoch:.1f} epochs"),
-        BigNumber(f"{last.loss:.3f}", "last recorded loss", "says nothing about quality by itself"),
-        BigNumber(rate, "images per second", "median over the log"),
+        BigNumber(f"{last.step:,}", f"training steps{whose}", f"{last.epoch:.1f} epochs"),
+        BigNumber(f"{last.loss:.3f}", f"last recorded loss{whose}", "says nothing about quality by itself"),
+        BigNumber(rate, f"images per second{whose}", "median over the log"),
     )
 
 

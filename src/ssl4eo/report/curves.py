@@ -79,6 +79,7 @@ def curves_figure(log: Log, *, rows: Sequence[Row] = (), synthetic: bool) -> Fig
         _health(figure.add_subplot(grid[1, 1]), log)
         _momentum(figure.add_subplot(grid[2, 0]), log)
         _throughput(figure.add_subplot(grid[2, 1]), log)
+        _widen(figure, log)
         if synthetic:
             note(figure, "synthetic data")
     return figure
@@ -95,6 +96,24 @@ def _nullable(values: Sequence[float | None]) -> NDArray[np.float64]:
 def _dot(points: Sized) -> str:
     """Give the format of a line: of a single point there would be nothing to see."""
     return "o-" if len(points) == 1 else "-"
+
+
+def _from_zero(axes: Axes, room: float = 0.1) -> None:
+    """Let the values start at 0, with room above the largest: a marker there is drawn whole."""
+    values = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in axes.lines])
+    largest = float(values[np.isfinite(values)].max(initial=0.0))
+    axes.set_ylim(0, (1 + room) * largest or 1.0)
+
+
+def _widen(figure: Figure, log: Log) -> None:
+    """Name the one epoch of a log that has no other, in place of its hundredths."""
+    epochs = {point.epoch for points in (log.steps, log.knn, log.probes, log.alarms) for point in points}
+    if len(epochs) == 1:
+        epoch = epochs.pop()
+        for axes in figure.axes:
+            if axes.get_xlabel():
+                axes.set_xlim(epoch - 0.5, epoch + 0.5)
+                axes.set_xticks([epoch], [f"{epoch:g}"])
 
 
 def _loss(axes: Axes, log: Log) -> None:
@@ -136,7 +155,8 @@ def _knn(axes: Axes, log: Log, rows: Sequence[Row]) -> None:
     axes.margins(x=0.05, y=0.16)
     axes.set_xlabel("epoch")
     if len(tasks) > 1 or log.probes:
-        for entry in axes.legend(loc="upper left", fontsize=8).get_texts():
+        plain = {"frameon": True, "framealpha": 1, "edgecolor": "none"}  # no grid line strikes it through
+        for entry in axes.legend(loc="best", fontsize=8, **plain).get_texts():
             entry.set_parse_math(False)
 
 
@@ -163,7 +183,7 @@ def _learning_rate(axes: Axes, log: Log) -> None:
         return
     axes.fill_between(_epochs(log.steps), [s.lr for s in log.steps], color=MUTED, alpha=0.18, linewidth=0)
     axes.plot(_epochs(log.steps), [s.lr for s in log.steps], _dot(log.steps), color=MUTED, linewidth=1.6)
-    axes.set_ylim(bottom=0)
+    _from_zero(axes)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("epoch")
 
@@ -178,16 +198,23 @@ def _health(axes: Axes, log: Log) -> None:
     if std:
         axes.plot(_epochs(std), _nullable([s.feature_std for s in std]), _dot(std), color=GREEN, linewidth=1.8)
         axes.set_ylabel("standard deviation", color=GREEN)
-        axes.set_ylim(bottom=0)
+        _from_zero(axes)
     else:
         axes.set_yticks([])
     if rank:
         right = axes.twinx()
         right.plot(_epochs(rank), _nullable([s.effective_rank for s in rank]), _dot(rank), color=PURPLE, linewidth=1.8)
         rankme = [s for s in rank if s.rankme is not None]
-        right.plot(_epochs(rankme), _nullable([s.rankme for s in rankme]), ":", color=PURPLE, linewidth=1.4)
+        right.plot(
+            _epochs(rankme),
+            _nullable([s.rankme for s in rankme]),
+            _dot(rankme).replace("-", ":"),
+            color=PURPLE,
+            markerfacecolor="white",
+            linewidth=1.4,
+        )
         right.set_ylabel(f"effective rank{' (dotted: RankMe)' if rankme else ''}", color=PURPLE, fontsize=8)
-        right.set_ylim(bottom=0)
+        _from_zero(right, room=0.3)  # other than that of the left: a last or only point hides none of the other
         right.grid(visible=False)
     for alarm in log.alarms:
         axes.axvline(alarm.epoch, color=ORANGE, linewidth=1.0)
@@ -219,7 +246,7 @@ def _throughput(axes: Axes, log: Log) -> None:
     values = _nullable([s.images_per_second for s in rates])
     axes.plot(_epochs(rates), values, color=ORANGE, alpha=0.3, linewidth=0.8)
     axes.plot(_epochs(rates), smooth(values, max(1, len(rates) // 50)), _dot(rates), color=ORANGE, linewidth=1.8)
-    axes.set_ylim(bottom=0)
+    _from_zero(axes)
     axes.set_xlabel("epoch")
     waits = [s for s in log.steps if s.waiting_share is not None]
     if waits:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ssl4eo.archive.journal import is_archive
 from ssl4eo.errors import DataMissing, SourceInvalid
 from ssl4eo.files import numbered_jsonl
 from ssl4eo.report.fields import check
@@ -250,29 +251,40 @@ _SCORE = {
 _SKIPPED = {"task": "text", "found": "text", "remedy": "text"}
 
 
+_RECORDS = ("config.json", "log.jsonl", "scores.jsonl", "skipped.jsonl")
+
+
+def require_run(path: Path) -> None:
+    """Raise if a path is no run folder.
+
+    Raises:
+        DataMissing: there is no such folder, it keeps no record of a run, or it is an archive.
+    """
+    if not path.is_dir():
+        found = f"no run folder {path}"
+    elif is_archive(path):  # which keeps a list of what was skipped too
+        found = f"{path} is an archive, no run"
+    elif not any((path / name).is_file() for name in _RECORDS):
+        found = f"{path} holds no record of a run"
+    else:
+        return
+    raise DataMissing(
+        found,
+        expected=f"a folder with one of {', '.join(_RECORDS)}",
+        remedy="name a folder that `ssl4eo pretrain` or `ssl4eo evaluate` wrote",
+        path=str(path),
+    )
+
+
 def read_run(path: Path, insight: Path | None = None) -> Run:
     """Read one run folder, and its recording if it lies elsewhere.
 
     Raises:
-        DataMissing: no such folder.
+        DataMissing: no such folder, or none of a run.
         SourceInvalid: a record is malformed; the message names file and line.
     """
-    if not path.is_dir():
-        raise DataMissing(
-            f"no run folder {path}",
-            expected="a folder with config.json, log.jsonl, scores.jsonl or skipped.jsonl",
-            remedy="name a folder that `ssl4eo pretrain` or `ssl4eo evaluate` wrote",
-            path=str(path),
-        )
-    names = ("config.json", "log.jsonl", "scores.jsonl", "skipped.jsonl")
-    config, log, scores, skipped = (path / name for name in names)
-    if not any(record.is_file() for record in (config, log, scores, skipped)):
-        raise DataMissing(
-            f"{path} holds no record of a run",
-            expected=f"one of {', '.join(names)}",
-            remedy="name a folder that `ssl4eo pretrain` or `ssl4eo evaluate` wrote",
-            path=str(path),
-        )
+    require_run(path)
+    config, log, scores, skipped = (path / name for name in _RECORDS)
     insight = path / INSIGHT if insight is None else insight
     return Run(
         path=path,

@@ -19,12 +19,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ssl4eo.errors import ConfigInvalid, TargetExists
+from ssl4eo.archive.journal import require_outside
+from ssl4eo.errors import ConfigInvalid, DataMissing, TargetExists
 from ssl4eo.report.content import Report, build
 from ssl4eo.report.insight import PARTS
 from ssl4eo.report.markdown import render_markdown
 from ssl4eo.report.page import render_html
-from ssl4eo.report.records import Run, read_run
+from ssl4eo.report.records import Run, read_run, require_run
 from ssl4eo.report.table import Row, Summary
 
 _KIND = "ssl4eo report"
@@ -56,18 +57,37 @@ def write_report(
         The path of report.html.
 
     Raises:
-        ConfigInvalid: no run is named.
-        DataMissing: a run folder is absent.
+        ConfigInvalid: no run is named, or one twice.
+        DataMissing: a run folder or the archive is absent, or a folder is no run.
         SourceInvalid: a record is malformed; file and line are named.
-        TargetExists: `out` holds a foreign file under one of our names.
+        TargetExists: `out` holds a foreign file under one of our names, or lies inside of an archive.
     """
-    if not runs:
-        raise ConfigInvalid("a report of no runs", expected="one run folder at least")
+    check_request(runs, out, archive)
     read = [read_run(path, (recordings or {}).get(path)) for path in runs]
     command = report_command(runs, out, archive=archive, location=location, title=title, options=options)
     report = build(read, command=command, archive=archive, location=location, title=title)
     _place(out, _files(report, read))
     return out / "report.html"
+
+
+def check_request(runs: Sequence[Path], out: Path, archive: Path | None) -> None:
+    """Raise for what is wrong before anything is read; as `write_report`."""
+    if not runs:
+        raise ConfigInvalid("a report of no runs", expected="one run folder at least")
+    require_outside(out / _RESULTS)  # neither is the archive itself a place for a report
+    for path in runs:
+        require_run(path)
+    places = [path.resolve() for path in runs]
+    twice = next((path for i, path in enumerate(runs) if places[i] in places[:i]), None)
+    if twice is not None:
+        raise ConfigInvalid(f"run {twice} is named twice", expected="each run once", remedy="leave one out")
+    if archive is not None and not archive.exists():
+        raise DataMissing(
+            f"no archive {archive}",
+            expected="an archive, or a folder of pictures",
+            remedy="name another --archive, or leave it out",
+            path=str(archive),
+        )
 
 
 def report_command(
