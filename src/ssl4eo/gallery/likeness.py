@@ -100,14 +100,18 @@ class LikenessFiles:
             return None
         one, two = (mean_by_place(item.vectors(unit=True), item.place_of) for item in self.sets[:2])
         number = {name: i for i, name in enumerate(self.sets[1].places)}
-        cka = linear_cka(one, two[[number[name] for name in self.sets[0].places]])
+        two, both = two[[number[name] for name in self.sets[0].places]], ~np.isnan(shares)
+        cka = linear_cka(one[both], two[both])
         chance = NEIGHBOURS / (len(self.sets[0].places) - 1)
         known = None if np.isnan(cka) else round(cka, 4)
-        return {"overlap": round(float(shares.mean()), 4), "chance": round(chance, 4), "cka": known}
+        return {"overlap": round(float(shares[both].mean()), 4), "chance": round(chance, 4), "cka": known}
 
     @cached_property
     def _overlap(self) -> NDArray[np.float32] | None:
-        """Share of common neighbours of each place of the first network (P,); None without a second of these places."""
+        """Share of common neighbours of each place of the first network (P,), NaN where one of the two has no vector.
+
+        None without a second network of these places, or without a place that both have a vector of.
+        """
         if len(self.sets) < 2 or len(self.sets[0].places) < NEIGHBOURS + 2:
             return None
         first, second = self.sets[:2]
@@ -116,8 +120,10 @@ class LikenessFiles:
         number = {name: i for i, name in enumerate(first.places)}
         renamed = np.array([number[name] for name in second.places])  # the second's number -> the first's
         theirs = np.empty_like(self.prepared(1).nearest)
-        theirs[renamed] = renamed[self.prepared(1).nearest]
-        return overlap_by_row(self.prepared(0).nearest, theirs)
+        theirs[renamed] = np.append(renamed, -1)[self.prepared(1).nearest]  # -1: no vector, no neighbours
+        ours = self.prepared(0).nearest
+        known = (ours[:, 0] >= 0) & (theirs[:, 0] >= 0)
+        return np.where(known, overlap_by_row(ours, theirs), np.nan).astype(np.float32) if known.any() else None
 
     def columns(self) -> list[Column]:
         """Give outlier scores, and the agreement of two networks, as columns that the map can color and filter by."""
