@@ -255,7 +255,7 @@ def resume(options: argparse.Namespace) -> None:
         for turn in range(options.turns):
             begin, cpu = time.perf_counter(), time.process_time()
             ids = list(source.ids())
-            plan = {"source": collecting._identity(source), "segment_locations": 1, "nodata": "skip"}
+            plan = {"source": collecting._identity(collecting._facts(source)), "segment_locations": 1, "nodata": "skip"}
             with (
                 ArchiveWriter(
                     target, forms=source.forms, num_seasons=4, shape=source.shape, provenance=source.provenance,
@@ -284,7 +284,7 @@ def _make_state(source: Any, target: Path, shards: int) -> None:
     from ssl4eo.collecting.ledger import Entry, Ledger, ledger_path
 
     ids = list(source.ids())
-    plan = {"source": collecting._identity(source), "segment_locations": 1, "nodata": "skip"}
+    plan = {"source": collecting._identity(collecting._facts(source)), "segment_locations": 1, "nodata": "skip"}
     with ArchiveWriter(
         target, forms=source.forms, num_seasons=4, shape=source.shape, provenance=source.provenance, plan=plan
     ) as writer:
