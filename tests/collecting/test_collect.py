@@ -322,7 +322,7 @@ def test_a_wish_to_stop_lets_places_under_way_end(tmp_path, undisturbed):
             return super().read(scenes, product, grid)
 
     with pytest.raises(RunStopped, match="goes on"):
-        collect(stage(9, service=Stopping()), target, threads=2)
+        collect(stage(9, service=Stopping()), target, threads=1)
 
     assert signal.getsignal(signal.SIGTERM) is before
     assert has_begun(target)
