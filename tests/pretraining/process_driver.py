@@ -131,8 +131,13 @@ def die_while_saving(number):
     training_state.torch.save = half
 
 
-def main(told):
-    """Run, and end as the command line does."""
+def main(*runs):
+    """Do one run after the other, and end as the command line does: with the first status that is not 0."""
+    return next((status for status in map(drive, runs) if status), 0)
+
+
+def drive(told):
+    """Do one run."""
     seen = {"steps": []}
     record(seen, told.get("act", []))
     if "die_saving" in told:
@@ -158,6 +163,4 @@ def main(told):
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        if status := main(json.loads(argument)):
-            sys.exit(status)
+    sys.exit(main(*map(json.loads, sys.argv[1:])))

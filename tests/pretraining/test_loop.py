@@ -8,14 +8,13 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from forked import run_forked
 from ssl4eo.checkpoints.load import load_backbone
 from ssl4eo.checkpoints.training_state import load_latest, save_state
 from ssl4eo.contract import stored
@@ -37,7 +36,6 @@ from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.recipes.table import recipe
 from ssl4eo.report.records import read_log
 
-HERE = Path(__file__)
 READING = Reading(knn=0.5, linear=0.75, feature_std=1.0, effective_rank=9.0)
 
 
@@ -104,6 +102,11 @@ def test_pictures_with_data_in_a_corner_only_train_through(tmp_path):
     assert result.steps == 4
 
 
+def die_reading(read, out, precision, save_minutes):
+    """Be a run that is killed while it reads."""
+    pretrain(config(precision=precision, save_minutes=save_minutes), Noise(die_at=read), out, quiet=True)
+
+
 @pytest.mark.parametrize(
     ("precision", "save_minutes", "kept"),
     [
@@ -119,20 +122,12 @@ def test_killed_run_resumes_to_bit_identical_weights(tmp_path, precision, save_m
     """
     whole = pretrain(config(precision=precision), Noise(), tmp_path / "whole", quiet=True)
     # Views of two seasons cost 4 to 8 reads a step: read 45 falls into epoch 2 of 3.
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
-        "from test_loop import Noise, config, pretrain\n"
-        f"options = config(precision={precision!r}, save_minutes={save_minutes})\n"
-        "pretrain(options, Noise(die_at=45), Path(sys.argv[1]), quiet=True)"
-    )
-    killed = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "killed"), str(HERE.parent)], capture_output=True, check=False
-    )
+    dying = run_forked(die_reading, 45, tmp_path / "killed", precision, save_minutes, folder=tmp_path / "told")
 
     state = load_latest(tmp_path / "killed")
     result = pretrain(config(precision=precision), Noise(), tmp_path / "killed", resume=True, quiet=True)
 
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert dying.returncode == -signal.SIGKILL, dying.stderr
     assert state is not None
     assert state.step in kept
     rows = list(read_jsonl(tmp_path / "killed" / "log.jsonl"))

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from process_driver import Pictures, build
+from process_driver import Pictures, build, main
 from test_loop import assert_equal, weights
 
+from forked import LONGEST_S, clean_environment, free_port, run_forked
 from ssl4eo.checkpoints.training_state import load_latest
 from ssl4eo.errors import ConfigInvalid, WorkerLost
 from ssl4eo.files import read_jsonl
@@ -29,15 +29,7 @@ from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.views.photometric import identity_row
 
 DRIVER = Path(__file__).with_name("process_driver.py")
-LONGEST_S = 1200
-"""Bound of a run of seconds: half of what processes wait for one another, and room for a busy machine."""
-
-
-def clean_environment(**more):
-    """Give an environment in which no launcher is running."""
-    launcher = {"LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "RANK"}
-    kept = {k: v for k, v in os.environ.items() if k not in launcher and not k.startswith("SLURM")}
-    return kept | {"OMP_NUM_THREADS": "1"} | more
+TESTS = str(DRIVER.parents[1])
 
 
 def start(command, **environment):
@@ -52,17 +44,23 @@ def start(command, **environment):
     )
 
 
-def drive(out, name="moco_v2.resnet18", *, engine, environment=None, **told):
-    """Run the driver; in several processes if the engine says so."""
+def launch(out, name="moco_v2.resnet18", *, engine, environment=None, **told):
+    """Run the driver as a command, which starts the other processes itself."""
     told = {"out": str(out), "name": name, "engine": engine} | told
-    return start([str(DRIVER), json.dumps(told)], **(environment or {}))
+    return start([str(DRIVER), json.dumps(told)], PYTHONPATH=TESTS, **(environment or {}))
+
+
+def drive(out, name="moco_v2.resnet18", *, engine, **told):
+    """Run the driver in forked processes, as many as the engine says."""
+    told = {"out": str(out), "name": name, "engine": engine} | told
+    return run_forked(main, told, folder=out.with_name(f"{out.name}-told"), ranks=engine.get("devices", 1))
 
 
 def drive_each(folder, names, *, optimizer=None, **engine):
     """Run the driver once, a method after the other."""
     more = {} if optimizer is None else {"optimizer": optimizer}
     told = [{"out": str(folder / name), "name": name, "engine": engine} | more for name in names]
-    return start([str(DRIVER), *(json.dumps(one) for one in told)])
+    return run_forked(main, *told, folder=folder / "told", ranks=engine["devices"])
 
 
 def losses(run):
@@ -236,7 +234,7 @@ def test_killed_run_of_cut_weights_resumes_bit_by_bit(name, cut, tmp_path):
     act = [{"step": 3, "rank": 1, "signal": signal.SIGKILL}]
     alone = {"batch_size": 8, "save_minutes": 0.0}
 
-    killed = drive(out, name, engine=CUT | {"save_minutes": 0.0}, act=act, optimizer=ADAMW)
+    killed = launch(out, name, engine=CUT | {"save_minutes": 0.0}, act=act, optimizer=ADAMW)
     shutil.copytree(out, moved)
     resumed = drive(out, name, engine=CUT, resume=True, optimizer=ADAMW)
     act = [{"step": 4, "rank": 0, "signal": signal.SIGKILL}]
@@ -256,7 +254,7 @@ def test_killed_process_ends_the_others_and_the_run_resumes_bit_by_bit(both, tmp
     out = tmp_path / "killed"
     act = [{"step": 6, "rank": 1, "signal": signal.SIGKILL}]
 
-    killed = drive(out, engine={"devices": 2, "save_minutes": 0.0}, act=act)
+    killed = launch(out, engine={"devices": 2, "save_minutes": 0.0}, act=act)
     resumed = drive(out, engine={"devices": 2}, resume=True)
 
     assert killed.returncode == 1, killed.stderr
@@ -275,7 +273,7 @@ def test_signal_to_one_process_stops_all_and_one_process_goes_on(both, tmp_path,
     path = f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}"
     act = [{"step": 5, "rank": 1, "signal": signal.SIGUSR1}]
 
-    stopped = drive(
+    stopped = launch(
         out, engine={"devices": 2, "requeue": True}, act=act, environment={"PATH": path, "SLURM_JOB_ID": "4711"}
     )
     asked = (tmp_path / "asked").read_text()
@@ -309,13 +307,6 @@ def test_command_line_tells_an_error_of_two_processes_once(tmp_path):
 
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("holds other files") == 1
-
-
-def free_port():
-    """Find a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.mark.slow
