@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import functools
 import http.client
 import http.server
 import shutil
@@ -98,25 +97,6 @@ def serving(opening: Opening, hosts: tuple[str, ...] | None = LOOPBACK) -> Gener
         server.should_exit = True
         thread.join()
         bound.close()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: object) -> None:
-        del args
-
-
-@contextlib.contextmanager
-def hosting(folder: Path) -> Generator[str]:
-    """Serve a folder as any web host would."""
-    handler = functools.partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def get(url: str, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:

@@ -27,25 +27,19 @@ from gallery_stage import (
     SEASONS,
     SIZE,
     damage_chunk,
-    hosting,
     make_sample,
     serving,
     write_archive,
 )  # fmt: skip
 
+from browsing import NEEDS_CHROMIUM, Open, browser, hosting, playwright, visiting  # noqa: F401 - a fixture
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.archive.writer import ArchiveWriter
 from ssl4eo.gallery.server import Opening
 from ssl4eo.gallery.site import Offer
 from ssl4eo.gallery.write import write_site
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no test in a browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
-
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]  # fmt: skip
-Open = Callable[..., Any]
+pytestmark = NEEDS_CHROMIUM
 LONG = "x" * 128
 """The longest id that there may be."""
 PLACELESS = (7, 19, 31)
@@ -55,15 +49,6 @@ PLACELESS = (7, 19, 31)
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_archive(tmp_path_factory.mktemp("browsed") / "a.zarr")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright.expect.set_options(timeout=30_000)  # a busy machine is no failure
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -82,27 +67,9 @@ def static(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def visit(browser: Any) -> Iterator[Open]:
-    """Open an address in a fresh profile; at the end hold what happened against the claims of every test."""
-    contexts, noise, hosts = [], [], set()
-
-    def opened(url: str, *, ready: bool = True, **options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: noise.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: noise.append(f"error: {error}"))
-        page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
-        page.goto(url)
-        if ready:
-            wait(page)
-        return page
-
-    opened.noise = noise  # type: ignore[attr-defined]
-    yield opened
-    for context in contexts:
-        context.close()
-    assert noise == []
-    assert hosts == {"127.0.0.1"}
+    """Open an address and wait until its page is drawn."""
+    with visiting(browser, wait) as opened:
+        yield opened
 
 
 def wait(page: Any, state: str = "") -> None:

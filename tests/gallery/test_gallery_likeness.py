@@ -3,34 +3,27 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
-import shutil
-import threading
 
 import numpy as np
 import pytest
+from gallery_stage import serving
 
 import ssl4eo
+from browsing import NEEDS_CHROMIUM, browser, hosting, visiting  # noqa: F401 - a fixture
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.cli import main
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.embedding.embed import embed_archive
 from ssl4eo.errors import DataMissing, SourceInvalid
 from ssl4eo.gallery.likeness import LikenessFiles
-from ssl4eo.gallery.server import LOOPBACK, Opening, listen, make_app, url_of
+from ssl4eo.gallery.server import Opening
 from ssl4eo.gallery.site import Offer, Site, folder_of
 from ssl4eo.gallery.write import write_site
 from ssl4eo.packing.pack import pack
 
-CHROMIUM = shutil.which("chromium")
 SEVERAL = "html[data-picked]:not([data-picked='0']):not([data-picked='1'])"
 """A page that shows several places as picked."""
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -143,54 +136,27 @@ def address(request, stage):
     """The gallery as a server and as files under a sub-path of a plain web host."""
     folder, archive, offer = stage
     if request.param == "served":
-        uvicorn = pytest.importorskip("uvicorn")
-        bound = listen("127.0.0.1", 0)
-        app = make_app(Opening(archive.path, lambda path: Site(open_archive(path), offer=offer)), hosts=LOOPBACK)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="none", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
-        thread.start()
-        yield url_of(bound)
-        server.should_exit = True
-        thread.join()
+        with serving(Opening(archive.path, lambda path: Site(open_archive(path), offer=offer))) as url:
+            yield url
         return
-    handler = functools.partial(QuietFiles, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/site/"
-        server.shutdown()
-
-
-class QuietFiles(http.server.SimpleHTTPRequestHandler):
-    """Files, without a line for each."""
-
-    def log_message(self, *_):
-        """Say nothing."""
+    with hosting(folder) as url:
+        yield f"{url}site/"
 
 
 @pytest.fixture
-def page(address):
-    """A page of a real browser; every request stays on loopback and nothing is wrong in the console."""
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("no browser: apt-get install chromium")
-    with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1300, "height": 900})
+def page(browser, address):
+    """A page at the gallery; every request stays on loopback and nothing is wrong in the console."""
+    with visiting(browser) as visit:
+        page = visit(address, viewport={"width": 1300, "height": 900})
         page.set_default_timeout(60_000)
-        told, asked = [], []
-        page.on("console", lambda message: told.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: told.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
         yield page
-        assert told == []
-        assert [url for url in asked if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
-        browser.close()
 
 
 def ready(page, value):
     page.wait_for_selector(f"html[data-ready='{value}']")
 
 
+@NEEDS_CHROMIUM
 def test_the_pages_of_likeness_in_a_browser(page, address, stage, tmp_path):
     """Search by likeness, pick on both maps by click, box and lasso, a shared link reloaded, outliers opened."""
     _, archive, _ = stage

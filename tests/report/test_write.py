@@ -347,10 +347,13 @@ def test_without_a_location_the_varied_one_is_shown(tmp_path, archive):
     assert "Location b, the one with the most varied vegetation" in _Page(page).words
 
 
-def test_runs_of_the_same_name_keep_their_own_figures(tmp_path):
-    """Two folders called run give two files."""
-    runs = [write_run(tmp_path / parent / "run", log=[step_row(0)]) for parent in ("a", "b")]
+def test_runs_of_the_same_name_are_told_apart_by_their_folders(tmp_path):
+    """Two folders called run give two figures, and each figure and record says whose it is."""
+    runs = [write_run(tmp_path / parent / "run", config=config_json(), log=[step_row(0)]) for parent in ("a", "b")]
 
-    write_report(runs, tmp_path / "out")
+    page = write_report(runs, tmp_path / "out").read_text(encoding="utf-8")
 
-    assert {p.name for p in (tmp_path / "out/figures").glob("*.png")} == {"curves-run.png", "curves-run-2.png"}
+    assert {p.name for p in (tmp_path / "out/figures").glob("*.png")} == {"curves-a-run.png", "curves-b-run.png"}
+    for name in ("a/run", "b/run"):
+        assert f"<h3>{name}</h3>" in page
+        assert f"Run {name}, 1 recorded steps" in page

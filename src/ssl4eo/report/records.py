@@ -276,8 +276,13 @@ def require_run(path: Path) -> None:
     )
 
 
-def read_run(path: Path, insight: Path | None = None) -> Run:
+def read_run(path: Path, insight: Path | None = None, *, name: str | None = None) -> Run:
     """Read one run folder, and its recording if it lies elsewhere.
+
+    Args:
+        path: the folder.
+        insight: the recording; None is the one in the folder.
+        name: what the run is called; None is the name of the folder.
 
     Raises:
         DataMissing: no such folder, or none of a run.
@@ -288,7 +293,7 @@ def read_run(path: Path, insight: Path | None = None) -> Run:
     insight = path / INSIGHT if insight is None else insight
     return Run(
         path=path,
-        name=path.resolve().name,
+        name=name or path.resolve().name,
         config=read_config(config) if config.is_file() else None,
         log=read_log(log) if log.is_file() else None,
         scores=read_scores(scores) if scores.is_file() else None,

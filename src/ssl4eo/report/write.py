@@ -24,6 +24,7 @@ from ssl4eo.errors import ConfigInvalid, DataMissing, TargetExists
 from ssl4eo.report.content import Report, build
 from ssl4eo.report.insight import PARTS
 from ssl4eo.report.markdown import render_markdown
+from ssl4eo.report.names import told_apart
 from ssl4eo.report.page import render_html
 from ssl4eo.report.records import Run, read_run, require_run
 from ssl4eo.report.table import Row, Summary
@@ -63,7 +64,8 @@ def write_report(
         TargetExists: `out` holds a foreign file under one of our names, or lies inside of an archive.
     """
     check_request(runs, out, archive)
-    read = [read_run(path, (recordings or {}).get(path)) for path in runs]
+    names = told_apart([path.resolve() for path in runs])
+    read = [read_run(path, (recordings or {}).get(path), name=name) for path, name in zip(runs, names, strict=True)]
     command = report_command(runs, out, archive=archive, location=location, title=title, options=options)
     report = build(read, command=command, archive=archive, location=location, title=title)
     _place(out, _files(report, read))

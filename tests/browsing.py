@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's Chromium, driven by Playwright, for whatever this project shows on a page.
+
+Every test claims that the console stayed silent and that no request left this machine's loopback. Import
+`browser`, `visit` or `hosting`; a module is skipped with a clear word where there is no browser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import shutil
+import threading
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no test in a browser")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser for the tests of a module."""
+    playwright.expect.set_options(timeout=30_000)  # a busy machine is no failure
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@contextlib.contextmanager
+def visiting(browser: Any, wait: Callable[[Any], None] = lambda page: None) -> Generator[Open]:
+    """Open addresses, each in a fresh profile; at the end hold what happened against the claims of every test.
+
+    Args:
+        browser: the fixture.
+        wait: returns once a page is drawn.
+    """
+    contexts, noise, hosts = [], [], set()
+
+    def opened(url: str, *, ready: bool = True, **options: Any) -> Any:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: noise.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: noise.append(f"error: {error}"))
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+        page.goto(url)
+        if ready:
+            wait(page)
+        return page
+
+    opened.noise = noise  # type: ignore[attr-defined]
+    yield opened
+    for context in contexts:
+        context.close()
+    assert noise == []
+    assert hosts - {None} == {"127.0.0.1"}  # pictures inside of a page have no host
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Open]:
+    """Open an address; see `visiting`."""
+    with visiting(browser) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def hosting(folder: Path) -> Generator[str]:
+    """Serve a folder as any web host would."""
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        del args
