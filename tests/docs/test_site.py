@@ -12,6 +12,8 @@ from pathlib import Path
 import griffe
 import pytest
 
+from browsing import NEEDS_CHROMIUM, Open, browser, hosting, playwright, visit  # noqa: F401 - fixtures
+
 ROOT = Path(__file__).resolve().parents[2]
 _LOADED = re.compile(
     r"<(?:script|img|iframe|source|audio|video)\b[^>]*?\bsrc=\"?([^\"\s>]+)|<link\b[^>]*?>", re.IGNORECASE
@@ -111,3 +113,19 @@ def undocumented(found: griffe.Object | griffe.Alias) -> list[str]:
             if not (name.startswith("_") or member.is_alias or member.is_module):
                 bare += undocumented(member)
     return bare
+
+
+@NEEDS_CHROMIUM
+def test_the_start_page_leads_somewhere_and_its_search_finds(site: Path, visit: Open) -> None:
+    """In a browser: no error, no request elsewhere, and a word of the reference is found."""
+    with hosting(site) as url:
+        page = visit(f"{url}index.html")
+        assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0)")
+        page.keyboard.press("s")
+        page.keyboard.type("solarize")
+        found = page.locator(".md-search-result__link[href*='views.html?h=solarize']").first
+        found.click()
+        page.wait_for_url(re.compile(r"/views\.html\?h=solarize"))
+        playwright.expect(page.locator("article")).to_contain_text("solarize")
+        phone = visit(f"{url}tutorial.html", viewport={"width": 360, "height": 740})
+        assert phone.evaluate("document.documentElement.scrollWidth") <= 360
