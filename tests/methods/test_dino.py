@@ -14,7 +14,7 @@ import torch
 from timm.layers.drop import DropPath
 from torch import nn
 
-from ssl4eo.backbones.architectures import BackboneOptions
+from ssl4eo.backbones.architectures import BackboneOptions, build_network
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.contract import network_input
 from ssl4eo.errors import ConfigInvalid
@@ -309,6 +309,29 @@ def test_temperature_of_the_step_reaches_the_loss():
     loss = float(model(views, None, NOW).loss.detach())  # step 3 of 5: half way through the warm-up
 
     assert loss == pytest.approx(oracle(model, views, 0.05)[0], rel=1e-5)
+
+
+def test_mixed_precision_leaves_the_last_layer_alone():
+    """The teacher divides its cosines by 0.04, which makes 5 % of what bfloat16 loses."""
+    layer = UnitRowLinear(16, 64)
+    rows = nn.functional.normalize(torch.randn(8, 16), dim=1)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = layer(rows)
+
+    assert torch.equal(found, layer(rows))
+
+
+def test_weights_start_as_those_of_the_authors():
+    """Rows of the last layer are 1 / sqrt(3) long, as torch draws a linear layer; the class token has 0.02."""
+    torch.manual_seed(0)
+    layer = UnitRowLinear(256, 4096)
+    net = build_network("vit_small_16", num_bands=3, image_size=32, options=CONFIG.backbone_options("vit_small_16"))
+
+    rows = layer.weight_v.detach()
+    assert float(rows.norm(dim=1).mean()) == pytest.approx(3**-0.5, rel=0.01)
+    assert float(rows.abs().max()) <= 256**-0.5
+    assert float(net.cls_token.detach().std()) == pytest.approx(0.02, rel=0.1)
 
 
 def test_rows_of_the_last_layer_count_by_direction_alone():

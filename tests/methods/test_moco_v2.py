@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from ssl4eo.backbones.architectures import build_network
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.contract import network_input
 from ssl4eo.errors import ConfigInvalid
@@ -93,6 +95,36 @@ def test_loss_equals_the_oracle():
     loss = forward(model, pair).loss.detach()
 
     assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_negatives", [False, True])
+def test_mixed_precision_leaves_the_logits_alone(batch_negatives):
+    """Products of embeddings are of float32: bfloat16 has ties for those that are nearly alike."""
+    model = method(dataclasses.replace(CONFIG, batch_negatives=batch_negatives))
+    query, key = (nn.functional.normalize(torch.randn(8, 16), dim=1) for _ in range(2))
+    expected = model._contrast(query, key)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model._contrast(query, key)
+
+    assert torch.equal(found[0], expected[0])
+
+
+@pytest.mark.parametrize(("wanted", "norm"), [(True, 0.0), (False, 1.0)])
+def test_residual_branches_start_where_the_config_says(wanted, norm):
+    """The last norm of each block; the published weights came from ones."""
+    options = dataclasses.replace(CONFIG, zero_init_last=wanted).backbone_options("resnet18")
+    net = build_network("resnet18", num_bands=3, image_size=32, options=options)
+
+    assert {float(w) for name, p in net.named_parameters() if name.endswith("bn2.weight") for w in p} == {norm}
+
+
+def test_residual_branches_of_a_transformer_are_refused():
+    """It has none of these norms, so that the option would do nothing."""
+    config = dataclasses.replace(CONFIG, zero_init_last=False)
+
+    with pytest.raises(ConfigInvalid, match="only residual networks"):
+        config.check(dataclasses.replace(setting(8), arch="vit_nano_8"))
 
 
 def test_initial_loss_is_log_of_the_number_of_candidates():

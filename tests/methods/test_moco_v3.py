@@ -271,6 +271,21 @@ def one_of_two(rank, folder):
     dist.destroy_process_group()
 
 
+def test_mixed_precision_leaves_the_logits_alone():
+    """Embeddings of cosine 0.999, as early in training: bfloat16 has ties for them, and the first one would win."""
+    torch.manual_seed(0)
+    common = torch.randn(1, 32)
+    query, key = (nn.functional.normalize(common + 0.03 * torch.randn(64, 32), dim=1) for _ in range(2))
+    key = nn.functional.normalize(query.detach() + 0.001 * key, dim=1)
+    expected, hits = contrast(query, key, temperature=0.2)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, found_hits = contrast(query, key, temperature=0.2)
+
+    assert torch.equal(found, expected)
+    assert found_hits == hits == 1
+
+
 def test_two_processes_have_the_loss_and_gradient_of_one(tmp_path):
     """Gathered keys: the mean over two processes is what one computes of the whole batch (float32, two sums)."""
     loss, gradient = loss_and_gradient(slice(None))

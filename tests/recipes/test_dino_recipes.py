@@ -49,7 +49,7 @@ def test_published_resnet_differs_in_optimizer_and_crops():
 
 
 @pytest.mark.parametrize("backbone", ["vit_small_16", "resnet50"])
-def test_corrected_differs_in_solarization_seasons_and_precision_alone(backbone):
+def test_corrected_differs_in_solarization_seasons_branches_and_precision_alone(backbone):
     """What was a defect is corrected, choices stay."""
     published = recipe(f"dino.{backbone}.s2l1c.as_published").config()
     corrected = recipe(f"dino.{backbone}.s2l1c").config()
@@ -62,6 +62,7 @@ def test_corrected_differs_in_solarization_seasons_and_precision_alone(backbone)
     same = dataclasses.replace(
         corrected,
         recipe=published.recipe,
+        method=dataclasses.replace(corrected.method, zero_init_last=backbone != "resnet50"),
         views=dataclasses.replace(corrected.views, pairing="augment", second=second),
         engine=dataclasses.replace(corrected.engine, precision="16-mixed"),
     )

@@ -21,16 +21,16 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ssl4eo.backbones.initialization import init_beit, init_xavier
+from ssl4eo.backbones.initialization import init_beit, init_class_token, init_xavier
 from ssl4eo.backbones.positions import MOST_RELATIVE_PATCHES, sincos_positions
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, unknown_name
 
 Position = Literal["learned", "sincos_rows", "sincos_columns", "relative"]
 """learned: a table (DINO); sincos_rows, sincos_columns: fixed, first half of the dims for the row (MoCo v3) or the
 column (MAE); relative: one bias table shared by all blocks, no table of positions (data2vec)."""
-Initialization = Literal["timm", "xavier", "xavier_qkv", "beit"]
-"""timm: truncated normal 0.02 (DINO); xavier: uniform (MAE); xavier_qkv: the same, query, key and value apart
-(MoCo v3); beit: truncated normal, later blocks smaller (data2vec)."""
+Initialization = Literal["timm", "dino", "xavier", "xavier_qkv", "beit"]
+"""timm: truncated normal 0.02, class token 1e-6; dino: the class token 0.02 as well; xavier: uniform (MAE);
+xavier_qkv: the same, query, key and value apart (MoCo v3); beit: truncated normal, later blocks smaller (data2vec)."""
 Pooling = Literal["cls", "mean", "mean_norm", "cls_last_4"]
 """Of transformers only. cls: the class token; mean: the mean of the patch tokens; both after the last norm.
 mean_norm: the mean of the patch tokens before the last norm, then a norm of its own (data2vec, as BEiT is fine-tuned);
@@ -39,7 +39,7 @@ cls_last_4: the class tokens of the last four blocks, each after the last norm, 
 
 @dataclass(frozen=True)
 class BackboneOptions:
-    """What a method decides about its transformer; the defaults stand for residual networks, which have none of it."""
+    """What a method decides about its network; all but the last are of transformers."""
 
     pooling: Pooling = "cls"
     """What `forward` gives."""
@@ -53,6 +53,8 @@ class BackboneOptions:
     """Probability that an attention weight is zeroed in training."""
     layer_scale: float | None = None
     """Initial factor of each residual branch, None for none."""
+    zero_init_last: bool = True
+    """Start the last norm of each block of a residual network at zero: each branch adds nothing at first."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -177,11 +179,17 @@ def build_network(arch: str, *, num_bands: int, image_size: int, options: Backbo
     shape = ARCHITECTURES[arch]
     if isinstance(shape, ViTShape):
         return _transformer(shape, num_bands, image_size, options)
-    if options != BackboneOptions():
-        raise ConfigInvalid(f"{options} for {arch}", expected="no options: they are of transformers")
-    # Residual branches start at zero (Goyal et al. 2017, section 5.1), unlike the published encoders: an untrained
-    # network is then a stronger baseline, and training starts sooner (benchmarks/results/LOG.md).
-    return timm.create_model(shape.timm_name, in_chans=num_bands, num_classes=0, pretrained=False, zero_init_last=True)
+    if options != BackboneOptions(zero_init_last=options.zero_init_last):
+        raise ConfigInvalid(f"{options} for {arch}", expected="no options but zero_init_last: they are of transformers")
+    # Residual branches start at zero (Goyal et al. 2017, section 5.1) unless a method asks for the published form: an
+    # untrained network is then a stronger baseline, and training starts sooner (benchmarks/results/LOG.md).
+    return timm.create_model(
+        shape.timm_name,
+        in_chans=num_bands,
+        num_classes=0,
+        pretrained=False,
+        zero_init_last=options.zero_init_last,
+    )
 
 
 def _transformer(shape: ViTShape, num_bands: int, image_size: int, options: BackboneOptions) -> nn.Module:
@@ -209,6 +217,8 @@ def _transformer(shape: ViTShape, num_bands: int, image_size: int, options: Back
             net.pos_embed = nn.Parameter(table[None], requires_grad=False)
     if options.init == "beit":
         init_beit(net)
+    elif options.init == "dino":
+        init_class_token(net)
     elif options.init != "timm":
         init_xavier(net, split_qkv=options.init == "xavier_qkv")
     return net

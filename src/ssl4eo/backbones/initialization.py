@@ -10,6 +10,15 @@ from torch import nn
 
 
 @torch.no_grad()
+def init_class_token(net: nn.Module) -> None:
+    """Draw the class token as everything else, truncated normal 0.02; timm draws it at 1e-6.
+
+    Source: the authors' code of Caron et al. 2021 (DINO).
+    """
+    nn.init.trunc_normal_(net.get_parameter("cls_token"), std=0.02)
+
+
+@torch.no_grad()
 def init_xavier(net: nn.Module, *, split_qkv: bool) -> None:
     """Draw every linear layer Xavier-uniform, biases zero; the patch embedding as a linear layer over its patch.
 

@@ -12,8 +12,8 @@ Deliberate differences:
   collapse. With layer norm and a small network on inputs whose mean is not removed, what all patches share makes up
   nearly all of the target (benchmarks/results/LOG.md).
 * The student is kept, as published scores did, with its last norm, which those left out.
-* Class and mask token and the table of relative positions are not decayed (training/optimizer.py); the published runs
-  decayed the tokens.
+* Mask token and table of relative positions are not decayed (training/optimizer.py), as class token and norms; the
+  published runs decayed these two.
 
 Letters: B batch, L patches, M hidden patches, D dims, K top blocks.
 """
@@ -202,10 +202,13 @@ def layer_norm(tokens: Tensor) -> Tensor:
 
 
 def batch_norm(tokens: Tensor) -> Tensor:
-    """Norm each dim of (B, M, D) over all tokens of all processes, without weights: what all share is gone."""
-    moments = torch.stack([tokens.mean(dim=(0, 1)), tokens.square().mean(dim=(0, 1))])  # (2, D)
-    mean, square = mean_over_processes(moments)
-    return (tokens - mean) / (square - mean.square()).clamp_min(0).add(EPSILON).sqrt()
+    """Norm each dim of (B, M, D) over all tokens of all processes, without weights: what all share is gone.
+
+    The mean first, then the variance about it: the difference of the mean square and the squared mean would lose all
+    digits where what tokens share is large beside what tells them apart.
+    """
+    centered = tokens - mean_over_processes(tokens.mean(dim=(0, 1)))
+    return centered / mean_over_processes(centered.square().mean(dim=(0, 1))).add(EPSILON).sqrt()
 
 
 def spread(tokens: Tensor) -> Tensor:

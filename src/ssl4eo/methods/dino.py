@@ -10,8 +10,8 @@ Deliberate differences:
 * A network sees local crops with positions interpolated bicubic and antialiased to their exact grid
   (backbones/tokens.py); the published code interpolates without antialiasing by the factor (n + 0.1) / 14.
 * Class token and positions are not decayed (training/optimizer.py); the published rule spares biases and norms only.
-* The last norm of each block of a residual network starts at zero (backbones/architectures.py); the published code
-  starts it at one.
+* The last norm of each block of a residual network starts at zero (`zero_init_last`); the published code starts it
+  at one, and so do the recipes `as_published`.
 
 What it does not do: judge collapse. The embedding it hands out is the student's bottleneck of the first global view.
 Both collapses of the paper (one output wins, all outputs are equal) make the outputs of all images alike, and with a
@@ -37,8 +37,8 @@ from ssl4eo.backbones.architectures import BackboneOptions, patch_size
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.methods.gather import mean_over_processes
-from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
-from ssl4eo.methods.parts import update_average
+from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput, check_zero_init
+from ssl4eo.methods.parts import unmixed, update_average
 
 NUM_GLOBAL = 2
 """Views that the teacher sees, the first ones."""
@@ -46,7 +46,7 @@ NUM_GLOBAL = 2
 
 @dataclass(frozen=True)
 class DINOConfig(MethodConfig):
-    """Options of DINO; published: 65536, 0.996, 0.04, 1, 0.1 (transformers), and the defaults."""
+    """Options of DINO; published: 65536, 0.996, 0.04, 1, 0.1 (transformers), and the defaults but for the last."""
 
     out_dim: int
     """K, outputs that student and teacher are compared in."""
@@ -70,6 +70,8 @@ class DINOConfig(MethodConfig):
     """Epochs from the warm-up temperature to the teacher's own, linear; 0 for none."""
     center_momentum: float = 0.9
     """Of the centre, per step."""
+    zero_init_last: bool = True
+    """Start the last norm of each block of a residual network at zero."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -91,6 +93,7 @@ class DINOConfig(MethodConfig):
 
     def check(self, setting: Setting) -> None:
         """Raise unless there are two global views; whether the network can see the sizes is checked for all methods."""
+        check_zero_init(self.zero_init_last, setting)
         if setting.num_views < NUM_GLOBAL:
             raise ConfigInvalid(
                 f"{setting.num_views} view for DINO",
@@ -99,8 +102,10 @@ class DINOConfig(MethodConfig):
             )
 
     def backbone_options(self, arch: str) -> BackboneOptions:
-        """Ask for learned positions and drop path of a transformer."""
-        return BackboneOptions() if patch_size(arch) is None else BackboneOptions(drop_path=self.drop_path)
+        """Ask for learned positions and drop path of a transformer, for the start of a residual network's branches."""
+        if patch_size(arch) is None:
+            return BackboneOptions(zero_init_last=self.zero_init_last)
+        return BackboneOptions(init="dino", drop_path=self.drop_path)
 
     def initial_loss(self, batch_size: int | None = None) -> float:
         """Loss ln K of a student whose outputs are all equal, whatever the teacher says.
@@ -147,7 +152,7 @@ class DINO(Method):
         del masks
         targets = self._teach(views[:NUM_GLOBAL], moment)  # (2, B, K)
         bottleneck = self.student_head.project(encode_crops(self.student, views))  # (V * B, bottleneck)
-        logits = self.student_head.last_layer(bottleneck).float().unflatten(0, (len(views), -1))  # (V, B, K)
+        logits = self.student_head.last_layer(bottleneck).unflatten(0, (len(views), -1))  # (V, B, K)
         loss = cross_entropy_of_pairs(logits / self.config.student_temperature, targets)
         entropy = torch.special.entr(targets).sum(dim=2).mean()
         metrics = {
@@ -175,7 +180,7 @@ class DINO(Method):
     @torch.no_grad()
     def _teach(self, views: tuple[Tensor, ...], moment: Moment) -> Tensor:
         """Give the teacher's probabilities (2, B, K) and remember its mean output for the centre."""
-        outputs = self.teacher_head(encode_crops(self.backbone, views)).float()  # (2 * B, K)
+        outputs = self.teacher_head(encode_crops(self.backbone, views))  # (2 * B, K)
         self._means.append(outputs.mean(dim=0))
         scaled = (outputs - self.center) / self.config.temperature_at(moment)
         return scaled.softmax(dim=1).unflatten(0, (len(views), -1))
@@ -185,7 +190,7 @@ class DINOHead(nn.Module):
     """Three layers with GELU and no batch norm, unit length, then the weight-normalized last layer."""
 
     def __init__(self, num_features: int, hidden: int, bottleneck: int, out_dim: int) -> None:
-        """Draw all weights from a normal of standard deviation 0.02, biases zero."""
+        """Draw the weights of the three layers from a normal of standard deviation 0.02, biases zero."""
         super().__init__()
         self.mlp = nn.Sequential(
             nn.Linear(num_features, hidden),
@@ -216,14 +221,23 @@ class UnitRowLinear(nn.Module):
     """
 
     def __init__(self, num_in: int, num_out: int) -> None:
-        """Draw the directions."""
+        """Draw the directions.
+
+        They are about 0.58 long, as torch draws a linear layer and the authors of DINO left it: output depends on the
+        directions alone, but the longer the vectors, the less a step of Adam turns them.
+        """
         super().__init__()
+        bound = num_in**-0.5
         self.weight_g = nn.Parameter(torch.ones(num_out, 1), requires_grad=False)
-        self.weight_v = nn.Parameter(nn.init.trunc_normal_(torch.empty(num_out, num_in), std=0.02))
+        self.weight_v = nn.Parameter(nn.init.uniform_(torch.empty(num_out, num_in), -bound, bound))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Map (N, num_in) to (N, num_out)."""
-        return F.linear(rows, self.weight_g * F.normalize(self.weight_v, dim=1))
+        """Map float32 (N, num_in) to float32 (N, num_out), also under mixed precision.
+
+        The teacher divides these cosines by 0.04: bfloat16 (2^-8) would change its probabilities by 5 %.
+        """
+        with unmixed(rows):
+            return F.linear(rows, self.weight_g * F.normalize(self.weight_v, dim=1))
 
 
 def encode_crops(network: nn.Module, crops: Sequence[Tensor]) -> Tensor:

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from ssl4eo.backbones.architectures import BackboneOptions
+from ssl4eo.backbones.architectures import BackboneOptions, patch_size
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.errors import ConfigInvalid
 from ssl4eo.views.masking import Masking
 
 
@@ -107,7 +108,7 @@ class MethodConfig(abc.ABC):
         """Raise ConfigInvalid unless this can run on such batches with such a network."""
 
     def backbone_options(self, arch: str) -> BackboneOptions:
-        """Say what the method wants of a transformer; a residual network has no options."""
+        """Say what the method wants of its network; nothing by default."""
         del arch
         return BackboneOptions()
 
@@ -128,3 +129,13 @@ class MethodConfig(abc.ABC):
         Args:
             batch_size: over all processes; some losses depend on it, and are not told without.
         """
+
+
+def check_zero_init(zero_init_last: bool, setting: Setting) -> None:
+    """Raise ConfigInvalid for a transformer whose residual branches are to start at one: it has no such norms."""
+    if not zero_init_last and patch_size(setting.arch) is not None:
+        raise ConfigInvalid(
+            f"method.zero_init_last false for {setting.arch}",
+            expected="true: only residual networks have these norms",
+            remedy="leave it out, or choose a residual network",
+        )

@@ -12,8 +12,8 @@ Deliberate differences:
 * The key is also compared with the other keys of the batch, of all processes, when `batch_negatives` is on (off as
   published).
 * `symmetric` computes the loss both ways, each view being query and key once (off as published).
-* The last norm of each block of a residual network starts at zero (backbones/architectures.py); the published code
-  starts it at one.
+* The last norm of each block of a residual network starts at zero (`zero_init_last`); the published code starts it
+  at one, and so do the recipes `as_published`.
 
 Letters: B batch, D embedding, K queue.
 """
@@ -28,16 +28,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.methods.gather import gather_rows, rank
-from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
-from ssl4eo.methods.parts import KeyQueue, projection_head, update_average
+from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput, check_zero_init
+from ssl4eo.methods.parts import KeyQueue, projection_head, unmixed, update_average
 
 
 @dataclass(frozen=True)
 class MoCoV2Config(MethodConfig):
-    """Options of MoCo v2; published: 128, 65536, 0.999, 0.2, off, off."""
+    """Options of MoCo v2; published: 128, 65536, 0.999, 0.2, and off."""
 
     dim: int
     """Length of the embedding."""
@@ -51,6 +52,8 @@ class MoCoV2Config(MethodConfig):
     """Use each view as query and as key: two losses a step at twice the cost."""
     batch_negatives: bool = False
     """Compare with the other keys of the batch as well as with the queue."""
+    zero_init_last: bool = True
+    """Start the last norm of each block of a residual network at zero."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -64,7 +67,8 @@ class MoCoV2Config(MethodConfig):
         return MoCoV2(self, backbone, seed=seed)
 
     def check(self, setting: Setting) -> None:
-        """Raise unless the queue holds a whole number of batches and there are two views."""
+        """Raise unless the queue holds a whole number of batches, and there are two views and norms to start."""
+        check_zero_init(self.zero_init_last, setting)
         if setting.num_views != 2:
             raise ConfigInvalid(f"{setting.num_views} views for MoCo v2", expected="2")
         if self.queue_size % setting.batch_size:
@@ -74,6 +78,11 @@ class MoCoV2Config(MethodConfig):
                 expected="a multiple of the batch",
                 remedy=f"for instance --method.queue_size {lower}",
             )
+
+    def backbone_options(self, arch: str) -> BackboneOptions:
+        """Ask for the start of a residual network's branches."""
+        del arch
+        return BackboneOptions(zero_init_last=self.zero_init_last)
 
     def warn_of_data(self, num_items: int) -> str | None:
         """Say what is wrong with a queue as long as the data, None if it is shorter."""
@@ -150,11 +159,14 @@ class MoCoV2(Method):
 
     def _contrast(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         if self.config.batch_negatives:
-            logits = torch.cat([query @ gather_rows(key).T, query @ self.queue.keys.T], dim=1)  # (B, P * B + K)
+            keys = gather_rows(key)
+            with unmixed(query):
+                logits = torch.cat([query @ keys.T, query @ self.queue.keys.T], dim=1)  # (B, P * B + K)
             target = rank() * len(query) + torch.arange(len(query), device=query.device)
         else:
             positive = (query * key).sum(dim=1, keepdim=True)  # (B, 1)
-            logits = torch.cat([positive, query @ self.queue.keys.T], dim=1)  # (B, 1 + K)
+            with unmixed(query):
+                logits = torch.cat([positive, query @ self.queue.keys.T], dim=1)  # (B, 1 + K)
             target = torch.zeros(len(query), dtype=torch.long, device=query.device)
         loss = F.cross_entropy(logits / self.config.temperature, target)
         hits = (logits.detach().argmax(dim=1) == target).float().mean()

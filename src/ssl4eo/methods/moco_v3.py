@@ -31,7 +31,7 @@ from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.methods.gather import gather_rows, rank
 from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
-from ssl4eo.methods.parts import update_average
+from ssl4eo.methods.parts import unmixed, update_average
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,8 @@ def contrast(query: Tensor, key: Tensor, *, temperature: float) -> tuple[Tensor,
         The loss, a scalar, and the share of queries whose nearest key is their own.
     """
     keys = gather_rows(key)  # (P * B, D)
-    logits = query @ keys.T / temperature  # (B, P * B)
+    with unmixed(query):
+        logits = query @ keys.T / temperature  # (B, P * B)
     target = rank() * len(query) + torch.arange(len(query), device=query.device)
     hits = (logits.detach().argmax(dim=1) == target).float().mean()
     return 2 * temperature * F.cross_entropy(logits, target), hits

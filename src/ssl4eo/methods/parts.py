@@ -10,6 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def unmixed(tensor: Tensor) -> torch.autocast:
+    """Leave automatic mixed precision: products are computed in the type of their inputs.
+
+    Cosines of embeddings that are nearly alike, as they are early in training, differ by less than bfloat16 can tell
+    (2^-8 next to 1): logits would be ties, and their gradients noise. A product of embeddings costs next to nothing.
+    """
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 def projection_head(num_features: int, hidden: int, dim: int) -> nn.Sequential:
     """Make the two-layer head of MoCo v2: Linear - ReLU - Linear, both with bias."""
     return nn.Sequential(nn.Linear(num_features, hidden), nn.ReLU(), nn.Linear(hidden, dim))

@@ -30,8 +30,8 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
     BigEarthNet 90.5 micro mAP, EuroSAT 99.0, So2Sat-LCZ42 62.2; ResNet-50 90.7, 99.1, 63.6. Not yet run here.
 
     Keeps: solarization inverts what is darker than the middle, which is nearly all land; a quarter of the pairs show
-    one season twice; float16; the teacher's temperature is 0.04 throughout and its momentum starts at 0.996, which
-    the authors of DINO set for larger batches.
+    one season twice; residual branches of a ResNet start at one; float16; the teacher's temperature is 0.04 throughout
+    and its momentum starts at 0.996, which the authors of DINO set for larger batches.
     Does not repeat: 8-bit wrap-around, a third of the locations never seen, equal views on every process, decay of
     class token and positions, crops resized without antialiasing.
     """
@@ -43,7 +43,12 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
         modality=modality,
         backbone=backbone,
         method=DINOConfig(
-            out_dim=65_536, momentum=0.996, teacher_temperature=0.04, freeze_last_layer=1.0, drop_path=0.1
+            out_dim=65_536,
+            momentum=0.996,
+            teacher_temperature=0.04,
+            freeze_last_layer=1.0,
+            drop_path=0.1,
+            zero_init_last=is_transformer,  # residual branches of the published ResNet-50 start at one
         ),
         views=MultiCrop(
             pairing="augment",
@@ -81,6 +86,7 @@ def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     second = dataclasses.replace(base.views.second, photometric=SOLARIZED)
     return dataclasses.replace(
         base,
+        method=dataclasses.replace(base.method, zero_init_last=True),
         views=dataclasses.replace(base.views, pairing="distinct", second=second),
         engine=dataclasses.replace(base.engine, precision="auto"),
     )
@@ -134,7 +140,10 @@ _SCORES = {
     "resnet50": "BigEarthNet 90.7, EuroSAT 99.1, So2Sat-LCZ42 63.6",
 }
 _NOBODY = f"{_DAYS}, {HOURS_UNKNOWN}; {UNPUBLISHED}; not yet run here"
-_DIFFERS = "solarization inverts bright pixels, views show different seasons; bf16 for float16"
+_DIFFERS = (
+    "solarization inverts bright pixels, views show different seasons, residual branches of a ResNet start at zero; "
+    "bf16 for float16"
+)
 _KEEPS = "as published, defects included: solarization inverts dark pixels, a quarter of the pairs show one season"
 _TINY = {
     "dino.resnet18.s2rgb": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from ssl4eo.backbones.architectures import patch_size
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
@@ -22,7 +23,8 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
     4 GPUs; published after fine-tuning (ResNet-50, S2L1C, one seed, validation parts): BigEarthNet 91.8 micro mAP,
     EuroSAT 99.1, So2Sat-LCZ42 60.9. Not yet run here.
 
-    Keeps: seasons drawn independently, so that a quarter of the pairs show one date twice.
+    Keeps: seasons drawn independently, so that a quarter of the pairs show one date twice; residual branches that
+    start at one.
     Does not repeat: 8-bit values that wrap around, B10 lost to 8 bits, a third of the locations never seen, equal
     views on every process; the cosine falls per step and not per epoch.
     """
@@ -30,7 +32,13 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
         recipe=name,
         modality=modality,
         backbone=backbone,
-        method=MoCoV2Config(dim=128, queue_size=65_536, momentum=0.999, temperature=0.2),
+        method=MoCoV2Config(
+            dim=128,
+            queue_size=65_536,
+            momentum=0.999,
+            temperature=0.2,
+            zero_init_last=patch_size(backbone) is not None,  # the published residual branches start at one
+        ),
         views=PairConfig(pairing="augment", view=published_view()),
         optimizer=OptimizerConfig(name="sgd", lr=0.03, weight_decay=1e-4, decay_all=True),
         schedule=ScheduleConfig(),
@@ -53,6 +61,7 @@ def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     base = as_published(backbone, modality, name)
     return dataclasses.replace(
         base,
+        method=dataclasses.replace(base.method, zero_init_last=True),
         views=dataclasses.replace(base.views, pairing="distinct"),
         engine=dataclasses.replace(base.engine, precision="auto"),
     )
@@ -79,8 +88,8 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
 
 _COST = "100 epochs of 251,079 locations on 4 GPUs"
 _SCORES = "published weights after fine-tuning: BigEarthNet 91.8, EuroSAT 99.1, So2Sat-LCZ42 60.9"
-_DIFFERS = "pairs are of two different seasons, precision auto for float32"
-_KEEPS = "as published: a quarter of the pairs show one season twice, float32"
+_DIFFERS = "pairs are of two different seasons, residual branches start at zero, precision auto for float32"
+_KEEPS = "as published: a quarter of the pairs show one season twice, residual branches start at one, float32"
 _PUBLISHED_ROWS = (
     ("resnet50", "S2L1C"),
     ("resnet18", "S2L1C"),
