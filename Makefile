@@ -12,9 +12,10 @@ STAMP  := $(VENV)/installed
 demo: $(STAMP)
 	$(BIN)/ssl4eo demo --out demo
 
-# One thread for each test process: more would spin against each other.
+# One thread for each test process: more would spin against each other. One process more than there are cores, up to
+# four: some tests wait for processes, servers or browsers.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal -m "not slow"
 
 # Builds without a network; the banner that is switched off tells of MkDocs 2, constraints.txt pins what is used.
 docs: $(STAMP)
@@ -33,11 +34,13 @@ format: $(STAMP)
 install: $(STAMP)
 
 # torch first and pinned: with a range, pip may pick a build of several gigabytes for another CUDA.
+# Byte code is left to the first import: most of what is installed is never imported, and compiling it all took longer
+# than the rest of the installation.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"Python {sys.version.split()[0]} found, 3.11 or newer expected: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch torchvision
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[test,lint]'
 	touch $(STAMP)
 
 clean:
