@@ -29,6 +29,7 @@ from ssl4eo.archive import codecs
 from ssl4eo.archive.identity import Identity, identify
 from ssl4eo.archive.layout import Layout
 from ssl4eo.archive.records import check_sample, image_record, location_record
+from ssl4eo.errors import WriteFailed
 from ssl4eo.files import write_json
 from ssl4eo.sample import Sample
 
@@ -92,6 +93,23 @@ def load_segment(work: Path, number: int) -> Segment | None:
     rows = tuple(Row(r["location"], r["images"], r["lengths"]) for r in record["rows"])
     skipped = tuple((location, reason) for location, reason in record["skipped"])
     return Segment(folder, rows, skipped, record["cursor"]) if whole else None
+
+
+def require_segment(work: Path, number: int) -> Segment:
+    """Read a segment that a worker has just finished.
+
+    Raises:
+        WriteFailed: it is not there, or not whole: the worker may write to another disk.
+    """
+    segment = load_segment(work, number)
+    if segment is None:
+        raise WriteFailed(
+            f"segment {number} of {work} is not there",
+            expected="what a worker has just written",
+            remedy="give all workers a disk that this machine sees under the same path",
+            path=str(work),
+        )
+    return segment
 
 
 class SegmentWriter:

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from ssl4eo.archive.journal import partial_path, require_free
-from ssl4eo.archive.segment import load_segment
+from ssl4eo.archive.segment import require_segment
 from ssl4eo.archive.writer import ArchiveWriter
 from ssl4eo.collecting.fetching import FIRST_PAUSE_S, NOTE_FOLDER, NotedSource, Stop, note_path, read_note
 from ssl4eo.collecting.ledger import Entry, Ledger, Totals, ledger_path
 from ssl4eo.collection.remote.collected import CollectedSource
 from ssl4eo.environment import environment
-from ssl4eo.errors import DataMissing, TargetExists, WriteFailed
+from ssl4eo.errors import DataMissing, TargetExists
 from ssl4eo.packing.pools import open_pool
 from ssl4eo.packing.work import Job, Task
 from ssl4eo.processes import wishing
@@ -171,14 +171,7 @@ def _fetch_all(
 ) -> None:
     settled = total - ledger.totals().counts["pending"] - ledger.totals().counts["failed"]
     for number in numbers:
-        segment = load_segment(writer.work, number)
-        if segment is None:
-            raise WriteFailed(
-                f"segment {number} of {writer.work} is not there",
-                expected="what a worker has just written",
-                remedy="give all workers a disk that this machine sees under the same path",
-                path=str(writer.work),
-            )
+        segment = require_segment(writer.work, number)
         writer.absorb(segment)
         names = [str(row.location["id"]) for row in segment.rows]
         known = dict(segment.skipped)

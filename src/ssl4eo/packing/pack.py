@@ -17,10 +17,10 @@ from typing import Any, cast
 
 from ssl4eo.archive.arrays import SHARD_LOCATIONS
 from ssl4eo.archive.journal import noted_plan, require_free
-from ssl4eo.archive.segment import load_segment
+from ssl4eo.archive.segment import require_segment
 from ssl4eo.archive.writer import ArchiveWriter
 from ssl4eo.collection.source import AnySource, Distrusts, KeepsWork, Parcel, Source, StreamSource, is_stream
-from ssl4eo.errors import ConfigInvalid, DataMissing, Ssl4eoError, WriteFailed
+from ssl4eo.errors import ConfigInvalid, DataMissing, Ssl4eoError
 from ssl4eo.form import Form
 from ssl4eo.packing.pools import Pool, open_pool
 from ssl4eo.packing.quality import Nodata
@@ -164,15 +164,7 @@ def _taking_back(source: AnySource, writer: ArchiveWriter) -> Generator[None]:
 
 def _absorb_all(writer: ArchiveWriter, pool: Pool, tasks: Iterable[Task]) -> None:
     for number in pool.encode(tasks):
-        segment = load_segment(writer.work, number)
-        if segment is None:
-            raise WriteFailed(
-                f"segment {number} of {writer.work} is not there",
-                expected="what a worker has just written",
-                remedy="give all workers a disk that this machine sees under the same path",
-                path=str(writer.work),
-            )
-        writer.absorb(segment)
+        writer.absorb(require_segment(writer.work, number))
 
 
 def _tasks(source: AnySource, ids: Sequence[str] | None, writer: ArchiveWriter, size: int) -> Iterator[Task]:
