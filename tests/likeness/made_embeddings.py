@@ -25,14 +25,15 @@ def make_embeddings(
     seasons: Sequence[int] | None = None,
     points: Sequence[tuple[float, float]] | None = None,
     name: str = "random.resnet18.s2l1c",
+    **network: object,
 ) -> Embeddings:
-    """Write vectors (N, D), by default one place a row at (i, 0), and open the file."""
+    """Write vectors (N, D), by default one place a row at (i, 0), and open the file; `network` is told of it too."""
     count = len(vectors)
     contract = network_input("S2L1C").to_json()
     record = {
         "format": FORMAT,
         "kind": "embeddings",
-        "checkpoint": {"name": name, "sha256": None, "method": "untrained", "image_size": 224},
+        "checkpoint": {"name": name, "sha256": None, "method": "untrained", "image_size": 224, **network},
         "contract": contract,
         "source": {"title": "made up", "synthetic": True, "modality": "S2L1C", "identity": "none"},
         "config": {"seasons": "all"},

@@ -69,6 +69,22 @@ def test_what_is_no_file_of_embeddings_is_told(tmp_path):
         make_embeddings(tmp_path / "n.parquet", vectors).vectors()
 
 
+def test_a_file_that_answers_nothing_or_wrongly_is_refused_at_opening(tmp_path, capsys):
+    """No rows, a row twice, vectors of another length than the network's: before any vector is read, in one line."""
+    vectors = drawn(4, 8)
+    with pytest.raises(SourceInvalid, match="holds no rows; expected one location at least: write it anew"):
+        make_embeddings(tmp_path / "none.parquet", vectors[:0])
+    with pytest.raises(SourceInvalid, match="holds b season 1 of S2L1C 2 times; expected each location, season"):
+        make_embeddings(tmp_path / "twice.parquet", vectors, locations=["a", "b", "b", "b"], seasons=[0, 0, 1, 1])
+    with pytest.raises(SourceInvalid, match="holds vectors of 8 values; expected 512, as its record says"):
+        make_embeddings(tmp_path / "short.parquet", vectors, features=512)
+    make_embeddings(tmp_path / "whole.parquet", vectors, features=8)
+
+    for question in (["0000000"], ["--outliers"], ["--compare", str(tmp_path / "whole.parquet")]):
+        assert main(["like", str(tmp_path / "none.parquet"), *question]) == 1
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_the_place_like_no_other_has_the_highest_score():
     """A group and one vector apart from it; hand-worked scores of three."""
     vectors = unit_rows(np.concatenate([drawn(30, 3) + np.array([10, 0, 0]), [[0, 10, 0]]]).astype(np.float32))
@@ -104,9 +120,9 @@ def test_a_network_agrees_with_itself_turned_and_not_with_another(tmp_path):
     """A rotation changes neither neighbours nor CKA; unrelated features agree by chance; places are matched by name."""
     one = drawn(60, 8)
     turned = one @ np.linalg.qr(drawn(8, 8, 5))[0].astype(np.float32)
-    names = [f"{i:07d}" for i in range(60)]
+    names, points = [f"{i:07d}" for i in range(60)], [(float(i), 0.0) for i in range(60)]
     first = make_embeddings(tmp_path / "1.parquet", one)
-    same = make_embeddings(tmp_path / "2.parquet", turned[::-1], locations=names[::-1])
+    same = make_embeddings(tmp_path / "2.parquet", turned[::-1], locations=names[::-1], points=points[::-1])
     other = make_embeddings(tmp_path / "3.parquet", drawn(60, 8, 9))
 
     agreed, strange = compare(first, same, k=5), compare(first, other, k=5)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ssl4eo.contract import InputContract, contract_from_json
 from ssl4eo.errors import DataMissing, LocationMissing, SourceInvalid
+from ssl4eo.likeness.checks import require_consistent
 from ssl4eo.likeness.table import GROUP_ROWS, PLAIN_COLUMNS, read_record
 
 log = logging.getLogger(__name__)
@@ -193,11 +194,19 @@ class Embeddings:
                 path=str(self.path),
             )
 
-    def _column(self, name: str) -> pa.ChunkedArray:
+    def columns(self, names: Sequence[str]) -> pa.Table:
+        """Read some columns.
+
+        Raises:
+            SourceInvalid: a stored page is damaged.
+        """
         try:
-            return pq.read_table(self.path, columns=[name], page_checksum_verification=True).column(name)
+            return pq.read_table(self.path, columns=list(names), page_checksum_verification=True)
         except (pa.ArrowInvalid, OSError) as error:
             raise self._damaged(error) from error
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        return self.columns([name]).column(name)
 
     def _damaged(self, error: Exception) -> SourceInvalid:
         return SourceInvalid(
@@ -209,24 +218,27 @@ class Embeddings:
 
 
 def open_embeddings(path: Path | str) -> Embeddings:
-    """Open a file that `ssl4eo embed` wrote; reads its metadata only.
+    """Open a file that `ssl4eo embed` wrote; reads its metadata and which rows it has, no vectors.
 
     Raises:
         DataMissing: there is no such file.
-        SourceInvalid: it is cut short, or something else than embeddings.
+        SourceInvalid: it is cut short or something else than embeddings, has no rows or one twice, or vectors of
+            another length than its record says.
     """
     path = Path(path).absolute()
     if not path.is_file():
         raise DataMissing(f"no file {path}", expected="embeddings, as `ssl4eo embed` writes them", path=str(path))
     try:
         with pq.ParquetFile(path) as file:
-            return Embeddings(path, file.schema_arrow, file.metadata.num_rows)
+            embeddings = Embeddings(path, file.schema_arrow, file.metadata.num_rows)
     except pa.ArrowInvalid as error:
         raise SourceInvalid(
             f"{path} is no Parquet file ({' '.join(str(error).split())[:200]})",
             expected="embeddings, as `ssl4eo embed` writes them",
             path=str(path),
         ) from error
+    require_consistent(embeddings)
+    return embeddings
 
 
 def has_length(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
