@@ -136,6 +136,32 @@ def test_a_network_agrees_with_itself_turned_and_not_with_another(tmp_path):
         compare(first, make_embeddings(tmp_path / "4.parquet", one, locations=[f"x{i}" for i in range(60)]))
 
 
+def test_places_of_the_same_ids_at_other_points_are_not_compared(tmp_path, capsys):
+    """Running numbers of two archives; a re-packed archive, and one that shares some places, are compared."""
+    vectors, points = drawn(12, 4), [(float(i), 0.0) for i in range(12)]
+    first = make_embeddings(tmp_path / "1.parquet", vectors, points=points)
+    moved = make_embeddings(tmp_path / "2.parquet", vectors, points=[*points[:11], (11.0, 0.1)])
+    unknown = make_embeddings(tmp_path / "3.parquet", vectors, points=[(np.nan, np.nan)] * 12)
+    fewer = make_embeddings(tmp_path / "4.parquet", vectors[5:], points=points[5:], locations=first.locations[5:])
+
+    with pytest.raises(SourceInvalid, match=r"1.parquet has location 0000011 at 11.00000, 0.00000; expected 11.00000, "
+                       r"0.10000, as in .*2.parquet: embed the same archive"):  # fmt: skip
+        compare(first, moved)
+    with pytest.raises(SourceInvalid, match="expected no coordinates, as in"):
+        compare(first, unknown)
+    assert len(compare(first, fewer).places) == 7
+    assert main(["like", str(first.path), "--compare", str(moved.path)]) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_no_neighbours_are_refused_as_such(tmp_path):
+    """The places are not at fault."""
+    item = make_embeddings(tmp_path / "e.parquet", drawn(44, 3))
+
+    with pytest.raises(ConfigInvalid, match=r"^0 neighbours; expected 1 or more$"):
+        compare(item, item, k=0)
+
+
 def test_cka_over_features_is_that_over_items():
     """The form that is computed equals the definition by Gram matrices (Kornblith et al. 2019, equation 3)."""
     x, y = drawn(40, 5).astype(np.float64), drawn(40, 7, 3).astype(np.float64)

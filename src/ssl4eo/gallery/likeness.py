@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ssl4eo.archive.reader import Archive
 from ssl4eo.errors import SourceInvalid
 from ssl4eo.gallery.columns import Column
+from ssl4eo.likeness.checks import require_points
 from ssl4eo.likeness.compare import linear_cka, overlap_by_row
 from ssl4eo.likeness.embeddings import Embeddings, open_embeddings
 from ssl4eo.likeness.outliers import distance_of, order_of
@@ -31,8 +32,6 @@ ALIKE = 12
 """Places like one that are shown."""
 OUTLIERS = 60
 """Places like no other that are listed."""
-SAME_PLACE_DEG = 1e-6
-"""How far a location may have moved between archive and embeddings [deg]: 0.1 m."""
 
 Progress = Callable[[int, int], None]
 
@@ -192,21 +191,8 @@ def require_places_of(embeddings: Embeddings, archive: Archive) -> None:
             path=str(embeddings.path),
         )
     points = archive.locations.geometry.get_coordinates(include_z=False).reindex(range(len(archive)))
-    theirs = embeddings.points
     mine = points.to_numpy()[[known[name] for name in embeddings.locations]]
-    moved = ~np.isclose(mine, theirs, rtol=0, atol=SAME_PLACE_DEG, equal_nan=True).all(axis=1)
-    if moved.any():
-        row = int(np.flatnonzero(moved)[0])
-        raise SourceInvalid(
-            f"{embeddings.path} has location {embeddings.locations[row]} at {_spell(theirs[row])}",
-            expected=f"{_spell(mine[row])}, as in {archive.path}",
-            remedy=remedy,
-            path=str(embeddings.path),
-        )
-
-
-def _spell(point: NDArray[np.float64]) -> str:
-    return "no coordinates" if np.isnan(point).any() else f"{point[0]:.5f}, {point[1]:.5f}"
+    require_points(embeddings, np.arange(len(embeddings)), mine, place=archive.path, remedy=remedy)
 
 
 def _name(embeddings: Embeddings) -> str:

@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.errors import ConfigInvalid
+from ssl4eo.likeness.checks import require_points
 from ssl4eo.likeness.embeddings import Embeddings, has_length
 from ssl4eo.likeness.search import mean_by_place, nearest_places
 
 NEIGHBOURS = 10
 _BLOCK = 8192
+_REMEDY = "embed the same archive with both networks"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +60,16 @@ def compare(first: Embeddings, second: Embeddings, *, k: int = NEIGHBOURS) -> Co
 
     Args:
         first: of one network.
-        second: of another, of the same archive or of one that shares places with it.
+        second: of another, of the same archive or of one that shares places with it: the same ids at the same points.
         k: neighbours of each place; fewer where there are not so many.
 
     Raises:
         ConfigInvalid: fewer than three common places, or fewer than one neighbour.
-        SourceInvalid: a file is damaged.
+        SourceInvalid: a file is damaged, or a place of the same id lies elsewhere.
     """
+    if k < 1:
+        raise ConfigInvalid(f"{k} neighbours", expected="1 or more")
+    _require_same_places(first, second)
     known = set(second.places)
     places = tuple(name for name in first.places if name in known)
     one, two = (_of_places(item, places) for item in (first, second))
@@ -72,11 +77,9 @@ def compare(first: Embeddings, second: Embeddings, *, k: int = NEIGHBOURS) -> Co
     if not told.all():
         one, two = one[told], two[told]
         places = tuple(name for name, is_told in zip(places, told.tolist(), strict=True) if is_told)
-    if len(places) < 3 or k < 1:
+    if len(places) < 3:
         raise ConfigInvalid(
-            f"{len(places)} places in both {first.path} and {second.path}, {k} neighbours",
-            expected="three places and one neighbour at least",
-            remedy="embed the same archive with both networks",
+            f"{len(places)} places in both {first.path} and {second.path}", expected="three at least", remedy=_REMEDY
         )
     k = min(k, len(places) - 2)
     everyone = np.arange(len(places))
@@ -110,6 +113,16 @@ def linear_cka(first: NDArray[np.float32], second: NDArray[np.float32]) -> float
         own_too += y.T @ y
     below = np.linalg.norm(own) * np.linalg.norm(own_too)
     return float(np.linalg.norm(cross) ** 2 / below) if below > 0 else float("nan")
+
+
+def _require_same_places(first: Embeddings, second: Embeddings) -> None:
+    """Refuse files whose common ids are those of different places, as running numbers of two archives are."""
+    row_of: dict[str, int] = {}
+    for row, name in enumerate(second.locations):
+        row_of.setdefault(name, row)
+    rows = np.array([row for row, name in enumerate(first.locations) if name in row_of], np.int64)
+    points = second.points[[row_of[first.locations[row]] for row in rows.tolist()]]
+    require_points(first, rows, points.reshape(-1, 2), place=second.path, remedy=_REMEDY)
 
 
 def _of_places(embeddings: Embeddings, places: tuple[str, ...]) -> NDArray[np.float32]:
