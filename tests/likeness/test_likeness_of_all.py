@@ -18,6 +18,7 @@ from ssl4eo.errors import ConfigInvalid, DataMissing, SourceInvalid
 from ssl4eo.gallery.likeness import LikenessFiles
 from ssl4eo.likeness.compare import compare, linear_cka, overlap_by_row
 from ssl4eo.likeness.embeddings import open_embeddings, unit_rows
+from ssl4eo.likeness.names import network_names
 from ssl4eo.likeness.outliers import outlier_scores
 from ssl4eo.likeness.plane import plane
 from ssl4eo.likeness.prepared import prepare
@@ -160,6 +161,26 @@ def test_no_neighbours_are_refused_as_such(tmp_path):
 
     with pytest.raises(ConfigInvalid, match=r"^0 neighbours; expected 1 or more$"):
         compare(item, item, k=0)
+
+
+def test_networks_of_one_name_are_told_apart(tmp_path, capsys, monkeypatch):
+    """By seed, by hash, by file; in full at 80 columns, and in JSON."""
+    monkeypatch.setenv("COLUMNS", "80")
+    vectors, name = drawn(12, 4), "random.resnet18.s2l1c_s1grd"
+    one, two = (make_embeddings(tmp_path / f"{s}.parquet", vectors, name=name, seed=s) for s in (0, 1))
+    trained = [make_embeddings(tmp_path / f"{h}.parquet", vectors, name="first", sha256=h * 64) for h in "ab"]
+    mean = make_embeddings(tmp_path / "mean.parquet", vectors, name="first", sha256="a" * 64)
+
+    assert network_names([one, two]) == (name, f"{name}, seed 1")
+    assert network_names(trained) == ("first, aaaaaaaa", "first, bbbbbbbb")
+    assert network_names([trained[0], mean]) == ("first, a.parquet", "first, mean.parquet")
+    assert network_names([one, trained[0]]) == (name, "first")
+    assert network_names([one, one]) == (name, name)
+    assert main(["like", str(one.path), "--compare", str(two.path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["first"], told["second"]) == (name, f"{name}, seed 1")
+    assert main(["like", str(one.path), "--compare", str(two.path)]) == 0
+    assert f"{name}, seed 1" in capsys.readouterr().out
 
 
 def test_cka_over_features_is_that_over_items():

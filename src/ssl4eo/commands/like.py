@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,8 @@ def run(
         facts = _compared(embeddings, compare, k)
         if json:
             sys.stdout.write(dumps(facts, indent=2) + "\n")
-        else:
-            _tell([facts], json=False)
+        else:  # a fact a line: names that differ at their ends only are not to be shortened
+            _print(Table(show_header=False), facts.items())
         return 0
     _tell(_outliers(embeddings, k), json=json)
     return 0
@@ -98,9 +99,11 @@ def _outliers(path: Path, k: int) -> list[dict[str, Any]]:
 def _compared(first: Path, second: Path, k: int) -> dict[str, Any]:
     from ssl4eo.likeness.compare import compare
     from ssl4eo.likeness.embeddings import open_embeddings
+    from ssl4eo.likeness.names import network_names
 
     one, two = open_embeddings(first), open_embeddings(second)
-    return {"first": one.checkpoint, "second": two.checkpoint, **compare(one, two, k=k).to_json()}
+    names = dict(zip(("first", "second"), network_names([one, two]), strict=True))
+    return {**names, **compare(one, two, k=k).to_json()}
 
 
 def _tell(rows: list[dict[str, Any]], *, json: bool) -> None:
@@ -109,9 +112,14 @@ def _tell(rows: list[dict[str, Any]], *, json: bool) -> None:
         return
     if not rows:  # a table of nothing is an empty line
         return
-    table = Table(*rows[0])
+    _print(Table(*rows[0]), (row.values() for row in rows))
+
+
+def _print(table: Table, rows: Iterable[Iterable[object]]) -> None:
     for row in rows:
-        table.add_row(*(_spell(value) for value in row.values()))
+        table.add_row(*map(_spell, row))
+    for column in table.columns:
+        column.overflow = "fold"  # the end of an id or a name is what tells it apart
     Console(soft_wrap=True).print(table)
 
 

@@ -24,6 +24,7 @@ from ssl4eo.gallery.columns import Column
 from ssl4eo.likeness.checks import require_points
 from ssl4eo.likeness.compare import linear_cka, overlap_by_row
 from ssl4eo.likeness.embeddings import Embeddings, open_embeddings
+from ssl4eo.likeness.names import network_names
 from ssl4eo.likeness.outliers import distance_of, order_of
 from ssl4eo.likeness.prepared import NEIGHBOURS, Prepared, prepare
 from ssl4eo.likeness.search import Likeness, mean_by_place
@@ -50,6 +51,7 @@ class LikenessFiles:
         self.sets = [open_embeddings(path) for path in paths]
         for embeddings in self.sets:
             require_places_of(embeddings, archive)
+        self._names = network_names(self.sets)
         self._loading = threading.Lock()
         self._searches: dict[int, Likeness] = {}
         self._prepared: dict[int, Prepared] = {}
@@ -69,7 +71,7 @@ class LikenessFiles:
         """Tell which networks there are."""
         return [
             {
-                "name": _name(item),
+                "name": name,
                 "sha256": item.sha256,
                 "method": item.record["checkpoint"].get("method"),
                 "contract": str(item.contract),
@@ -78,7 +80,7 @@ class LikenessFiles:
                 "features": item.num_features,
                 "count": len(item.places),
             }
-            for item in self.sets
+            for name, item in zip(self._names, self.sets, strict=True)
         ]
 
     def summary(self) -> bytes:
@@ -127,8 +129,8 @@ class LikenessFiles:
     def columns(self) -> list[Column]:
         """Give outlier scores, and the agreement of two networks, as columns that the map can color and filter by."""
         columns = [
-            self._column(n, f"unlike-{n}", f"distance to nearest places, {_name(item)}", self.prepared(n).outliers)
-            for n, item in enumerate(self.sets)
+            self._column(n, f"unlike-{n}", f"distance to nearest places, {name}", self.prepared(n).outliers)
+            for n, name in enumerate(self._names)
         ]
         if self._overlap is not None:
             columns.append(self._column(0, "agreement", "nearest places that both networks name", self._overlap))
@@ -193,12 +195,6 @@ def require_places_of(embeddings: Embeddings, archive: Archive) -> None:
     points = archive.locations.geometry.get_coordinates(include_z=False).reindex(range(len(archive)))
     mine = points.to_numpy()[[known[name] for name in embeddings.locations]]
     require_points(embeddings, np.arange(len(embeddings)), mine, place=archive.path, remedy=remedy)
-
-
-def _name(embeddings: Embeddings) -> str:
-    """Name a network so that two untrained ones are told apart."""
-    seed = embeddings.record["checkpoint"].get("seed")
-    return embeddings.checkpoint if embeddings.sha256 or not seed else f"{embeddings.checkpoint}, seed {seed}"
 
 
 def _season(embeddings: Embeddings, row: int) -> int | None:
