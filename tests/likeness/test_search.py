@@ -106,6 +106,18 @@ def test_dates_of_the_same_place_are_told_apart(tmp_path):
     np.testing.assert_allclose(likeness.own_similarities("a"), [[1, 0.99995], [0.99995, 1]], atol=1e-6)
 
 
+def test_no_cosine_is_more_than_one(tmp_path):
+    """Of float32 unit vectors products of equal ones round to more."""
+    vectors = np.random.default_rng(0).standard_normal((64, 512)).astype(np.float32)
+    vectors = np.concatenate([vectors, vectors])
+    names = [f"{i % 64:02d}" for i in range(128)]
+    likeness = Likeness(make_embeddings(tmp_path / "e.parquet", vectors, locations=names, seasons=[0] * 64 + [1] * 64))
+    assert (likeness.vectors @ likeness.vectors.T).max() > 1, "or the case shows nothing"
+
+    assert max(likeness.own_similarities(name).max() for name in names) <= 1
+    assert nearest_places(likeness.vectors, np.arange(128), 3)[1].max() <= 1
+
+
 def test_the_search_goes_on_until_it_has_enough_places(tmp_path):
     """A place with many near dates does not use up the answer."""
     near = np.stack([np.array([1, i * 1e-3]) for i in range(40)])

@@ -143,7 +143,7 @@ class Likeness:
     def own_similarities(self, location: str) -> NDArray[np.float32]:
         """Give the cosines between all rows of one location (S, S): how much its dates differ; 0 of zeros."""
         own = self.vectors[self.embeddings.rows_of(location)]
-        return own @ own.T
+        return (own @ own.T).clip(-1, 1)
 
     def _chosen(
         self, rows: NDArray[np.int64], similarities: NDArray[np.float32], *, by_place: bool, leave_out: str | None,
@@ -303,7 +303,7 @@ def nearest_places(
         kept = np.take_along_axis(other, order, axis=1)
         width = order.shape[1]
         out_rows[start:stop, :width] = np.where(kept, np.take_along_axis(rows, order, axis=1), -1)
-        out_products[start:stop, :width] = np.where(kept, np.take_along_axis(products, order, axis=1), -1)
+        out_products[start:stop, :width] = np.where(kept, np.take_along_axis(products, order, axis=1).clip(-1, 1), -1)
         if progress is not None:
             progress(stop, len(vectors))
     return out_rows, out_products
