@@ -146,10 +146,10 @@ def test_a_config_without_data_or_of_no_json_is_refused(tmp_path):
         read_config(path)
 
 
-def test_a_run_is_synthetic_if_its_data_or_any_score_is(tmp_path):
-    """Evaluation of a network trained on real data on a synthetic task is called synthetic too."""
-    trained = write_run(tmp_path / "a", config=config_json(synthetic=True))
-    scored = write_run(tmp_path / "b", scores=[score_row(synthetic=True)])
-    real = write_run(tmp_path / "c", config=config_json(synthetic=False), scores=[score_row(synthetic=False)])
+def test_a_run_is_synthetic_if_its_training_data_are(tmp_path):
+    """A score on a synthetic task does not make the pixels synthetic that the network was trained on."""
+    trained = write_run(tmp_path / "a", config=config_json(synthetic=True), scores=[score_row(synthetic=False)])
+    scored = write_run(tmp_path / "b", config=config_json(synthetic=False), scores=[score_row(synthetic=True)])
+    alone = write_run(tmp_path / "c", scores=[score_row(synthetic=True)])
 
-    assert [read_run(path).synthetic for path in (trained, scored, real)] == [True, True, False]
+    assert [read_run(path).synthetic for path in (trained, scored, alone)] == [True, False, False]

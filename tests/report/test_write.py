@@ -152,6 +152,43 @@ def test_real_data_is_not_called_synthetic(tmp_path, archive):
     assert "ynthetic" not in (tmp_path / "out/report.md").read_text(encoding="utf-8").replace("not synthetic", "")
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_training_data_and_scores_are_each_called_what_they_are(tmp_path, trained):
+    """Curves go by what was trained on, scores by their task, and the head says which is which."""
+    scores = [score_row(0.5 + p / 10, pretrained=bool(p), synthetic=not trained, split_sha256="x") for p in (0, 1)]
+    log = [step_row(0), step_row(1), knn_row(0, 0.5)]
+    run = write_run(tmp_path / "run", config=config_json(synthetic=trained), log=log, scores=scores)
+
+    page = write_report([run], tmp_path / "out").read_text(encoding="utf-8")
+
+    curves, task = (next(c for c in re.findall(r"<figcaption>(.*?)</figcaption>", page) if word in c)
+                    for word in ("recorded steps", "split blocks"))  # fmt: skip
+    assert ("Synthetic data." in curves, "Synthetic data." in task) == (trained, not trained)
+    drawn = (tmp_path / "out/figures/curves-run.svg").read_text(encoding="utf-8")
+    assert ("synthetic data" in drawn) == trained
+    kinds = ("the training data", "the scores") if trained else ("the scores", "the training data")
+    head = "Synthetic in part: no satellite saw the pixels behind {}. Not synthetic: {}".format(*kinds)
+    assert f'class="badge">{head}<' in page
+    assert f"**{head}.**" in (tmp_path / "out/report.md").read_text(encoding="utf-8")
+    results = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))
+    assert (results["synthetic"], results["runs"][0]["synthetic"], results["origin"]) == (True, trained, head)
+
+
+def test_the_head_names_what_is_synthetic_among_several(tmp_path):
+    """Of two runs and two tasks, one each."""
+    runs = [
+        write_run(tmp_path / name, config=config_json(synthetic=name == "a"), scores=[score_row(0.5, task=task,
+                  synthetic=task == "scenes")]) for name, task in (("a", "scenes"), ("b", "eurosat"))
+    ]  # fmt: skip
+
+    page = write_report(runs, tmp_path / "out").read_text(encoding="utf-8")
+
+    assert (
+        "Synthetic in part: no satellite saw the pixels behind the training data of a, the scores on scenes. "
+        "Not synthetic: the training data of b, the scores on eurosat<" in page
+    )
+
+
 def test_a_synthetic_archive_alone_makes_the_report_synthetic(tmp_path, archive):
     """Real scores beside a synthetic picture: the badge is there."""
     run = write_run(tmp_path / "run", scores=[score_row(0.5, synthetic=False)])

@@ -27,6 +27,7 @@ from ssl4eo.report.illustrations import (
 )
 from ssl4eo.report.inside import InsideRun, inside_runs
 from ssl4eo.report.left_out import LeftOut, left_out
+from ssl4eo.report.origin import origin_words, origins
 from ssl4eo.report.published import PublishedRow, published_rows
 from ssl4eo.report.records import Run
 from ssl4eo.report.style import Picture
@@ -60,8 +61,8 @@ class Report:
 
     title: str
     headline: str
-    synthetic: bool
-    """True if anything shown is synthetic."""
+    origin: str
+    """What of it is synthetic, in words; empty if nothing is."""
     numbers: tuple[BigNumber, ...]
     rows: tuple[Row, ...]
     published: tuple[PublishedRow, ...]
@@ -109,8 +110,7 @@ def build(
     return Report(
         title=title or _title(runs),
         headline=headline(primary) if primary else _no_headline(rows),
-        synthetic=any(run.synthetic or (run.insight is not None and run.insight.synthetic) for run in runs)
-        or (teaser is not None and teaser.synthetic),
+        origin=origin_words(origins(runs, rows, teaser)),
         numbers=_numbers(primary, runs),
         rows=rows,
         published=published_rows(runs),

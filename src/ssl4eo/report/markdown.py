@@ -24,8 +24,8 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|#~$])")
 def render_markdown(report: Report) -> str:
     """Render the whole document; figures are `figures/<name>.png`."""
     blocks = [f"# {text(report.title)}"]
-    if report.synthetic:
-        blocks.append("**Synthetic data: no satellite saw these pixels.**")
+    if report.origin:
+        blocks.append(f"**{text(report.origin)}.**")
     blocks.append(text(report.headline))
     blocks += _pictures("One place, every season", [report.teaser] if report.teaser else [])
     blocks += ["## Results", *_table(report.rows)]

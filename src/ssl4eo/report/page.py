@@ -77,7 +77,7 @@ def _policy(css: str) -> str:
 
 
 def _hero(report: Report) -> str:
-    badge = '<p class="badge">Synthetic data: no satellite saw these pixels</p>' if report.synthetic else ""
+    badge = f'<p class="badge">{escape(report.origin)}</p>' if report.origin else ""
     numbers = "".join(
         f'<div class="number{" main" if i == 2 and report.primary else ""}"><b>{escape(n.value)}</b>'
         f"<span>{escape(n.label)}</span><small>{escape(n.detail)}</small></div>"

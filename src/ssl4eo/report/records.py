@@ -190,9 +190,8 @@ class Run:
 
     @property
     def synthetic(self) -> bool:
-        """True if any data of this run is synthetic."""
-        trained = self.config is not None and self.config["data"]["synthetic"]
-        return bool(trained) or any(score.synthetic for score in self.scores or ())
+        """True if no satellite saw what it was trained on; scores and recordings tell of their own pixels."""
+        return self.config is not None and bool(self.config["data"]["synthetic"])
 
 
 _CONFIG = {"recipe": "text", "config": "a JSON object", "environment": "a JSON object", "data": "a JSON object"}
