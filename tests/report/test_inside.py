@@ -89,6 +89,18 @@ def run(tmp_path):
     return path
 
 
+def test_a_season_has_the_number_that_it_has_everywhere(tmp_path):
+    """Counted from 0, as in archives, options and errors; below views and beside neighbors."""
+    run, seasons = write_run(tmp_path / "run", config=config_json()), np.array([[0, 3, 1, 2]] * 2)
+    recording(run, **{"views.seasons": np.array([[0], [3]]), "neighbors.seasons": seasons, "num_seasons": 4})
+
+    (inside,) = inside_runs([read_run(run)], [])
+
+    drawn = {p.name: sorted(set(re.findall(r"season \d", p.svg.decode()))) for p in inside.pictures}
+    assert drawn["views-run"] == ["season 0", "season 3"]
+    assert drawn["neighbors-run"] == [f"season {n}" for n in range(4)]
+
+
 REASONS = {"attention": "does not apply: resnet18 is a residual network", "masks": EVIL}
 
 

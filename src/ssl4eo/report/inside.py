@@ -177,8 +177,8 @@ def _short(name: object) -> str:
 
 
 def _season(insight: Insight, season: int) -> str:
-    """Say a date, nothing of images that have one only."""
-    return "" if insight.facts.get("num_seasons") == 1 else f"season {season + 1}"
+    """Say a date by its number from 0, as everywhere; nothing of images that have one only."""
+    return "" if insight.facts.get("num_seasons") == 1 else f"season {season}"
 
 
 def _masks(insight: Insight, stem: str) -> list[Picture]:

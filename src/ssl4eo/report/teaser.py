@@ -177,7 +177,7 @@ def _column_title(sample: Sample, season: int) -> str:
         time = sample.images[name][season].time
         if time is not None:
             return f"{_MONTHS[time.month - 1]} {time.year}"
-    return f"season {season + 1}"
+    return f"season {season}"
 
 
 _MONTHS = ("January", "February", "March", "April", "May", "June",
