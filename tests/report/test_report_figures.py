@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import io
 import pickle
@@ -72,6 +73,15 @@ def test_the_teaser_has_a_tile_for_every_row_and_season(names, num_rows):
     assert _size(png(figure)) == pytest.approx(DPI * figure.get_size_inches(), abs=1)
 
 
+def test_a_season_without_a_time_is_named_by_its_number_from_0():
+    """The number that `--season` takes."""
+    images = tuple(dataclasses.replace(_image("S2L2A", season), time=None) for season in range(2))
+
+    texts = _texts(teaser_figure(Sample(Location("7"), {"S2L2A": images}), synthetic=True))
+
+    assert [text for text in texts if text.startswith("season")] == ["season 0", "season 1"]
+
+
 def test_the_teaser_says_synthetic_or_whose_data_it_shows():
     """The picture carries its origin even when it is copied out of the report."""
     sample = _sample("S2L2A")
@@ -139,6 +149,24 @@ def test_smoothing_keeps_constants_and_leaves_nan_out():
 
     assert smooth(values, 1).tolist() == [2.0, 2.0, 2.0, 2.0]
     assert np.isnan(smooth(np.array([np.nan]), 3)).all()
+
+
+@pytest.mark.parametrize(("count", "num_lines"), [(1, 1), (2, 1), (8, 1), (9, 2), (200, 2)])
+def test_a_mean_is_drawn_of_three_windows_at_least(tmp_path, count, num_lines):
+    """Of two steps it would be a flat line over a rising loss: the values alone are drawn, and strong."""
+    loss = [1.0 + step for step in range(count)]
+    rows = (step_row(step, value, images_per_second=value, waiting_share=0.1) for step, value in enumerate(loss))
+    write_lines(tmp_path / "log.jsonl", rows)
+
+    figure = curves_figure(read_log(tmp_path / "log.jsonl"), synthetic=True)
+
+    for title in ("Loss", "Images per second"):
+        (axes,) = (axes for axes in figure.axes if axes.get_title(loc="left") == title)
+        assert len(axes.lines) == num_lines
+        assert list(axes.lines[0].get_ydata()) == loss
+        assert axes.lines[-1].get_alpha() is None
+    (waits,) = (axes for axes in figure.axes if axes.get_ylabel().startswith("waiting"))
+    assert len(waits.lines) == 1
 
 
 def test_curves_draw_what_is_there_and_say_what_is_not(tmp_path):

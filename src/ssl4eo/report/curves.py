@@ -3,6 +3,7 @@
 
 The loss is drawn raw (faint) and smoothed by a centered moving mean over 1/25 of the points;
 the mean shortens at both ends, so that the first and last values are not pulled inwards.
+Of fewer points than three such windows there is no mean: the values alone are drawn, and strong.
 The untrained level in the k-NN panel is this run's own value at step 0 where it has one (the same
 protocol), otherwise the mean of untrained k-NN scores, whose part and task the label names.
 """
@@ -23,6 +24,9 @@ from ssl4eo.report.records import Knn, Log
 from ssl4eo.report.style import BLUE, GREEN, MUTED, ORANGE, PURPLE, empty, new_figure, note, styled
 from ssl4eo.report.table import Row
 from ssl4eo.report.wording import scores_words
+
+_FEWEST_WINDOWS = 3
+"""Of the moving mean that a log must be long."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,19 @@ def smooth(values: NDArray[np.float64], half_width: int) -> NDArray[np.float64]:
     low, high = np.maximum(index - half_width, 0), np.minimum(index + half_width + 1, values.size)
     total, count = sums[high] - sums[low], counts[high] - counts[low]
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def has_mean(count: int) -> bool:
+    """Say whether so many points have a moving mean: of fewer it would tell of its window and not of the run.
+
+    >>> has_mean(8), has_mean(9)
+    (False, True)
+    """
+    return count >= _FEWEST_WINDOWS * (2 * _half_width(count) + 1)
+
+
+def _half_width(count: int) -> int:
+    return max(1, count // 50)
 
 
 def untrained_level(log: Log, rows: Iterable[Row], task: str) -> Level | None:
@@ -123,15 +140,24 @@ def _loss(axes: Axes, log: Log) -> None:
         return
     epochs = _epochs(log.steps)
     loss = np.array([s.loss for s in log.steps], dtype=np.float64)
-    mean = smooth(loss, max(1, loss.size // 50))
-    axes.plot(epochs, loss, color=BLUE, alpha=0.25, linewidth=0.8)
-    axes.plot(epochs, mean, _dot(epochs), color=BLUE, linewidth=2.0)
+    _with_mean(axes, epochs, loss, BLUE, 2.0)
     finite = loss[np.isfinite(loss)]
     if finite.size > 20:  # a few wild steps must not flatten the curve
         low, high = np.percentile(finite, [0.5, 99.5])
         pad = 0.06 * (high - low) or 0.1
         axes.set_ylim(low - pad, high + pad)
     axes.set_xlabel("epoch")
+
+
+def _with_mean(
+    axes: Axes, epochs: NDArray[np.float64], values: NDArray[np.float64], color: str, linewidth: float
+) -> None:
+    """Draw values faint and their moving mean strong, or the values strong where they have none."""
+    strong = values
+    if has_mean(values.size):
+        axes.plot(epochs, values, color=color, alpha=0.27, linewidth=0.8)
+        strong = smooth(values, _half_width(values.size))
+    axes.plot(epochs, strong, _dot(epochs), color=color, linewidth=linewidth)
 
 
 def _knn(axes: Axes, log: Log, rows: Sequence[Row]) -> None:
@@ -244,15 +270,15 @@ def _throughput(axes: Axes, log: Log) -> None:
         empty(axes, "no rates recorded")
         return
     values = _nullable([s.images_per_second for s in rates])
-    axes.plot(_epochs(rates), values, color=ORANGE, alpha=0.3, linewidth=0.8)
-    axes.plot(_epochs(rates), smooth(values, max(1, len(rates) // 50)), _dot(rates), color=ORANGE, linewidth=1.8)
+    _with_mean(axes, _epochs(rates), values, ORANGE, 1.8)
     _from_zero(axes)
     axes.set_xlabel("epoch")
     waits = [s for s in log.steps if s.waiting_share is not None]
     if waits:
         right = axes.twinx()
         shares = 100 * _nullable([s.waiting_share for s in waits])
-        right.plot(_epochs(waits), smooth(shares, max(1, len(waits) // 50)), _dot(waits), color=MUTED, linewidth=1.2)
+        shown = smooth(shares, _half_width(len(waits))) if has_mean(len(waits)) else shares
+        right.plot(_epochs(waits), shown, _dot(waits), color=MUTED, linewidth=1.2)
         right.set_ylabel("waiting for data [%]", color=MUTED)
         right.set_ylim(0, 100)
         right.grid(visible=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ssl4eo.errors import ArchiveInvalid, DataMissing, ShardCorrupt
 from ssl4eo.report.classes import ClassTable, best_of, class_tables, name_of
-from ssl4eo.report.curves import curves_figure
+from ssl4eo.report.curves import curves_figure, has_mean
 from ssl4eo.report.names import file_stem
 from ssl4eo.report.predictions import (
     Examples,
@@ -275,6 +275,10 @@ def _course(group: Sequence[Labelled], names: set[str]) -> Picture:
     return picture(file_stem(f"course-{s.task}-{s.protocol}", names), figure, alt, caption, synthetic=synthetic)
 
 
+_LINES = "Loss and rates: faint as recorded, strong as moving mean."
+_FEW_LINES = "Loss and rates: as recorded, too few steps for a mean."
+
+
 def _curves_words(run: Run) -> tuple[str, str]:
     assert run.log is not None
     last_loss = f"last loss {run.log.steps[-1].loss:.3f}" if run.log.steps else "no loss"
@@ -282,6 +286,6 @@ def _curves_words(run: Run) -> tuple[str, str]:
     alt = f"Training curves of {run.name}: {last_loss}, {last_knn}, {len(run.log.alarms)} alarms."
     caption = (
         f"Run {run.name}, {len(run.log.steps):,} recorded steps. {SYNTHETIC if run.synthetic else ''}"
-        "Loss and rates: faint as recorded, strong as moving mean. Accuracy is on the validation part."
+        f"{_LINES if has_mean(len(run.log.steps)) else _FEW_LINES} Accuracy is on the validation part."
     )
     return alt, caption
