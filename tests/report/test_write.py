@@ -13,7 +13,7 @@ from report_records import config_json, full_run, knn_row, score_row, step_row, 
 import ssl4eo
 from ssl4eo.errors import ConfigInvalid, LocationMissing, SourceInvalid, TargetExists
 from ssl4eo.report import write
-from ssl4eo.report.write import write_report
+from ssl4eo.report.write import check_request, write_report
 from ssl4eo.sample import Image, Location, Provenance
 from ssl4eo.sensors import modality
 
@@ -333,6 +333,34 @@ def test_a_foreign_file_under_our_name_is_not_overwritten(tmp_path, name):
         write_report([write_run(tmp_path / "run", config=config_json())], out)
 
     assert list(_snapshot(out)) == [name]
+
+
+@pytest.mark.parametrize("place", ["pictures", "pictures/a.png", "nowhere"])
+def test_a_folder_of_others_is_no_place_for_a_report(tmp_path, place):
+    """A folder of pictures, a file, a link that leads nowhere: refused before anything is read or written."""
+    run, folder = write_run(tmp_path / "run", config=config_json()), tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"mine")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+
+    with pytest.raises(TargetExists, match=r"holds .*; expected nothing there, an earlier report, or one of the runs"):
+        check_request([run], tmp_path / place, None)
+    with pytest.raises(TargetExists):
+        write_report([run], tmp_path / place)
+
+    assert _snapshot(folder) == {"a.png": b"mine"}
+
+
+def test_a_run_may_hold_its_own_report_and_what_a_kill_left_is_no_hindrance(tmp_path):
+    """Named by whatever path; a run that is not shown is a folder of others."""
+    run, other = (write_run(tmp_path / name, config=config_json()) for name in ("run", "other"))
+    (tmp_path / "killed/.report.x.partial").mkdir(parents=True)
+
+    for _ in range(2):
+        assert write_report([run], tmp_path / "other/../run").is_file()
+    assert write_report([run], tmp_path / "killed").is_file()
+    with pytest.raises(TargetExists, match=r"holds config\.json"):
+        write_report([run], other)
 
 
 def test_a_results_file_cannot_name_files_outside_the_folder(tmp_path):

@@ -30,7 +30,8 @@ def run(
 
     Args:
         runs: run folders, each with any of config.json, log.jsonl and scores.jsonl
-        out: folder for report.html, report.md, results.json and figures/; an earlier report there is replaced
+        out: folder for report.html, report.md, results.json and figures/; an earlier report there is replaced, and a
+            folder that holds anything else is refused unless it is one of the runs
         archive: archive (or folder of pictures) whose images are shown: one location in all seasons, and for runs of
             `pretrain` views, masks, reconstructions, attention and nearest neighbors; without it they are left out,
             unless an earlier report recorded them beside the run

@@ -3,7 +3,8 @@
 
 An earlier report in the same folder is replaced, and figures that the new one lacks are removed;
 files that no report wrote are never touched, and a foreign file under one of our names is an error.
-The folder is ours if its results.json says so, which is why that file is put in place first.
+The folder is ours if its results.json says so, which is why that file is put in place first; a folder that holds
+anything else is no place for a report, unless it is that of a run which is shown.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from ssl4eo.report.table import Row, Summary
 
 _KIND = "ssl4eo report"
 _RESULTS = "results.json"
+_STAGING, _PARTIAL = ".report.", ".partial"
+"""Begin and end of the name of the folder that files are written in before they take their places."""
 
 
 def write_report(
@@ -61,7 +64,8 @@ def write_report(
         ConfigInvalid: no run is named, or one twice.
         DataMissing: a run folder or the archive is absent, or a folder is no run.
         SourceInvalid: a record is malformed; file and line are named.
-        TargetExists: `out` holds a foreign file under one of our names, or lies inside of an archive.
+        TargetExists: `out` holds what no report wrote and is no run of these, holds a foreign file under one of our
+            names, or lies inside of an archive.
     """
     check_request(runs, out, archive)
     names = told_apart([path.resolve() for path in runs])
@@ -73,7 +77,7 @@ def write_report(
 
 
 def check_request(runs: Sequence[Path], out: Path, archive: Path | None) -> None:
-    """Raise for what is wrong before anything is read; as `write_report`."""
+    """Raise for what is wrong before anything is made; as `write_report`."""
     if not runs:
         raise ConfigInvalid("a report of no runs", expected="one run folder at least")
     require_outside(out / _RESULTS)  # neither is the archive itself a place for a report
@@ -83,6 +87,8 @@ def check_request(runs: Sequence[Path], out: Path, archive: Path | None) -> None
     twice = next((path for i, path in enumerate(runs) if places[i] in places[:i]), None)
     if twice is not None:
         raise ConfigInvalid(f"run {twice} is named twice", expected="each run once", remedy="leave one out")
+    if out.resolve() not in places:
+        _require_ours(out)
     if archive is not None and not archive.exists():
         raise DataMissing(
             f"no archive {archive}",
@@ -183,6 +189,21 @@ def _files(report: Report, runs: Sequence[Run]) -> dict[str, bytes]:
     return {_RESULTS: (json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(), **files}
 
 
+def _require_ours(out: Path) -> None:
+    """Refuse a folder that holds something and no report."""
+    if not os.path.lexists(out) or _earlier(out) is not None:
+        return
+    entries = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else ["a file, or a link to nowhere"]
+    foreign = [name for name in entries if not (name.startswith(_STAGING) and name.endswith(_PARTIAL))]
+    if foreign:
+        raise TargetExists(
+            f"{out} holds {', '.join(foreign[:3])}",
+            expected="nothing there, an earlier report, or one of the runs that are shown",
+            remedy="choose another --out",
+            path=str(out),
+        )
+
+
 def _place(out: Path, files: Mapping[str, bytes]) -> None:
     """Write all files beside their places, then rename each; drop what only the old report had."""
     old = _own_files(out)
@@ -195,7 +216,7 @@ def _place(out: Path, files: Mapping[str, bytes]) -> None:
             path=str(out),
         )
     out.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".report.", suffix=".partial", dir=out))
+    staging = Path(tempfile.mkdtemp(prefix=_STAGING, suffix=_PARTIAL, dir=out))
     try:
         for name, content in files.items():
             _write_synced(staging / name, content)
@@ -218,14 +239,17 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 def _own_files(out: Path) -> set[str]:
     """List the files of an earlier report in `out`, empty if there is none."""
+    names = {str(name) for name in (_earlier(out) or {}).get("files", [])}
+    return {name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}
+
+
+def _earlier(out: Path) -> dict[str, Any] | None:
+    """Give results.json of an earlier report in `out`, None if there is none: what is not ours is not replaced."""
     path = out / _RESULTS
     if not path.is_file():
-        return set()
+        return None
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        return set()  # not ours: _place refuses to replace it
-    if not isinstance(results, dict) or results.get("kind") != _KIND:
-        return set()
-    names = {str(name) for name in results.get("files", [])}
-    return {name for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts}
+        return None
+    return results if isinstance(results, dict) and results.get("kind") == _KIND else None
