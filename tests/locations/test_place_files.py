@@ -7,6 +7,7 @@ import json
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import shapely
@@ -239,6 +240,29 @@ def test_geoparquet_of_others_is_read(tmp_path):
     assert list(found.ids) == ["0000003", "0000004"]
     assert {name: list(column) for name, column in found.facts.items()} == {"kind": ["wood", "bog"]}
     assert found.lons == pytest.approx([11.5, 12.0], abs=1e-8)
+
+
+def test_columns_that_no_label_can_hold_are_told_and_left_out(tmp_path, caplog):
+    """Truth values become 0 and 1; dates, gaps and infinite numbers are left out, in a table of ours as well."""
+    columns = {
+        "id": ["a", "b"],
+        "ok": [True, False],
+        "seen": pd.to_datetime(["2021-01-01", "2021-02-01"]),
+        "far": [1.0, float("inf")],
+        "maybe": [True, None],
+    }
+    points = [shapely.Point(1, 1), shapely.Point(2, 2)]
+    geopandas.GeoDataFrame(columns, geometry=points, crs="EPSG:4326").to_parquet(tmp_path / "a.parquet")
+    with caplog.at_level("INFO"):
+        found = read_table_of(tmp_path / "a.parquet")
+    write_table(tmp_path / "own.parquet", found)
+    own = pq.read_table(tmp_path / "own.parquet")
+    pq.write_table(own.append_column("wet", [[False, True]]), tmp_path / "more.parquet")
+
+    assert dict(found.facts) == {"ok": [1, 0]}
+    assert type(found.places()[0].facts_of()["ok"]) is int
+    assert [text.split()[1] for text in caplog.messages] == ["seen", "far", "maybe"]
+    assert repr(dict(read_table_of(tmp_path / "more.parquet").facts)) == "{'ok': [1, 0], 'wet': [0, 1]}"
 
 
 @pytest.mark.parametrize(

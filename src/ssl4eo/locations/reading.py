@@ -12,19 +12,16 @@ import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 from ssl4eo.errors import DataMissing, SampleInvalid, SourceInvalid
 from ssl4eo.files import file_sha256
 from ssl4eo.grid import UTM_NORTH, UTM_SOUTH
 from ssl4eo.locations.place import Place, spelled_id
 from ssl4eo.locations.rows import Row, find_columns, read_rows
-from ssl4eo.locations.table import TABLE_SUFFIXES, Fact, PlaceTable, is_own, read_own
+from ssl4eo.locations.table import TABLE_SUFFIXES, Fact, PlaceTable, is_own, plain_facts, read_own
 from ssl4eo.sample import Location
 
 log = logging.getLogger(__name__)
@@ -155,7 +152,7 @@ def _table(
     *,
     attempts: Sequence[int] | None = None,
     draws: Sequence[int] | None = None,
-    facts: Mapping[str, Sequence[Fact]] | None = None,
+    facts: Mapping[str, Sequence[Any]] | None = None,
 ) -> PlaceTable:
     if not locations:
         raise SourceInvalid(f"{path} holds no place", expected="one or more", path=str(path))
@@ -167,7 +164,7 @@ def _table(
             draws=np.array(draws if draws is not None else [-1] * count),
             lons=np.array([location.lon for location in locations], np.float64),
             lats=np.array([location.lat for location in locations], np.float64),
-            facts=facts or {},
+            facts=plain_facts(facts or {}),
             record={"options": {"sampler": "matched", "file": path.name, "sha256": file_sha256(path)}},
         )
     except SampleInvalid as error:
@@ -199,16 +196,5 @@ def _from_geoparquet(path: Path) -> PlaceTable:
     rows = [Row(path, number, list(map(str, values))) for number, values in enumerate(cells, 1)]
     locations = [_place(row, 0, 1, 2) for row in rows]
     _require_once(zip(rows, (location.id for location in locations), [0] * len(rows), strict=True))
-    return _table(path, locations, facts=_plain_columns(frame.drop(columns=[name, frame.geometry.name])))
-
-
-def _plain_columns(frame: pd.DataFrame) -> dict[str, Sequence[Fact]]:
-    """Give the columns of numbers and texts without gaps; the others are told and left out."""
-    kept: dict[str, Sequence[Fact]] = {}
-    for name in frame.columns:
-        values = frame[name].tolist()
-        if values and all(isinstance(v, str | int | float) and v == v for v in values):  # noqa: PLR0124 - NaN is not
-            kept[str(name)] = values
-        else:
-            log.info("column %s is no column of numbers or texts without gaps: left out", name)
-    return kept
+    others = frame.drop(columns=[name, frame.geometry.name])
+    return _table(path, locations, facts={str(column): others[column].tolist() for column in others.columns})

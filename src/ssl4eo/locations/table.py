@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -26,6 +28,8 @@ from ssl4eo.locations.place import Place
 if TYPE_CHECKING:
     import pyarrow as pa
 
+log = logging.getLogger(__name__)
+
 KEY = b"ssl4eo"
 COLUMNS = ("id", "attempt", "draw", "lon", "lat")
 TABLE_SUFFIXES = (".parquet", ".geoparquet")
@@ -33,6 +37,8 @@ _GROUP = 65536
 """Rows of a row group."""
 
 Fact = int | float | str
+_KINDS = frozenset({bool, int, float, str})
+_INTEGERS = range(-(2**63), 2**63)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +187,7 @@ def read_own(path: Path) -> PlaceTable:
             draws=own["draw"].to_numpy().astype(np.int64),
             lons=own["lon"].to_numpy(),
             lats=own["lat"].to_numpy(),
-            facts={name: column.to_pylist() for name, column in columns.items()},
+            facts=plain_facts({name: column.to_pylist() for name, column in columns.items()}),
             record=record,
         )
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
@@ -191,3 +197,21 @@ def read_own(path: Path) -> PlaceTable:
             remedy="draw it again: the same seed gives the same places",
             path=str(path),
         ) from error
+
+
+def plain_facts(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Fact]]:
+    """Give the columns that an archive can keep, truth values as 0 and 1; the others are told and left out.
+
+    What it cannot keep would fail each place when all of its pixels are there.
+    """
+    kept: dict[str, Sequence[Fact]] = {}
+    for name, values in columns.items():
+        if set(map(type, values)) <= _KINDS and all(map(_is_bounded, values)):
+            kept[name] = [int(v) if isinstance(v, bool) else v for v in values]
+        else:
+            log.info("column %s is no column of finite numbers or texts without gaps: left out", name)
+    return kept
+
+
+def _is_bounded(value: Fact) -> bool:
+    return isinstance(value, str) or (math.isfinite(value) if isinstance(value, float) else value in _INTEGERS)
