@@ -9,30 +9,41 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import fuse, network_input, stored
 from ssl4eo.insight.composites import HIDDEN, Composite, as_measured, composites, picture, stretch_of
 
+OPTICAL = ("true-color", "false-color", "swir", "vegetation")
+
 
 @pytest.mark.parametrize(
     ("modality", "names"),
     [
-        ("S2RGB", ["true color"]),
-        ("S1GRD", ["radar: VV, VH, VV - VH"]),
-        ("S2L1C", ["true color", "near infrared", "short-wave infrared", "red edge", "60 m: B10, B09, B01"]),
-        ("S2L2A+S1GRD", ["true color", "near infrared", "short-wave infrared", "red edge", "radar: VV, VH, VV - VH"]),
+        ("S2RGB", ["true-color"]),
+        ("S1GRD", ["vv-vh-ratio"]),
+        ("S2L1C", [*OPTICAL, "B05, B06, B07", "B01, B09, B10"]),
+        ("S2L2A+S1GRD", [*OPTICAL, "vv-vh-ratio", "B05, B06, B07", "B01, B09"]),
+        ("S1GRD+S2L1C", ["true-color", "vv-vh-ratio", *OPTICAL[1:], "B05, B06, B07", "B01, B09, B10"]),
     ],
 )
-def test_every_input_has_its_composites(modality, names):
-    """True color first; positions are those of the named bands."""
+def test_every_input_has_the_composites_of_its_sensors(modality, names):
+    """Those that pictures and the gallery know, true color first; the bands that they leave over come in threes."""
     contract = network_input(modality)
 
     found = composites(contract)
 
     assert [c.name for c in found] == names
-    if names[0] == "true color":
+    if names[0] == "true-color":
         assert [contract.bands[n] for n in found[0].channels] == ["B04", "B03", "B02"]
+    assert {n for c in found for n in c.channels} == set(range(len(contract.bands)))
+
+
+def test_a_band_has_the_color_of_what_it_is():
+    """Red edge is no near infrared."""
+    (kind,) = composites(network_input("S2L1C", ("B03", "B04", "B05")))
+
+    assert kind.name == "B03, B04, B05"
 
 
 def test_bands_without_a_composite_are_drawn_all_the_same():
-    """The first three of several, one in gray."""
-    assert composites(network_input("S2L1C", ("B01", "B09", "B11")))[0].channels == (0, 1, 2)
+    """Three of several, the finer first; one in gray."""
+    assert composites(network_input("S2L1C", ("B01", "B09", "B11")))[0].channels == (2, 0, 1)
     assert composites(network_input("S2L1C", ("B11",)))[0].channels == (0, 0, 0)
 
 

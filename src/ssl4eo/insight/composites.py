@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what a network is fed, any number of scaled bands, to pictures for eyes: one for each group of bands.
 
+Groups are the composites of `ssl4eo.pictures`, under the same names, and what they leave over.
 The scaling of the network is taken back first, since bands that were standardized one by one have no color. The
 stretch is of each sample: from low to high percentiles of its own pixels, one for all of its views, so that a view
 that was made darker is darker. What is far brighter than the rest, such as a cloud, turns white and does not darken it.
@@ -9,6 +10,7 @@ Letters: C bands, H and W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 
 from ssl4eo.contract import InputContract, scaling_affine
 from ssl4eo.contract.single import Affine
+from ssl4eo.pictures.composites import composites_of
+from ssl4eo.sensors import modality
 
 PERCENTILES = (0.5, 99.5)
 """That become black and white, at most."""
@@ -37,34 +41,37 @@ class Composite:
     is_radar: bool = False
 
 
-_OPTICAL = (
-    ("true color", ("B04", "B03", "B02"), True),
-    ("near infrared", ("B08", "B04", "B03"), False),
-    ("near infrared", ("B05", "B04", "B03"), False),
-    ("short-wave infrared", ("B12", "B11", "B8A"), False),
-    ("short-wave infrared", ("B12", "B8A", "B04"), False),
-    ("red edge", ("B07", "B06", "B05"), False),
-    ("60 m: B10, B09, B01", ("B10", "B09", "B01"), False),
-)
-"""Name, red, green, blue, and whether they share a stretch; of one name the first whose bands are there."""
-
-
 def composites(contract: InputContract) -> tuple[Composite, ...]:
-    """List the pictures that these bands make, at least one: true color first, else radar, else the first bands."""
+    """List the pictures that these bands make, at least one, so that each band is in one of them.
+
+    Those of `ssl4eo.pictures` first, true color before all; the bands that they leave over in threes, finer ones first.
+    """
     bands = contract.bands
-    found: dict[str, Composite] = {}
-    for name, wanted, joint in _OPTICAL:
-        if name not in found and set(wanted) <= set(bands):
-            red, green, blue = (bands.index(band) for band in wanted)
-            found[name] = Composite(name, (red, green, blue), joint)
-    if {"VV", "VH"} <= set(bands):
-        vv, vh = bands.index("VV"), bands.index("VH")
-        found["radar: VV, VH, VV - VH"] = Composite("radar: VV, VH, VV - VH", (vv, vh, vh), joint=False, is_radar=True)
-    if not found:
-        first = tuple(min(n, len(bands) - 1) for n in range(3)) if len(bands) > 2 else (0, 0, 0)
-        name = ", ".join(dict.fromkeys(bands[n] for n in first))
-        found[name] = Composite(name, (first[0], first[1], first[2]), joint=False)
-    return tuple(found.values())
+    found = [
+        Composite(row.name, _three([bands.index(channel[0]) for channel in row.channels]), row.joint,
+                  is_radar=len(row.channels[-1]) > 1)
+        for part in contract.parts
+        for row in composites_of(part.modality, part.bands).values()
+        if len(row.channels) == 3
+    ]  # fmt: skip
+    shown = {channel for kind in found for channel in kind.channels}
+    rest = [n for n in _finer_first(contract) if n not in shown]
+    for start in range(0, len(rest), 3):
+        group = rest[start : start + 3]
+        found.append(Composite(", ".join(bands[n] for n in group), _three(group), joint=False))
+    return tuple(sorted(found, key=lambda kind: not kind.joint))
+
+
+def _finer_first(contract: InputContract) -> list[int]:
+    """Give the positions of all bands by resolution."""
+    sizes = [modality(part.modality).resolution(band) for part in contract.parts for band in part.bands]
+    return sorted(range(len(sizes)), key=lambda n: sizes[n])
+
+
+def _three(channels: Sequence[int]) -> tuple[int, int, int]:
+    """Repeat the last of fewer than three: of one alone that is gray."""
+    red, green, blue = [*channels, *[channels[-1]] * (3 - len(channels))]
+    return red, green, blue
 
 
 def as_measured(contract: InputContract, image: NDArray[np.float32]) -> NDArray[np.float32]:
