@@ -35,6 +35,8 @@ from ssl4eo.methods.moco_v2 import MoCoV2, MoCoV2Config
 from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.recipes.table import recipe
 from ssl4eo.report.records import read_log
+from ssl4eo.training.optimizer import OptimizerConfig
+from ssl4eo.training.schedule import ScheduleConfig
 
 READING = Reading(knn=0.5, linear=0.75, feature_std=1.0, effective_rank=9.0)
 
@@ -344,6 +346,71 @@ def test_loss_is_looked_at_between_the_lines_of_the_log(tmp_path, monkeypatch):
     kept = json.loads((tmp_path / "run" / "diverged.json").read_text())["batches"]
     assert [row["step"] for row in kept] == [5, 6]
     assert load_latest(tmp_path / "run").step == 4
+
+
+def broken_from(step, break_):
+    """Make MoCo v2's forward pass with a loss that `break_` changes at one step."""
+    from ssl4eo.methods.method import StepOutput
+
+    forward = MoCoV2.forward
+
+    def broken(self, views, masks, moment):
+        output = forward(self, views, masks, moment)
+        loss = break_(output.loss) if moment.step == step else output.loss
+        return StepOutput(loss, output.embedding, output.metrics)
+
+    return broken
+
+
+def test_gradients_that_are_not_finite_stop_the_run_and_name_the_batch(tmp_path, monkeypatch):
+    """At the step whose loss is still finite: sqrt has no gradient at 0, and its update would break the weights."""
+    monkeypatch.setattr(MoCoV2, "forward", broken_from(5, lambda loss: loss + (0 * loss).sqrt()))
+
+    with pytest.raises(TrainingDiverged, match="norm of the gradients is nan at step 6") as told:
+        pretrain(config(log_every=100), Noise(), tmp_path / "run", quiet=True)
+
+    assert told.value.where["step"] == 6
+    order = list(Order(16, 4, 0).batches(0, 12))
+    kept = json.loads((tmp_path / "run" / "diverged.json").read_text())["batches"]
+    assert [row["index"] for row in kept] == [[i for _, i in order[row["step"] - 1]] for row in kept]
+    assert (kept[-1]["step"], kept[-1]["grad_norm"]) == (6, "nan")
+    assert math.isfinite(kept[-1]["loss"])
+    assert load_latest(tmp_path / "run").step == 4
+
+
+def test_weights_that_the_last_update_broke_are_not_kept(tmp_path):
+    """One step, its loss and gradients finite, its rate beyond float32: neither a checkpoint nor a backbone."""
+    optimizer = OptimizerConfig("sgd", lr=3e38, weight_decay=0.0, momentum=0.0)
+    schedule = ScheduleConfig(final_fraction=1.0)
+    wild = dataclasses.replace(config(epochs=1, batch_size=16), optimizer=optimizer, schedule=schedule)
+
+    with pytest.raises(TrainingDiverged, match=r"method\..* is not finite at step 1"):
+        pretrain(wild, Noise(), tmp_path / "run", quiet=True)
+
+    last = list(read_jsonl(tmp_path / "run" / "log.jsonl"))[-1]
+    assert (last["kind"], last["step"], sorted(last["index"])) == ("diverged", 1, list(range(16)))
+    assert not list((tmp_path / "run").glob("checkpoints/*.pt"))
+    assert not (tmp_path / "run" / "backbone.safetensors").exists()
+
+
+def test_run_whose_weights_broke_goes_on_from_the_last_whole_ones(tmp_path, monkeypatch):
+    """A fault at step 6 of a run that keeps every step: step 5 stays, and from there it ends as if undisturbed."""
+    pretrain(config(), Noise(), tmp_path / "whole", quiet=True)
+    with monkeypatch.context() as fault:
+        after_step = MoCoV2.after_step
+
+        def broken(self, moment):
+            after_step(self, moment)
+            if moment.step == 5:
+                self.queue.keys[3, 2] = math.nan
+
+        fault.setattr(MoCoV2, "after_step", broken)
+        with pytest.raises(TrainingDiverged, match=r"method\.queue\.keys is not finite at step 6"):
+            pretrain(config(save_minutes=0.0), Noise(), tmp_path / "run", quiet=True)
+
+    assert load_latest(tmp_path / "run").step == 5
+    assert pretrain(config(), Noise(), tmp_path / "run", resume=True, quiet=True).steps == 12
+    assert_equal(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
 
 def test_diverged_start_can_be_corrected(tmp_path):

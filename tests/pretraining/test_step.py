@@ -26,6 +26,7 @@ from ssl4eo.pretraining import learner as learner_module
 from ssl4eo.pretraining.learner import Learner, require_compiler
 from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.pretraining.step import Stepper, step_seed
+from ssl4eo.pretraining.watch import LossGuard, Seen
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
 
@@ -119,6 +120,20 @@ def test_overflow_skips_the_step_and_the_scale_is_kept():
     assert all(float(v.abs().max()) == 0 for v in moved(learner, before).values())
     assert state.precision["scale"] == 2.0**39
     assert again.state(1, {}, {}, {}).precision == state.precision
+
+
+def test_overflow_of_scaled_gradients_is_no_divergence():
+    """The scaler has skipped that update already; the same norm without a scaler ends the run."""
+    _, _, report = one_step(uncoupled(precision="16-mixed"), scaler(start=2.0**40))
+    seen = Seen(1, report.loss, report.grad_norm, torch.arange(8))
+    found = {}
+    for scaled in (True, False):
+        guard = LossGuard(scaled=scaled)
+        guard.add(seen)
+        found[scaled] = guard.find()
+
+    assert not torch.isfinite(report.grad_norm)
+    assert found == {True: [], False: [seen]}
 
 
 def test_random_numbers_of_a_step_belong_to_seed_step_and_process():

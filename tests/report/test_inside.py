@@ -310,7 +310,7 @@ def test_momentum_probes_and_divergence_are_read(run):
     log = read_log(run / "log.jsonl")
 
     assert (log.steps[0].ema_momentum, log.probes[0].protocol, log.diverged) == (0.99, "linear", 2)
-    assert "the loss was not finite" in content._record(read_run(run)).alarms[0]
+    assert "weights were not finite" in content._record(read_run(run)).alarms[0]
     titles = [axes.get_title(loc="left") for axes in curves_figure(log, synthetic=False).axes]
     assert "Momentum of the averaged network" in titles
     write_lines(run / "log.jsonl", [*rows, rows[1] | {"accuracy": 50}])

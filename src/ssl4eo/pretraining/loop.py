@@ -84,7 +84,7 @@ def pretrain(
         DataMissing, DownloadFailed: the weights that `init_from` names cannot be had.
         SampleInvalid: a patch that shows nothing but zeros, or hardly anything else.
         WorkerLost: a loading process died.
-        TrainingDiverged: the loss is not finite; the last checkpoint stays.
+        TrainingDiverged: loss, gradients or weights are not finite; the last checkpoint stays.
         RunStopped: SIGTERM or SIGUSR1 came; a checkpoint of the last step is written.
         WorkerLost: another process of the run ended.
     """
@@ -120,6 +120,7 @@ def pretrain(
         # --- do it, leave the backbone
         step = _train(plan, step, run, learner, batches, watch, together, stop)
         path, backbone = out / BACKBONE_FILE, learner.backbone()
+        watch.require_finite_weights(step, {"backbone": backbone.state_dict()})
         together.first_alone(lambda: save_backbone(backbone, path, training=training_record(plan.config, step)))
         return Result(path, step, watch.last_loss, tuple(journal.alarms), is_first=together.is_first)
 
@@ -222,8 +223,8 @@ def _train(
         watch.step(step, report, batch, method=learner.method)
         saving, stopping = together.any(watch.saves(step), stop.received is not None)
         if saving or stopping:
-            watch.before_saving()
             state = learner.state(step, *run.records(), watch.state())
+            watch.before_saving(state)
             together.first_alone(functools.partial(save_state, plan.out, state))
         if stopping and step < plan.num_steps:
             _stop(step, stop, together, plan.config.engine)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Watching a run: what is read after each step, written to the journal, and able to stop it.
 
-The loss of every step is looked at: on a CPU at once, on a GPU when a line of the log or a checkpoint is due, since
-each look makes the device wait. Everything else is read when a line is due.
+Loss and gradients of every step are looked at: on a CPU at once, on a GPU when a line of the log or a checkpoint is
+due, since each look makes the device wait. Weights are looked at before they are kept: an update may break them though
+its loss and its gradients were numbers. Everything else is read when a line is due.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.checkpoints.training_state import TrainingState
 from ssl4eo.errors import TrainingDiverged
 from ssl4eo.evaluation.online import Reading
 from ssl4eo.files import write_json
@@ -28,6 +30,7 @@ from ssl4eo.methods.method import Method
 from ssl4eo.pretraining.config import EngineConfig
 from ssl4eo.pretraining.step import StepReport
 from ssl4eo.training.alarms import MetricWatch, StarvationWatch
+from ssl4eo.training.finite import first_not_finite
 from ssl4eo.training.journal import DIVERGED, LOG, Journal
 from ssl4eo.training.monitor import CollapseMonitor
 from ssl4eo.training.stopwatch import Stopwatch, clock_of
@@ -55,26 +58,40 @@ class Seen:
 
 
 class LossGuard:
-    """Finds the first loss that is not finite among the steps since it last looked."""
+    """Finds the first loss or norm of gradients that is not finite among the steps since it last looked."""
 
-    def __init__(self) -> None:
-        """Start with no step."""
+    def __init__(self, *, scaled: bool) -> None:
+        """Start with no step.
+
+        Args:
+            scaled: gradients are those of a gradient scaler (16-bit floats): it tries scales that are too large now
+                and then, skips their updates itself, and moves no weight.
+        """
+        self._scaled = scaled
         self._seen: deque[Seen] = deque()
+
+    @property
+    def last(self) -> list[Seen]:
+        """Give the last step, nothing before the first."""
+        return list(self._seen)[-1:]
 
     def add(self, seen: Seen) -> None:
         """Remember a step; its loss stays on the device."""
         self._seen.append(seen)
 
     def find(self) -> list[Seen]:
-        """Give the step whose loss is not finite and the one before, whose update made its weights; else nothing.
+        """Give the step that is not finite and the one before, whose update made its weights; else nothing.
 
         The last step is kept for the next look.
         """
         if not self._seen:
             return []
-        finite = torch.isfinite(torch.stack([s.loss for s in self._seen])).tolist()
-        if not all(finite):
-            first = finite.index(False)
+        finite = torch.isfinite(torch.stack([s.loss for s in self._seen]))
+        if not self._scaled:
+            finite = finite & torch.isfinite(torch.stack([s.grad_norm for s in self._seen]))
+        flags = finite.tolist()
+        if not all(flags):
+            first = flags.index(False)
             return list(self._seen)[max(0, first - 1) : first + 1]
         while len(self._seen) > 1:
             self._seen.popleft()
@@ -93,7 +110,6 @@ class Watch:
     source: PixelSource
     device: torch.device
     last_loss: float = math.nan
-    _guard: LossGuard = field(default_factory=LossGuard)
     _monitor: CollapseMonitor = field(default_factory=CollapseMonitor)
     _metrics: MetricWatch = field(default_factory=MetricWatch)
     _loading: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
@@ -102,6 +118,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         """Start the clocks."""
+        self._guard = LossGuard(scaled=self.engine.precision == "16-mixed")
         self._watch = Stopwatch(clock_of(self.device))
         self._starvation = StarvationWatch(num_workers=self.engine.num_workers)
         self._arrived: Any = None
@@ -134,7 +151,7 @@ class Watch:
         """Read what is due after `step` steps.
 
         Raises:
-            TrainingDiverged: a loss is not finite; diverged.json and the log name the samples of its batch.
+            TrainingDiverged: loss or gradients are not finite; diverged.json and the log name the samples of the batch.
         """
         self._watch.add(STEPPING, self._arrived, self._watch.now())
         for span in report.preparing:
@@ -161,14 +178,25 @@ class Watch:
         by_time = time.monotonic() - self._saved >= 60 * self.engine.save_minutes
         return by_epoch or by_time or step == self.num_steps
 
-    def before_saving(self) -> None:
-        """Look at the losses before weights are kept; every process does, once all have agreed to save.
+    def before_saving(self, state: TrainingState) -> None:
+        """Look at losses, gradients and weights before they are kept; every process does, once all agreed to save.
 
         Raises:
-            TrainingDiverged: a loss is not finite; such weights are not kept.
+            TrainingDiverged: something is not finite; such weights are not kept.
         """
         self._require_finite()
+        self.require_finite_weights(state.step, {"method": state.method, "optimizer": state.optimizer})
         self._saved = time.monotonic()
+
+    def require_finite_weights(self, step: int, tensors: Mapping[str, Any]) -> None:
+        """Look at nested tensors after `step` steps.
+
+        Raises:
+            TrainingDiverged: one is not finite: the update of the last step or of one before it did that.
+        """
+        name = first_not_finite(tensors)
+        if name is not None:
+            self._diverge(f"{name} is not finite", step, self._guard.last)
 
     def _due(self, step: int, every: int) -> bool:
         return every > 0 and (step // self.steps_per_epoch) % every == 0
@@ -190,15 +218,22 @@ class Watch:
         found = self._guard.find()
         if not found:
             return
+        last = found[-1]
+        loss = _number(last.loss)
+        what = f"the loss is {loss}" if isinstance(loss, str) else f"the norm of the gradients is {last.grad_norm:g}"
+        self._diverge(what, last.step, found)
+
+    def _diverge(self, what: str, step: int, found: list[Seen]) -> NoReturn:
+        """Write down the batches around `step` and end the run."""
         rows = [seen.to_json(self.source) for seen in found]
-        last = rows[-1]
-        step, epoch = found[-1].step, found[-1].step / self.steps_per_epoch
-        # Each process writes down its own samples: all see the same loss, and whoever waits for others may wait long.
+        epoch = step / self.steps_per_epoch
+        # Each process writes down its own samples: all see the same numbers, and who waits for others may wait long.
         path = self.journal.run / (DIVERGED if rank() == 0 else f"diverged.{rank()}.json")
-        write_json(path, {"step": step, "epoch": epoch, "batches": rows})
-        self.journal.row("diverged", step, epoch, loss=last["loss"], index=last["index"], ids=last["ids"])
+        write_json(path, {"found": what, "step": step, "epoch": epoch, "batches": rows})
+        last = {name: rows[-1][name] for name in ("loss", "index", "ids")} if rows else {}
+        self.journal.row("diverged", step, epoch, found=what, **last)
         raise TrainingDiverged(
-            f"the loss is {last['loss']} at step {step}",
+            f"{what} at step {step}",
             expected="a finite number",
             remedy="lower optimizer.lr or use engine.precision 32-true; "
             f"{DIVERGED} names the samples of the batch and of the one before, as {LOG} does",

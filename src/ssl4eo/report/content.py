@@ -209,7 +209,7 @@ def _record(run: Run) -> RunRecord:
     alarms = run.log.alarms if run.log is not None else ()
     told = [f"epoch {a.epoch:.2f}, step {a.step:,}: {a.message}" for a in alarms]
     if run.log is not None and run.log.diverged is not None:
-        told.append(f"step {run.log.diverged:,}: the loss was not finite, and the run ended; see diverged.json")
+        told.append(f"step {run.log.diverged:,}: loss or weights were not finite, and the run ended; see diverged.json")
     options = () if run.config is None else tuple(_flat(run.config["config"]))
     return RunRecord(run.name, tuple(lines), tuple(told), options)
 

@@ -83,7 +83,7 @@ class Log:
     """Steps from which training was taken up again."""
     probes: tuple[Probe, ...] = ()
     diverged: int | None = None
-    """Step whose loss was not finite, which ended the run."""
+    """Step at which loss, gradients or weights were not finite, which ended the run."""
     is_cut: bool = False
     """Whether the last line was cut short, as a kill in the middle of a write leaves it, and left out."""
 

@@ -20,7 +20,7 @@ from ssl4eo.training.monitor import Health
 
 LOG = "log.jsonl"
 DIVERGED = "diverged.json"
-"""The batches around a loss that is not finite."""
+"""The batches around a step at which something was not finite."""
 
 
 class Journal:
