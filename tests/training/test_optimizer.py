@@ -266,6 +266,13 @@ def test_numbers_that_are_none_are_refused(wrong):
         OptimizerConfig(**({"name": "adamw", "lr": 0.1, "weight_decay": 0.0} | wrong))
 
 
+@pytest.mark.parametrize(("name", "momentum"), [("adamw", 0.9), ("adam", 0.9), ("lars", 0.9), ("sgd", 0.0)])
+def test_nesterov_without_a_momentum_to_look_along_is_refused(name, momentum):
+    """Torch refuses the last one, and the others would not notice."""
+    with pytest.raises(ConfigInvalid, match=r"optimizer\.nesterov"):
+        OptimizerConfig(name, lr=0.1, weight_decay=0.0, momentum=momentum, nesterov=True)
+
+
 @pytest.mark.parametrize("wrong", [{"name": "adamax"}, {"clip": "norms"}, {"lr_rule": "per_512"}])
 def test_names_are_not_taken_for_others(wrong):
     """A misspelled optimizer is not AdamW, nor is a misspelled clip none."""

@@ -27,7 +27,7 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from ssl4eo.backbones.architectures import BackboneOptions, Pooling
+from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.backbones.initialization import xavier_linear
 from ssl4eo.backbones.positions import sincos_positions
@@ -40,6 +40,9 @@ from ssl4eo.views.masking import RandomMasking
 NormPixels = Literal["none", "patch", "band"]
 """none: pixels as they are; patch: minus mean, over standard deviation, of all bands of a patch together (as
 published); band: of each band of a patch on its own."""
+MAEPooling = Literal["cls", "mean"]
+"""What the loss reaches of the poolings of a transformer: a norm after the mean (mean_norm) would stay as it was drawn,
+and class tokens of earlier blocks (cls_last_4) are not what the decoder sees."""
 EPSILON = 1e-6
 """Added to a variance before its root is taken."""
 
@@ -52,7 +55,7 @@ class MAEConfig(MethodConfig):
     """Share of patches that are hidden; int(L * (1 - ratio)) stay visible."""
     norm_pixels: NormPixels
     """How the pixels to predict are normalized."""
-    pooling: Pooling
+    pooling: MAEPooling
     """What the backbone gives once it is trained: cls or mean."""
     decoder_dim: int = 512
     """Length of a token in the decoder."""
@@ -71,6 +74,12 @@ class MAEConfig(MethodConfig):
             )
         if self.norm_pixels not in get_args(NormPixels):
             raise unknown_name("norm_pixels", self.norm_pixels, get_args(NormPixels))
+        if self.pooling not in get_args(MAEPooling):
+            raise ConfigInvalid(
+                f"method.pooling is {self.pooling!r}",
+                expected="cls or mean: the loss of MAE trains no other",
+                remedy="--method.pooling mean",
+            )
         if self.decoder_depth < 1 or self.decoder_heads < 1:
             raise ConfigInvalid(f"decoder of {self.decoder_depth} blocks, {self.decoder_heads} heads", expected="1 up")
         if self.decoder_dim < 1 or self.decoder_dim % 4 or self.decoder_dim % self.decoder_heads:

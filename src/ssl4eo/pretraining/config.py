@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from ssl4eo.backbones.architectures import check_image_size, patch_size
 from ssl4eo.contract import InputContract, network_input
 from ssl4eo.errors import ConfigInvalid, unknown_name
 from ssl4eo.methods.method import MethodConfig, Setting
+from ssl4eo.training.finite import require_finite_options
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
 from ssl4eo.views.config import Views
@@ -79,8 +81,7 @@ class EngineConfig:
             raise ConfigInvalid(
                 f"engine.batch_size {self.batch_size} over {self.num_processes} processes in {self.accumulate} parts",
                 expected="a multiple of processes times parts",
-                remedy=f"for instance --engine.batch_size {max(1, round(self.batch_size / pieces)) * pieces} for a new "
-                "run; a run that is resumed keeps its batch_size: choose devices and accumulate that divide it",
+                remedy=self._other_pieces(),
             )
         if self.strategy == "fsdp" and self.precision == "16-mixed":
             raise ConfigInvalid(
@@ -95,10 +96,29 @@ class EngineConfig:
                 remedy="leave engine.compile off, or --engine.strategy ddp",
             )
 
+    def _other_pieces(self) -> str:
+        """Name fewer processes or parts that the batch can be cut into: its size decides the result, and fits a queue.
+
+        Of those the most processes, and the most parts with them.
+        """
+        numbers = ((d, n, a) for d in _down(self.devices) for n in _down(self.num_nodes) for a in _down(self.accumulate))
+        fitting = [pieces for pieces in numbers if self.batch_size % math.prod(pieces) == 0]  # one of each always fits
+        chosen = max(fitting, key=lambda pieces: (pieces[0] * pieces[1], pieces[2]))
+        options = zip(("devices", "num_nodes", "accumulate"), chosen, strict=True)
+        changed = " ".join(f"--engine.{name} {n}" for name, n in options if n != getattr(self, name))
+        return (
+            f"for instance {changed}, which leaves the batch; or, for a new run, another batch_size that the method "
+            "takes, too"
+        )
+
     @property
     def num_processes(self) -> int:
         """Processes on all machines."""
         return self.devices * self.num_nodes
+
+
+def _down(number: int) -> range:
+    return range(number, 0, -1)
 
 
 FREE_ON_RESUME = (
@@ -157,12 +177,13 @@ class PretrainConfig:
     """Weights that the run begins with: a name of the catalog, a file, a run's folder; empty: drawn from the seed."""
 
     def __post_init__(self) -> None:
-        """Refuse parts that do not fit together."""
+        """Refuse numbers that are none, in any part, and parts that do not fit together."""
+        require_finite_options(self)
         for size in dict.fromkeys(view.size for view in self.views.views):
             check_image_size(self.backbone, size)
         self.method.check(self.setting)
         self._check_scaling()
-        self._check_engine()
+        self._check_residual()
 
     def _check_scaling(self) -> None:
         if self.scaling not in ("default", "zscore"):
@@ -174,9 +195,15 @@ class PretrainConfig:
                 remedy="--scaling default, or probabilities of 0",
             )
 
-    def _check_engine(self) -> None:
+    def _check_residual(self) -> None:
         if patch_size(self.backbone) is not None:
             return
+        if self.optimizer.layer_decay != 1:
+            raise ConfigInvalid(
+                f"optimizer.layer_decay {self.optimizer.layer_decay} for {self.backbone}",
+                expected="1, or a transformer: a residual network has no blocks to count",
+                remedy="--optimizer.layer_decay 1",
+            )
         if self.engine.strategy == "fsdp":
             raise ConfigInvalid(
                 f"engine.strategy fsdp for {self.backbone}",

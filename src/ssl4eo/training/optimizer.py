@@ -67,6 +67,12 @@ class OptimizerConfig:
             raise ConfigInvalid(
                 f"optimizer is {self}", expected="betas from 0 below 1, layer_decay above 0 to 1, clip_norm > 0"
             )
+        if self.nesterov and not (self.name == "sgd" and self.momentum > 0):
+            raise ConfigInvalid(
+                f"optimizer.nesterov with optimizer.name {self.name} and optimizer.momentum {self.momentum}",
+                expected="sgd with a momentum above 0: nothing else looks ahead",
+                remedy="--optimizer.nesterov false, or --optimizer.name sgd --optimizer.momentum 0.9",
+            )
         if self.weight_decay_end is not None and not 0 <= self.weight_decay_end < math.inf:
             raise ConfigInvalid(f"optimizer.weight_decay_end is {self.weight_decay_end}", expected="0 or more")
 
