@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -90,7 +91,19 @@ def test_full_size_promise_says_hardware_and_hours(name):
     promise = RECIPES[name].promise
 
     scored = "BigEarthNet" in promise
-    assert "4 GPUs" in promise
+    assert "on 4 GPUs (--engine.devices 4)" in promise
     assert ("published run: at most 24 hours on 4 A100" in promise) == scored
     assert ("hours unknown" in promise) != scored
     assert "not yet run here" in promise
+
+
+@pytest.mark.parametrize(
+    "build", dict.fromkeys(r.build for r in RECIPES.values()), ids=lambda b: f"{b.__module__}.{b.__name__}"
+)
+def test_command_of_a_promise_uses_what_it_promises(build):
+    """A config has one device: the command that is shown for four GPUs asks for them."""
+    text = " ".join((build.__doc__ or "").split())
+    commands = re.findall(r"`(ssl4eo pretrain [^`]*)` on 4 GPUs", text)
+
+    assert len(commands) == text.count("4 GPUs")
+    assert all(command.endswith(" --engine.devices 4") for command in commands)

@@ -8,7 +8,7 @@ import dataclasses
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.data2vec import Data2VecConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, UNPUBLISHED, Recipe
+from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, ON_GPUS, UNPUBLISHED, Recipe
 from ssl4eo.recipes.views import UNCHANGED, published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -18,9 +18,9 @@ from ssl4eo.views.config import OneView
 def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment: 120 of 196 patches hidden, teacher at 0.9998 from the first step.
 
-    Promise: `ssl4eo pretrain --recipe data2vec.vit_small_16.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/d2v`
-    on 4 GPUs; published after fine-tuning (ViT-S/16, S2L1C, one seed, validation parts): BigEarthNet 90.3 micro mAP,
-    EuroSAT 99.1, So2Sat-LCZ42 64.8. Not yet run here.
+    Promise: `ssl4eo pretrain --recipe data2vec.vit_small_16.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/d2v
+    --engine.devices 4` on 4 GPUs; published after fine-tuning (ViT-S/16, S2L1C, one seed, validation parts):
+    BigEarthNet 90.3 micro mAP, EuroSAT 99.1, So2Sat-LCZ42 64.8. Not yet run here.
 
     Keeps: constant momentum, float16. The released script runs 2 epochs with one of warm-up; the published file is of
     100, whose warm-up nobody knows: 10 here, as the paper's recipe for ViT-B.
@@ -41,8 +41,8 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
 def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment with a teacher that follows faster while the student is young.
 
-    Promise: `ssl4eo pretrain --recipe data2vec.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/d2v` on 4 GPUs;
-    expected: not below the published weights (see `as_published`). Not yet run here.
+    Promise: `ssl4eo pretrain --recipe data2vec.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/d2v
+    --engine.devices 4` on 4 GPUs; expected: not below the published weights (see `as_published`). Not yet run here.
 
     The momentum rises from 0.999 to 0.9998 over the 10 epochs of the warm-up, as the paper has it and the published
     script switched off: at 0.9998 the random start stays in the teacher for some 5,000 steps, or 5 epochs.
@@ -85,7 +85,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-_COST = "100 epochs of 251,079 locations on 4 GPUs"
+_COST = f"100 epochs of 251,079 locations {ON_GPUS}"
 _SCORES = "published weights after fine-tuning: BigEarthNet 90.3, EuroSAT 99.1, So2Sat-LCZ42 64.8"
 _DIFFERS = "the teacher's momentum rises from 0.999 to 0.9998 over 10 epochs, precision auto for float16"
 _KEEPS = "as published: the teacher's momentum is 0.9998 from the first step, float16"

@@ -10,7 +10,7 @@ from ssl4eo.backbones.architectures import patch_size
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.dino import DINOConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, UNPUBLISHED, Recipe
+from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, ON_GPUS, UNPUBLISHED, Recipe
 from ssl4eo.recipes.views import JITTER, UNCHANGED, WEAK_JITTER, published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -25,8 +25,8 @@ SOLARIZED = dataclasses.replace(DARK_SOLARIZED, solarize_dark=False)
 def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment with its solarization of dark pixels and its equal seasons.
 
-    Promise: `ssl4eo pretrain --recipe dino.vit_small_16.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/dino`
-    on 4 GPUs; published after fine-tuning with all labels (one seed, validation parts): ViT-S/16
+    Promise: `ssl4eo pretrain --recipe dino.vit_small_16.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/dino
+    --engine.devices 4` on 4 GPUs; published after fine-tuning with all labels (one seed, validation parts): ViT-S/16
     BigEarthNet 90.5 micro mAP, EuroSAT 99.0, So2Sat-LCZ42 62.2; ResNet-50 90.7, 99.1, 63.6. Not yet run here.
 
     Keeps: solarization inverts what is darker than the middle, which is nearly all land; a quarter of the pairs show
@@ -74,8 +74,8 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
 def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment with solarization as the paper means it and different seasons.
 
-    Promise: `ssl4eo pretrain --recipe dino.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/dino` on 4
-    GPUs; expected: not below the published weights (see `as_published`). Not yet run here.
+    Promise: `ssl4eo pretrain --recipe dino.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/dino --engine.devices
+    4` on 4 GPUs; expected: not below the published weights (see `as_published`). Not yet run here.
 
     Bright pixels are inverted in place of dark ones: above half a reflectance, so mostly clouds and snow. The global
     views and the local ones show three different seasons. The rest is as published; temperature and momentum are
@@ -134,7 +134,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-_DAYS = "100 epochs of 251,079 locations, 10 crops each, 4 GPUs"
+_DAYS = f"100 epochs of 251,079 locations, 10 crops each, {ON_GPUS}"
 _SCORES = {
     "vit_small_16": "BigEarthNet 90.5, EuroSAT 99.0, So2Sat-LCZ42 62.2",
     "resnet50": "BigEarthNet 90.7, EuroSAT 99.1, So2Sat-LCZ42 63.6",

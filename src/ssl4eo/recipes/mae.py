@@ -8,7 +8,16 @@ import dataclasses
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.mae import MAEConfig
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, UNPUBLISHED, UNSCORED, Recipe
+from ssl4eo.recipes.recipe import (
+    HOURS_PUBLISHED,
+    HOURS_UNKNOWN,
+    INPUTS,
+    NOT_YET_RUN,
+    ON_GPUS,
+    UNPUBLISHED,
+    UNSCORED,
+    Recipe,
+)
 from ssl4eo.recipes.views import UNCHANGED, published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -18,9 +27,9 @@ from ssl4eo.views.config import OneView
 def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment, its targets normalized over all bands together.
 
-    Promise: `ssl4eo pretrain --recipe mae.vit_small_16.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/mae` on
-    4 GPUs; published after fine-tuning (ViT-S/16, S2L1C, one seed, validation parts): BigEarthNet 88.9 micro mAP,
-    EuroSAT 98.7, So2Sat-LCZ42 63.9. Not yet run here.
+    Promise: `ssl4eo pretrain --recipe mae.vit_small_16.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/mae
+    --engine.devices 4` on 4 GPUs; published after fine-tuning (ViT-S/16, S2L1C, one seed, validation parts):
+    BigEarthNet 88.9 micro mAP, EuroSAT 98.7, So2Sat-LCZ42 63.9. Not yet run here.
 
     Keeps: mask ratio 0.7, one mean and variance of a patch over all bands, the class token as feature, float16,
     100 epochs (200 for ViT-H/14, as its file is named). The scripts of all but ViT-S with 13 bands were not
@@ -51,8 +60,8 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
 def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment with targets normalized band by band and the mean of the patches as feature.
 
-    Promise: `ssl4eo pretrain --recipe mae.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/mae` on 4 GPUs;
-    expected: not below the published weights (see `as_published`). Not yet run here.
+    Promise: `ssl4eo pretrain --recipe mae.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/mae --engine.devices 4`
+    on 4 GPUs; expected: not below the published weights (see `as_published`). Not yet run here.
     """
     base = as_published(backbone, modality, name)
     return dataclasses.replace(
@@ -85,7 +94,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-_COST = "epochs of 251,079 locations on 4 GPUs"
+_COST = f"epochs of 251,079 locations {ON_GPUS}"
 _SCORES = "published weights after fine-tuning: BigEarthNet 88.9, EuroSAT 98.7, So2Sat-LCZ42 63.9"
 _DIFFERS = "pixels normalized band by band, the mean of the patches as feature, precision auto for float16"
 _KEEPS = "as published: pixels normalized over all bands together, the class token as feature, float16"

@@ -9,7 +9,16 @@ from ssl4eo.backbones.architectures import patch_size
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, UNPUBLISHED, UNSCORED, Recipe
+from ssl4eo.recipes.recipe import (
+    HOURS_PUBLISHED,
+    HOURS_UNKNOWN,
+    INPUTS,
+    NOT_YET_RUN,
+    ON_GPUS,
+    UNPUBLISHED,
+    UNSCORED,
+    Recipe,
+)
 from ssl4eo.recipes.views import published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -19,9 +28,9 @@ from ssl4eo.views.config import PairConfig
 def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment: 100 epochs, batch 256, SGD 0.03, queue 65,536, cosine without warm-up.
 
-    Promise: `ssl4eo pretrain --recipe moco_v2.resnet50.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/moco` on
-    4 GPUs; published after fine-tuning (ResNet-50, S2L1C, one seed, validation parts): BigEarthNet 91.8 micro mAP,
-    EuroSAT 99.1, So2Sat-LCZ42 60.9. Not yet run here.
+    Promise: `ssl4eo pretrain --recipe moco_v2.resnet50.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/moco
+    --engine.devices 4` on 4 GPUs; published after fine-tuning (ResNet-50, S2L1C, one seed, validation parts):
+    BigEarthNet 91.8 micro mAP, EuroSAT 99.1, So2Sat-LCZ42 60.9. Not yet run here.
 
     Keeps: seasons drawn independently, so that a quarter of the pairs show one date twice; residual branches that
     start at one.
@@ -55,8 +64,8 @@ def as_published_200(backbone: str, modality: str, name: str) -> PretrainConfig:
 def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment with pairs that truly are of two seasons.
 
-    Promise: `ssl4eo pretrain --recipe moco_v2.resnet50.s2l1c --data ssl4eo-s12.zarr --out runs/moco` on 4 GPUs;
-    expected: not below the published weights (see `as_published`). Not yet run here.
+    Promise: `ssl4eo pretrain --recipe moco_v2.resnet50.s2l1c --data ssl4eo-s12.zarr --out runs/moco --engine.devices 4`
+    on 4 GPUs; expected: not below the published weights (see `as_published`). Not yet run here.
     """
     base = as_published(backbone, modality, name)
     return dataclasses.replace(
@@ -86,7 +95,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-_COST = "100 epochs of 251,079 locations on 4 GPUs"
+_COST = f"100 epochs of 251,079 locations {ON_GPUS}"
 _SCORES = "published weights after fine-tuning: BigEarthNet 91.8, EuroSAT 99.1, So2Sat-LCZ42 60.9"
 _DIFFERS = "pairs are of two different seasons, residual branches start at zero, precision auto for float32"
 _KEEPS = "as published: a quarter of the pairs show one season twice, residual branches start at one, float32"

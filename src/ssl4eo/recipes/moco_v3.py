@@ -9,7 +9,7 @@ from ssl4eo.backbones.architectures import patch_size
 from ssl4eo.contract import catalog_name
 from ssl4eo.methods.moco_v3 import MoCoV3Config
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
-from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, UNPUBLISHED, Recipe
+from ssl4eo.recipes.recipe import HOURS_PUBLISHED, HOURS_UNKNOWN, INPUTS, NOT_YET_RUN, ON_GPUS, UNPUBLISHED, Recipe
 from ssl4eo.recipes.views import published_view, small_view
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
@@ -19,9 +19,9 @@ from ssl4eo.views.config import TwoViews
 def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment with its random, frozen patch embedding.
 
-    Promise: `ssl4eo pretrain --recipe moco_v3.vit_small_16.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/v3`
-    on 4 GPUs; published after fine-tuning with all labels: BigEarthNet 89.9 micro mAP, EuroSAT 98.6,
-    So2Sat-LCZ42 61.6 (one seed, validation parts). Not yet run here.
+    Promise: `ssl4eo pretrain --recipe moco_v3.vit_small_16.s2l1c.as_published --data ssl4eo-s12.zarr --out runs/v3
+    --engine.devices 4` on 4 GPUs; published after fine-tuning with all labels: BigEarthNet 89.9 micro mAP, EuroSAT
+    98.6, So2Sat-LCZ42 61.6 (one seed, validation parts). Not yet run here.
 
     Keeps: a patch embedding that is never trained, drawn in the range for 3 bands whatever their number; float16.
     Does not repeat: 8-bit wrap-around, a third of the locations never seen, equal views on every process.
@@ -44,8 +44,8 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
 def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
     """Build the published experiment with a patch embedding that learns.
 
-    Promise: `ssl4eo pretrain --recipe moco_v3.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/v3` on 4 GPUs;
-    expected: not below the published weights (see `as_published`). Not yet run here.
+    Promise: `ssl4eo pretrain --recipe moco_v3.vit_small_16.s2l1c --data ssl4eo-s12.zarr --out runs/v3 --engine.devices
+    4` on 4 GPUs; expected: not below the published weights (see `as_published`). Not yet run here.
 
     A random projection of 13 x 16 x 16 values to 384 cannot choose among bands, so the patch embedding is trained,
     from a range that counts the real bands. The paper froze it against sudden rises of the loss that start in its
@@ -86,7 +86,7 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
     )
 
 
-_DAY = "100 epochs of 251,079 locations, 4 GPUs"
+_DAY = f"100 epochs of 251,079 locations {ON_GPUS}"
 _PUBLISHED = (
     f"{_DAY}, {HOURS_PUBLISHED}; published after fine-tuning: BigEarthNet 89.9, EuroSAT 98.6, So2Sat-LCZ42 61.6; "
     "not yet run here"

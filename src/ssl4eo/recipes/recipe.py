@@ -21,6 +21,9 @@ INPUTS = ("S2L1C", "S2L2A", "S2RGB", "S1GRD", *FUSED_INPUTS)
 
 NOT_YET_RUN = "not yet run"
 
+ON_GPUS = "on 4 GPUs (--engine.devices 4)"
+"""What the published runs used; the config has one device, for nobody knows what the reader has."""
+
 HOURS_PUBLISHED = "published run: at most 24 hours on 4 A100"
 """What is told of the runs of ViT-S and ResNet-50 whose scores were published; a bound, not a measurement."""
 HOURS_UNKNOWN = "hours unknown"

@@ -11,10 +11,14 @@ from ssl4eo.errors import ConfigInvalid
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Linear warm-up, then half a cosine, per iteration."""
+    """Linear warm-up, then half a cosine, per iteration.
+
+    Deliberate difference: published schedules begin at a rate of 0, so that the first step moves nothing; here the
+    first of w steps of a warm-up has 1 / (w + 1) of the peak, and the step after the last one the peak.
+    """
 
     warmup_epochs: float = 0.0
-    """Epochs from 0 up to the peak."""
+    """Epochs of the linear rise to the peak; the first of its w steps has 1 / (w + 1) of it."""
     final_fraction: float = 0.0
     """Share of the peak that is left at the end."""
 
@@ -26,7 +30,8 @@ class ScheduleConfig:
     def factor(self, step: int, *, num_steps: int, steps_per_epoch: int) -> float:
         """Give the share of the peak learning rate for a step from 0 to num_steps - 1.
 
-        The warm-up ends at 1; the cosine is 1/2 (1 + cos(pi t)), t from 0 to 1 over the rest.
+        Of w steps of warm-up each has (s + 1) / (w + 1), and the step after them 1; the cosine is
+        1/2 (1 + cos(pi t)), t from 0 to 1 over the rest.
         """
         warmup = self.warmup_epochs * steps_per_epoch
         if step < warmup:
