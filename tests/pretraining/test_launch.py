@@ -71,3 +71,31 @@ def test_a_launcher_of_more_processes_is_not_ignored(monkeypatch, started):
 
     with pytest.raises(ConfigInvalid, match="started 2 processes"):
         launch.make_fabric(engine)
+
+
+LAUNCHERS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "GROUP_RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+
+def several_machines(monkeypatch, **given):
+    """Ask for two machines where a launcher's variables are as given; nobody is waited for."""
+    for name in LAUNCHERS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(launch.Fabric, "launch", lambda self: None)
+    engine = recipe("moco_v2.resnet18.s2rgb.tiny").config().engine
+    return launch.make_fabric(dataclasses.replace(engine, num_nodes=2, precision="32-true", accelerator="cpu"))
+
+
+@pytest.mark.parametrize("given", [{}, {"NODE_RANK": "0"}, {"MASTER_ADDR": "first", "NODE_RANK": "0"}])
+def test_several_machines_without_a_launcher_are_refused(monkeypatch, given):
+    """Each would wait for half an hour for others that cannot find it; the command that starts them is given."""
+    with pytest.raises(ConfigInvalid, match=r"num_nodes 2.*torchrun --nnodes 2 --nproc-per-node 1 .*srun"):
+        several_machines(monkeypatch, **given)
+
+
+def test_machines_that_are_told_of_each_other_are_waited_for(monkeypatch, caplog):
+    """By Lightning's own variables, with one command on each; who is waited for is said."""
+    several_machines(monkeypatch, MASTER_ADDR="first", MASTER_PORT="29500", NODE_RANK="0")
+
+    assert "waits for 1 more at first:29500" in caplog.text

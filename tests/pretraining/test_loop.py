@@ -293,7 +293,7 @@ def test_impossible_engine_is_refused(engine):
         config(**engine)
 
 
-@pytest.mark.parametrize("accelerator", ["tpu9", "gpu"])
+@pytest.mark.parametrize("accelerator", ["tpu9", "gpu", "tpu"])
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_accelerator_that_is_not_there_is_refused_before_anything_is_written(tmp_path, accelerator):
     """The message names the option and the remedy."""
@@ -301,6 +301,61 @@ def test_accelerator_that_is_not_there_is_refused_before_anything_is_written(tmp
         pretrain(config(accelerator=accelerator), Noise(), tmp_path / "run", quiet=True)
 
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("dim", [10**12, 10**18, 10**30])
+def test_network_that_fits_no_memory_is_refused_before_anything_is_written(tmp_path, dim):
+    """The message has the sizes that were asked for; a machine may give 2 PB one day, and not 2 EB."""
+    huge = dataclasses.replace(config(), method=dataclasses.replace(config().method, dim=dim))
+
+    with pytest.raises(ConfigInvalid, match=rf"resnet18 .*method\.dim {dim}, method\.queue_size 16"):
+        pretrain(huge, Noise(), tmp_path / "run", quiet=True)
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_that_goes_on_from_nothing_says_so(tmp_path, monkeypatch):
+    """A full disk at the first checkpoint: the run begins anew, and a reader of the log drops what was thrown away."""
+
+    def fail(values, path):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(torch, "save", fail)
+        with pytest.raises(WriteFailed):
+            pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", resume=True, quiet=True)
+
+    rows = list(read_jsonl(tmp_path / "run" / "log.jsonl"))
+    assert [(r["kind"], r["step"]) for r in rows] == [
+        *(("step", n) for n in (1, 2, 3, 4)),
+        ("resume", 0),
+        *(("step", n) for n in (1, 2, 3, 4)),
+    ]
+    told = read_log(tmp_path / "run" / "log.jsonl")
+    assert (told.resumes, [s.step for s in told.steps]) == ((0,), [1, 2, 3, 4])
+
+
+def test_run_without_its_config_is_not_taken_for_other_files(tmp_path):
+    """The message says what is missing, with --resume and without."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+    (tmp_path / "run" / "config.json").unlink()
+
+    for resume in (True, False):
+        with pytest.raises(CheckpointInvalid, match=r"checkpoints, but no config\.json.*another --out"):
+            pretrain(config(epochs=1), Noise(), tmp_path / "run", resume=resume, quiet=True)
+
+    assert load_latest(tmp_path / "run").step == 4
+
+
+@pytest.mark.parametrize(("out", "kind"), [("thesis.txt", TargetExists), ("thesis.txt/run", WriteFailed)])
+def test_folder_that_cannot_be_is_told(tmp_path, out, kind):
+    """In words, and with the remedy."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+
+    with pytest.raises(kind, match=r"thesis\.txt.*expected.*another --out"):
+        pretrain(config(), Noise(), tmp_path / out, quiet=True)
 
 
 def test_second_writer_is_refused(tmp_path):
@@ -541,3 +596,15 @@ def test_warmup_as_long_as_the_run_is_told(tmp_path, caplog, warmup, told):
     pretrain(short, Noise(), tmp_path / "run", quiet=True)
 
     assert ("never gets to its peak" in caplog.text) == told
+
+
+def test_a_run_that_is_refused_is_not_warned_of(tmp_path, caplog):
+    """What is wrong comes first, and alone."""
+    plain = config(epochs=1)
+    short = dataclasses.replace(plain, schedule=dataclasses.replace(plain.schedule, warmup_epochs=2.0))
+    (tmp_path / "thesis.txt").write_text("years of work")
+
+    with pytest.raises(TargetExists):
+        pretrain(short, Noise(), tmp_path, quiet=True)
+
+    assert "never gets to its peak" not in caplog.text

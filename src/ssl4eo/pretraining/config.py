@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -101,7 +102,7 @@ class EngineConfig:
 
         Of those the most processes, and the most parts with them.
         """
-        numbers = ((d, n, a) for d in _down(self.devices) for n in _down(self.num_nodes) for a in _down(self.accumulate))
+        numbers = itertools.product(_down(self.devices), _down(self.num_nodes), _down(self.accumulate))
         fitting = [pieces for pieces in numbers if self.batch_size % math.prod(pieces) == 0]  # one of each always fits
         chosen = max(fitting, key=lambda pieces: (pieces[0] * pieces[1], pieces[2]))
         options = zip(("devices", "num_nodes", "accumulate"), chosen, strict=True)

@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -29,6 +30,8 @@ from ssl4eo.evaluation.features import Precision
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.pretraining.together import TIMEOUT
 from ssl4eo.training.sharding import shard
+
+log = logging.getLogger(__name__)
 
 
 def settle(config: PretrainConfig) -> PretrainConfig:
@@ -85,8 +88,8 @@ def make_fabric(engine: EngineConfig) -> Fabric:
     """Start Lightning Fabric, and with it the other processes.
 
     Raises:
-        ConfigInvalid: no such accelerator, fewer devices than asked for, or a number of processes that is not the one
-            that torchrun or SLURM started.
+        ConfigInvalid: no such accelerator, fewer devices than asked for, a number of processes that is not the one
+            that torchrun or SLURM started, or several machines without either.
     """
     _require_launched(engine)
     try:
@@ -97,7 +100,7 @@ def make_fabric(engine: EngineConfig) -> Fabric:
             precision=engine.precision,  # pyright: ignore[reportArgumentType] - settled, no longer auto
             strategy=_strategy(engine),
         )
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise ConfigInvalid(
             f"engine.accelerator {engine.accelerator!r} with {engine.devices} devices cannot be used "
             f"({' '.join(str(error).split())})",
@@ -132,6 +135,7 @@ def _launch(fabric: Fabric, engine: EngineConfig) -> None:
     launcher: Any = fabric.strategy.launcher
     environment = getattr(launcher, "cluster_environment", None)
     if environment is not None and not environment.creates_processes_externally:
+        _require_address(engine)
         _require_script(engine)
     if environment is not None:
         try:
@@ -144,6 +148,28 @@ def _launch(fabric: Fabric, engine: EngineConfig) -> None:
                 remedy="give both places the same numbers",
             ) from error
     fabric.launch()
+
+
+def _require_address(engine: EngineConfig) -> None:
+    """Refuse several machines that do not know of each other: each would wait half an hour, on a port of its own.
+
+    Lightning's variables, given to one command on each machine, do without a launcher.
+    """
+    if engine.num_nodes == 1:
+        return
+    given = os.environ
+    if "MASTER_ADDR" in given and "MASTER_PORT" in given and ("NODE_RANK" in given or "GROUP_RANK" in given):
+        place = f"{given['MASTER_ADDR']}:{given['MASTER_PORT']}"
+        log.warning("engine.num_nodes %d: waits for %d more at %s", engine.num_nodes, engine.num_nodes - 1, place)
+        return
+    nodes, processes = engine.num_nodes, engine.devices
+    raise ConfigInvalid(
+        f"engine.num_nodes {nodes} without a launcher",
+        expected="one that starts the processes of all machines and tells them where to meet",
+        remedy=f"on each machine `torchrun --nnodes {nodes} --nproc-per-node {processes} --node-rank N --master-addr "
+        f"FIRST --master-port 29500 --no-python ssl4eo pretrain ...`, or in a SLURM job `srun --nodes {nodes} "
+        f"--ntasks-per-node {processes} ssl4eo pretrain ...` (docs/training.md)",
+    )
 
 
 def _require_script(engine: EngineConfig) -> None:

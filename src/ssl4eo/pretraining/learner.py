@@ -17,6 +17,7 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.training_state import TrainingState
 from ssl4eo.errors import ConfigInvalid
+from ssl4eo.methods.method import Method
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.pretraining.initial import Initial, initialize
 from ssl4eo.pretraining.step import Stepper, build_backbone, build_method
@@ -30,16 +31,29 @@ class Learner:
     """A method with its optimizer, ready for steps."""
 
     def __init__(
-        self, fabric: Fabric, config: PretrainConfig, state: TrainingState | None, initial: Initial | None = None
+        self,
+        fabric: Fabric,
+        config: PretrainConfig,
+        state: TrainingState | None,
+        initial: Initial | None = None,
+        *,
+        method: Method | None = None,
     ) -> None:
         """Build from the run's seed, begin with `initial`, or go on from `state`.
+
+        Args:
+            fabric: that the processes share.
+            config: of the run.
+            state: to go on from.
+            initial: to begin with.
+            method: what `build_method` gives, where it is there already.
 
         Raises:
             ConfigInvalid: engine.compile is on and there is no working compiler; `initial` is of another network.
             CheckpointInvalid: `initial` cannot be read.
         """
         self._fabric, self._config = fabric, config
-        self.method = build_method(config)
+        self.method = build_method(config) if method is None else method
         self.beginning = [] if initial is None or state is not None else initialize(self.method, config, initial)
         """What came from where, in words."""
         if state is not None:

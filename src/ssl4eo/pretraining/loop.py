@@ -35,6 +35,7 @@ from ssl4eo.pretraining.initial import Initial, find_initial, record
 from ssl4eo.pretraining.launch import make_fabric, settle, speak_once
 from ssl4eo.pretraining.learner import Learner
 from ssl4eo.pretraining.run_folder import RunFolder
+from ssl4eo.pretraining.step import build_method
 from ssl4eo.pretraining.stop import StopSignals, requeue
 from ssl4eo.pretraining.together import Together
 from ssl4eo.pretraining.watch import Probe, Watch
@@ -79,7 +80,8 @@ def pretrain(
     Raises:
         TargetExists: `out` holds a run and `resume` is false.
         Busy: another process is training there.
-        CheckpointInvalid: the run in `out` is of another config or other data.
+        CheckpointInvalid: the run in `out` is of another config or other data, or its config.json is missing.
+        WriteFailed: `out` cannot be made or written to.
         ConfigInvalid, ContractMismatch: options or data that cannot work, before the first step.
         DataMissing, DownloadFailed: the weights that `init_from` names cannot be had.
         SampleInvalid: a patch that shows nothing but zeros, or hardly anything else.
@@ -90,7 +92,7 @@ def pretrain(
     """
     speak_once()
     plan = _plan(config, source, out)
-    engine = plan.config.engine
+    engine, method = plan.config.engine, build_method(plan.config)
     fabric = make_fabric(engine)
     with Together(fabric) as together, StopSignals() as stop, contextlib.ExitStack() as held:
         # --- who does it
@@ -98,10 +100,13 @@ def pretrain(
         first_step = together.first_alone(lambda: _open(run, held))
         state = None if first_step is None else load_step(out, first_step)
         initial = _initial(plan, together) if state is None else None
-        learner, watching = Learner(fabric, plan.config, state, initial), {} if state is None else state.watching
+        learner = Learner(fabric, plan.config, state, initial, method=method)
+        watching = {} if state is None else state.watching
         if initial is not None:
             together.first_alone(functools.partial(_tell_beginning, out, initial, learner.beginning))
         del state  # as large as the learner
+        for doubt in plan.config.doubts(len(source)):
+            log.warning(doubt)
         step = first_step or 0
         batches = _batches(plan, step, together, held, pin=fabric.device.type == "cuda")
         journal = held.enter_context(_journal(plan, step, quiet=quiet, mute=not together.is_first))
@@ -143,8 +148,6 @@ def _plan(config: PretrainConfig, source: PixelSource, out: Path) -> _Plan:
     config = settle(config)
     engine = config.engine
     order = Order(len(source), engine.batch_size, engine.seed)
-    for doubt in config.doubts(len(source)):
-        log.warning(doubt)
     adapter = Adapter(source.contract, config.contract)
     masking = config.method.masking(config.setting)
     if engine.tensorboard:

@@ -20,7 +20,7 @@ from typing import Any, Self
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE
 from ssl4eo.checkpoints.training_state import FOLDER, load_latest
 from ssl4eo.environment import environment
-from ssl4eo.errors import CheckpointInvalid, TargetExists
+from ssl4eo.errors import Busy, CheckpointInvalid, TargetExists, WriteFailed
 from ssl4eo.files import append_jsonl, exclusive, read_jsonl, write_json
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.pretraining.config import BEFORE, FREE_ON_RESUME, ROUNDED_ON_RESUME, PretrainConfig, flatten
@@ -42,14 +42,18 @@ class RunFolder:
         self._path, self._config, self._resume = path, config, resume
         self._data = data_record(source)
         self._stack = contextlib.ExitStack()
+        self._exists = False
+        self._changed: list[str] = []
+        """What differs from config.json in rounding only."""
 
     def __enter__(self) -> Self:
         """Lock the folder and write config.json.
 
         Raises:
-            TargetExists, Busy, CheckpointInvalid: see `pretrain`.
+            TargetExists, Busy, CheckpointInvalid, WriteFailed: see `pretrain`.
         """
-        exists = (self._path / CONFIG).exists() and self._has_begun()
+        self._require_folder()
+        self._exists = exists = (self._path / CONFIG).exists() and self._has_begun()
         if exists and not self._resume:
             raise TargetExists(
                 f"{self._path} holds a run",
@@ -61,7 +65,7 @@ class RunFolder:
             raise TargetExists(
                 f"{self._path} holds other files", expected="a new or empty folder", path=str(self._path)
             )
-        self._stack.enter_context(exclusive(self._path / ".lock"))
+        self._lock()
         try:
             self._require_same() if exists else self._write_config()
         except BaseException:
@@ -74,6 +78,36 @@ class RunFolder:
     ) -> None:
         """Let the folder go."""
         self._stack.close()
+
+    def _require_folder(self) -> None:
+        """Refuse a file, and a run of which only the checkpoints are left: nobody could say what they are of."""
+        if self._path.exists() and not self._path.is_dir():
+            raise TargetExists(
+                f"{self._path} is a file",
+                expected="the folder of a run, or a new name",
+                remedy="choose another --out",
+                path=str(self._path),
+            )
+        if (self._path / FOLDER).exists() and not (self._path / CONFIG).exists():
+            raise CheckpointInvalid(
+                f"{self._path} holds checkpoints, but no {CONFIG}",
+                expected=f"the {CONFIG} that their run wrote",
+                remedy="put it back, or choose another --out",
+                path=str(self._path),
+            )
+
+    def _lock(self) -> None:
+        try:
+            self._stack.enter_context(exclusive(self._path / ".lock"))
+        except Busy:
+            raise
+        except OSError as error:
+            raise WriteFailed(
+                f"{self._path} cannot be made or written to ({error.strerror})",
+                expected="a folder in a place that can be written to",
+                remedy="mend that, or choose another --out",
+                path=str(self._path),
+            ) from error
 
     def _only_ours(self) -> bool:
         return {p.name for p in self._path.iterdir()} <= {".lock", CONFIG, LOG, DIVERGED, EVENTS, INSIGHT}
@@ -111,12 +145,17 @@ class RunFolder:
             config, data = stored["config"], stored["data"]
         except (ValueError, KeyError) as error:
             raise CheckpointInvalid(f"{self._path / CONFIG} cannot be read", expected="the config of a run") from error
-        _require_equal(config, self._config.to_json(), data, self._data, self._path)
+        self._changed = _require_equal(config, self._config.to_json(), data, self._data, self._path)
 
     def last_step(self) -> int | None:
-        """Find the last whole checkpoint of the same run and note that it is continued; None where there is none."""
+        """Find the last whole checkpoint of the same run and note that it is continued; None where there is none.
+
+        A run that did steps and lost them all begins anew; the log says so as of any other step.
+        """
         state = load_latest(self._path) if self._resume else None
         if state is None:
+            if self._exists:
+                append_jsonl(self._path / LOG, {"kind": "resume", "step": 0, "changed": self._changed})
             return None
         changed = _require_equal(state.config, self._config.to_json(), state.data, self._data, self._path)
         append_jsonl(self._path / LOG, {"kind": "resume", "step": state.step, "changed": changed})

@@ -7,6 +7,7 @@ from (seed, step, process) at each step, so nothing of a generator has to be kep
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.errors import ConfigInvalid
 from ssl4eo.loading.batches import Batch
 from ssl4eo.methods.gather import mean_over_processes
 from ssl4eo.methods.method import Method, Moment, StepOutput
@@ -26,6 +28,9 @@ from ssl4eo.training.optimizer import OptimizerConfig, set_rates
 from ssl4eo.training.sharding import whole_tensor
 from ssl4eo.training.stopwatch import clock_of
 from ssl4eo.views.photometric import apply_photometric_
+
+_TOO_LARGE = ("allocate", "out of memory", "overflow", "Overflow")
+"""What torch says of sizes beyond memory, or beyond what it can count; it has no class for them on a CPU."""
 
 Span = tuple[Any, Any]
 """Two moments of the device's clock."""
@@ -154,5 +159,21 @@ def build_backbone(config: PretrainConfig, options: BackboneOptions | None = Non
 
 
 def build_method(config: PretrainConfig) -> Method:
-    """Build the network and its objective with weights drawn from the run's seed."""
-    return config.method.build(build_backbone(config), seed=config.engine.seed)
+    """Build the network and its objective with weights drawn from the run's seed.
+
+    Raises:
+        ConfigInvalid: this machine has no memory for them.
+    """
+    try:
+        return config.method.build(build_backbone(config), seed=config.engine.seed)
+    except (RuntimeError, TypeError, MemoryError) as error:
+        reason = str(error).partition("\n")[0]
+        if not (isinstance(error, MemoryError) or any(sign in reason for sign in _TOO_LARGE)):
+            raise
+        options = ((f.name, getattr(config.method, f.name)) for f in dataclasses.fields(config.method))
+        sizes = ", ".join(f"method.{name} {value}" for name, value in options if type(value) is int)
+        raise ConfigInvalid(
+            f"{config.backbone} at {config.image_size} px with {sizes} cannot be built ({reason})",
+            expected="sizes that this machine has memory for",
+            remedy="smaller ones, or another --backbone",
+        ) from error
