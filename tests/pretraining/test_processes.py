@@ -29,7 +29,8 @@ from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.views.photometric import identity_row
 
 DRIVER = Path(__file__).with_name("process_driver.py")
-TESTS = str(DRIVER.parents[1])
+PYTHONPATH = os.pathsep.join(filter(None, (str(DRIVER.parents[1]), os.environ.get("PYTHONPATH"))))
+"""The tests beside what is tested here, which need not be what is installed."""
 
 
 def start(command, **environment):
@@ -47,7 +48,7 @@ def start(command, **environment):
 def launch(out, name="moco_v2.resnet18", *, engine, environment=None, **told):
     """Run the driver as a command, which starts the other processes itself."""
     told = {"out": str(out), "name": name, "engine": engine} | told
-    return start([str(DRIVER), json.dumps(told)], PYTHONPATH=TESTS, **(environment or {}))
+    return start([str(DRIVER), json.dumps(told)], PYTHONPATH=PYTHONPATH, **(environment or {}))
 
 
 def drive(out, name="moco_v2.resnet18", *, engine, **told):
