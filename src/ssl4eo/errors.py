@@ -29,6 +29,7 @@ A message has three parts: what was found, what was expected, what to do.
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -146,6 +147,19 @@ class TrainingDiverged(Ssl4eoError, ArithmeticError):
 
 class RunStopped(Ssl4eoError, InterruptedError):
     """A signal asked a run to end; it finished its step and left a checkpoint."""
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 60
+
+
+def shown(value: object) -> str:
+    """Write a value of somebody else's into a message: as Python does, without its middle where it is long.
+
+    >>> shown("0000017"), len(shown("x" * 5000))
+    ("'0000017'", 60)
+    """
+    return _BRIEF.repr(value)
 
 
 def foreign_options(layout: str, foreign: Iterable[str], known: Iterable[str]) -> ConfigInvalid:

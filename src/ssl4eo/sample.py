@@ -18,14 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.contract import Contract
-from ssl4eo.errors import SampleInvalid
+from ssl4eo.errors import SampleInvalid, shown
 from ssl4eo.form import Form
 from ssl4eo.grid import resize_bilinear, size_at
 
 Transform = tuple[float, float, float, float, float, float]
 """Affine (a, b, c, d, e, f): x = a*col + b*row + c, y = d*col + e*row + f, as rasterio's first six."""
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+"""A location id: a file name on any disk, and a part of an address."""
+ID_RULE = "1 to 128 letters, digits, '.', '-', '_', starting with a letter or digit"
+"""The same in words."""
+_ID = re.compile(rf"{ID_PATTERN}\Z")
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,7 @@ class Location:
     def __post_init__(self) -> None:
         """Refuse ids that cannot be file names and points that are not on Earth."""
         if not _ID.match(self.id):
-            raise SampleInvalid(
-                f"location id {self.id!r}",
-                expected="1 to 128 letters, digits, '.', '-', '_', starting with a letter or digit",
-            )
+            raise SampleInvalid(f"location id {shown(self.id)}", expected=ID_RULE)
         if (self.lon is None) != (self.lat is None):
             raise SampleInvalid(f"location {self.id} has only one coordinate", expected="both or neither")
         for name, value, limit in (("longitude", self.lon, 180), ("latitude", self.lat, 90)):

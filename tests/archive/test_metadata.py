@@ -2,15 +2,19 @@
 """What is no archive, or one that contradicts itself, is refused at the door with a remedy."""
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ssl4eo.archive import checksums
 from ssl4eo.archive.metadata import load_metadata
 from ssl4eo.archive.reader import open_archive
+from ssl4eo.archive.verify import verify_archive
 from ssl4eo.errors import ArchiveInvalid, DataMissing
 
 
@@ -151,3 +155,66 @@ def test_a_checksum_left_out_is_refused(archive_copy: Path) -> None:
 
     with pytest.raises(ArchiveInvalid, match=r"locations\.parquet"):
         load_metadata(archive_copy)
+
+
+def _write_ids(archive: Path, ids: pa.Array) -> None:
+    """Put other ids into the location table; its other columns are repeated or cut to their number."""
+    path = archive / "locations.parquet"
+    table = pq.read_table(path)
+    rows = [min(i, table.num_rows - 1) for i in range(len(ids))]
+    pq.write_table(table.take(pa.array(rows, pa.int64())).set_column(0, "id", ids), path)
+    _seal(archive)
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [
+        (["a", "<script>alert(1)</script>", "c"], "number 1 has id '<script>alert"),
+        (["a", "b\n", "c"], "number 1 has id"),
+        (["a", "b", ""], "number 2 has id ''"),
+        (["x" * 5000, "b", "c"], "number 0 has id 'xxx"),
+        (["a", None, "c"], "1 of 3 locations have no id"),
+        (["a", "b", "a"], "id 'a' comes twice"),
+        ([1, 2, 3], "ids are of type int"),
+        (["a", "b"], "2 locations, expected 3|2 locations; expected 3"),
+        (["a", "b", "c", "d"], "4 locations, expected 3|4 locations; expected 3"),
+        ([], "0 locations, expected 3|0 locations; expected 3"),
+    ],
+)
+def test_ids_that_cannot_be_are_refused_and_told_by_verify(archive_copy: Path, ids: list, reason: str) -> None:
+    """Also where every checksum fits; a long id does not make a long message."""
+    _write_ids(archive_copy, pa.array(ids, None if ids else pa.string()))
+
+    with pytest.raises(ArchiveInvalid, match=reason) as caught:
+        open_archive(archive_copy)
+    (fault,) = verify_archive(archive_copy).faults
+
+    assert len(str(caught.value)) < 500
+    assert "pack anew" in caught.value.remedy
+    assert (fault.file, fault.is_general) == ("locations.parquet", True)
+    assert any(part in fault.reason for part in reason.split("|"))
+
+
+def test_a_location_table_that_is_no_table_is_refused(archive_copy: Path) -> None:
+    """Its checksum fits, so it is no damage."""
+    for harm in (b"text", None):
+        if harm is None:
+            pq.write_table(pa.table({"name": ["a", "b", "c"]}), archive_copy / "locations.parquet")
+        else:
+            (archive_copy / "locations.parquet").write_bytes(harm)
+        _seal(archive_copy)
+
+        with pytest.raises(ArchiveInvalid, match="the ids cannot be read"):
+            open_archive(archive_copy)
+
+
+def test_ids_of_every_allowed_form_are_taken_and_travel(archive_copy: Path) -> None:
+    """The longest, all marks, two that differ in case only; another process has the same."""
+    ids = ["x" * 128, "A._-9", "a._-9"]
+    _write_ids(archive_copy, pa.array(ids))
+
+    archive = open_archive(archive_copy)
+
+    assert archive.ids == tuple(ids)
+    assert pickle.loads(pickle.dumps(archive)).ids == tuple(ids)
+    assert verify_archive(archive_copy).is_whole

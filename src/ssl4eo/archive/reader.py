@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading an archive: one season of one modality is one pread a resolution, checked and decoded directly.
 
-`open_archive` reads only the metadata (a few JSON files) and refuses what contradicts itself; tables are read when
-first asked for. An `Archive` holds no lock and no shared file position: it may be forked, pickled and used by threads.
+`open_archive` reads the metadata (a few JSON files) and the ids, and refuses what contradicts itself; the rest of the
+tables is read when first asked for. An `Archive` holds no lock and no shared file position: it may be forked, pickled
+and used by threads.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,7 +25,7 @@ from ssl4eo.archive.records import RESERVED
 from ssl4eo.archive.shards import Shards
 from ssl4eo.archive.statistics import Statistics
 from ssl4eo.contract import Contract
-from ssl4eo.errors import ContractMismatch, LocationMissing, ShardCorrupt, unknown_name
+from ssl4eo.errors import ArchiveInvalid, ContractMismatch, LocationMissing, ShardCorrupt, shown, unknown_name
 from ssl4eo.files import read_jsonl
 from ssl4eo.form import Form
 from ssl4eo.sample import Image, Location, Provenance, Sample
@@ -48,8 +50,8 @@ class Archive:
         self._image_tables: dict[str, ImageTable] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to another process as a path: it opens its own files."""
-        return open_archive, (self.path,)
+        """Travel to another process as a path: it opens its own files; ids that were checked are not checked again."""
+        return _reopen, (self.path,)
 
     def __len__(self) -> int:
         """Number of locations."""
@@ -142,9 +144,18 @@ class Archive:
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """All location ids, in the order of the index."""
-        from ssl4eo.archive.tables import read_column
+        from ssl4eo.archive.location_ids import read_location_ids
 
-        return tuple(read_column(self._table(LOCATIONS), "id").to_pylist())
+        return read_location_ids(self.path, self._table(LOCATIONS), len(self))
+
+    def check_ids(self) -> None:
+        """Raise if the location table was written with ids that cannot be; one that is damaged is told when it is used.
+
+        Raises:
+            ArchiveInvalid: an id is missing, comes twice or breaks the rule, or there are more or fewer than locations.
+        """
+        with contextlib.suppress(ShardCorrupt):  # pixels can be read without it
+            _ = self.ids
 
     @cached_property
     def locations(self) -> gpd.GeoDataFrame:
@@ -206,7 +217,7 @@ class Archive:
         if isinstance(location, str):
             if location not in self._index:
                 raise LocationMissing(
-                    f"{self.path} has no location {location!r}",
+                    f"{self.path} has no location {shown(location)}",
                     expected=f"one of {len(self)} ids, {self.ids[0]} to {self.ids[-1]}",
                     location=location,
                 )
@@ -356,7 +367,7 @@ class Archive:
         path = self.path / array.file(array.place(index, season)[0])
         try:
             location = self.ids[index]
-        except (OSError, IndexError):  # the table is damaged too: the number must do
+        except (OSError, ArchiveInvalid):  # the table is damaged too: the number must do
             location = f"number {index}"
         return ShardCorrupt(
             f"{what} of location {location}, season {season}, cannot be read from {path}: {reason}",
@@ -414,7 +425,13 @@ def open_archive(path: Path | str) -> Archive:
 
     Raises:
         DataMissing: there is nothing at `path`.
-        ArchiveInvalid: it is no archive, of another version, or its metadata is damaged or contradicts itself.
+        ArchiveInvalid: it is no archive, of another version, or its metadata is damaged or contradicts itself, or the
+            ids of its locations cannot be.
     """
-    path = Path(path).absolute()
+    archive = _reopen(Path(path).absolute())
+    archive.check_ids()
+    return archive
+
+
+def _reopen(path: Path) -> Archive:
     return Archive(path, load_metadata(path))

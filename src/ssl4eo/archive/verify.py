@@ -188,15 +188,13 @@ def _ids(path: Path, layout: Layout, tally: _Tally) -> tuple[str, ...]:
     if tally.is_blamed(CHECKSUMS, LOCATIONS):
         return numbers
     try:
-        ids = open_archive(path).ids
+        return open_archive(path).ids
     except Ssl4eoError as error:
-        if not tally.faults:  # the files are as written, but contradict each other
+        if "file" in error.where:  # it is as written, but holds what cannot be
+            tally.faults.append(Fault(error.where["file"], error.where["reason"], is_general=True))
+        elif not tally.faults:  # the files are as written, but contradict each other
             tally.faults.append(Fault(ROOT, error.found, is_general=True))
         return numbers
-    if len(ids) == len(numbers):
-        return ids
-    tally.faults.append(Fault(LOCATIONS, f"{len(ids)} locations, expected {len(numbers)}", is_general=True))
-    return numbers
 
 
 def _tasks(path: Path, layout: Layout, tally: _Tally) -> list[_Task]:
