@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,12 @@ from PIL import Image as Pillow
 
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.commands import collect, show
-from ssl4eo.errors import ConfigInvalid, LocationMissing, UnknownName
+from ssl4eo.errors import ConfigInvalid, LocationMissing, ShardCorrupt, UnknownName
 from ssl4eo.form import Form
 from ssl4eo.pictures.composites import composite_of, composites_of
 from ssl4eo.pictures.render import encode, render, resized
 from ssl4eo.pictures.stretches import limits_of
-from ssl4eo.pictures.values import kind_of, no_data, physical
+from ssl4eo.pictures.values import kind_of, no_data, physical, steps_of
 from ssl4eo.sample import Image
 from ssl4eo.sensors import MODALITIES
 
@@ -210,3 +211,63 @@ def test_show_refuses_what_is_not_there_before_it_writes(planet: Path, tmp_path:
     with pytest.raises(ConfigInvalid, match=r"\.png"):
         show.run(planet, "0000001", out=tmp_path / "x.gif")
     assert list(tmp_path.iterdir()) == []
+
+
+def _harm(archive: Path, copy: Path, *grids: str) -> Path:
+    """Copy an archive and damage the first chunk of some grids: location 0000000, season 0."""
+    shutil.copytree(archive, copy)
+    for grid in grids:
+        shard = next((copy / grid / "bands").glob("c.*"))
+        data = bytearray(shard.read_bytes())
+        data[40] ^= 0xFF
+        shard.write_bytes(data)
+    return copy
+
+
+def test_show_needs_the_grids_of_what_it_draws_and_no_others(planet: Path, tmp_path: Path) -> None:
+    """True color is of the 10 m grid: damage at 20 m and 60 m does not change its picture."""
+    copy = _harm(planet, tmp_path / "b.zarr", "S2L2A/20m", "S2L2A/60m")
+
+    for path, name in ((planet, "a.png"), (copy, "b.png")):
+        assert show.run(path, "0000000", out=tmp_path / name, composite=["true-color"]) == 0
+
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_show_draws_what_it_can_and_tells_the_rest(planet: Path, tmp_path: Path, caplog) -> None:
+    """Status 1; the picture that is missing is named with the reason, its tile is gray, the others are drawn."""
+    copy = _harm(planet, tmp_path / "b.zarr", "S2L2A/20m")
+    out = tmp_path / "x.png"
+
+    assert show.run(copy, "0000000", out=out, composite=["true-color", "swir"], modalities=["S2L2A"]) == 1
+
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("not drawn: S2L2A of season 0, swir: ")
+    assert "S2L2A/20m" in told
+    sheet = np.asarray(Pillow.open(out))
+    images = [open_archive(planet).read("S2L2A", location="0000000", season=s) for s in range(3)]
+    limits = limits_of(images[1:], composite_of("S2L2A", images[1].form.bands, "swir"), "shared")
+    tile = render(images[1], "swir", limits=limits, nodata="gray")
+    (y,) = [y for y in range(sheet.shape[0] - 24) if np.array_equal(sheet[y : y + 24, 36:60], tile)]
+    assert (sheet[y : y + 24, 6:30] == 128).all()
+
+
+def test_show_of_nothing_that_can_be_drawn_is_an_error(planet: Path, tmp_path: Path) -> None:
+    """No file of gray tiles."""
+    copy = _harm(planet, tmp_path / "b.zarr", "S2L2A/10m")
+    with pytest.raises(ShardCorrupt, match="S2L2A/10m"):
+        show.run(copy, "0000000", out=tmp_path / "x.png", modalities=["S2L2A"], seasons=[0])
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_steps_of_stored_values_are_those_that_pictures_show() -> None:
+    """Two neighbouring stored numbers differ by one step, in DN and in 8 bits; floats have none."""
+    eight = Form.gridded("S2L1C", scaling="uint8_10k")
+    for form in (Form.native("S2L2A"), eight, Form.native("L8TOA"), Form.native("S2RGB")):
+        band = form.bands[0]
+        images = [_image(form, {band: value}, offset=1000 if form.dtype == "uint16" else 0) for value in (7, 8)]
+        step, origin = steps_of(images[0], band)
+        low, high = (float(physical(image, band)[0, 0]) for image in images)
+        assert high - low == pytest.approx(step, rel=1e-3)
+        assert (low - origin) / step == pytest.approx(7, abs=1e-2)
+    assert steps_of(_image(Form.native("S1GRD"), {}), "VV") is None

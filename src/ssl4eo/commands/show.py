@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from ssl4eo.archive.journal import require_outside
 from ssl4eo.archive.reader import open_archive
-from ssl4eo.errors import ConfigInvalid, unknown_name
+from ssl4eo.archive.remains import Damage, read_remains
+from ssl4eo.errors import ConfigInvalid, ShardCorrupt, unknown_name
 from ssl4eo.files import require_writable, whole_or_told
-from ssl4eo.pictures.sheet import location_sheet
+from ssl4eo.pictures.sheet import location_sheet, rows_of
+
+log = logging.getLogger(__name__)
 
 _KINDS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _LARGEST = 4096
@@ -43,7 +48,7 @@ def run(
         size: longer side of one tile [px]; without it a pixel for a pixel of the finest grid
 
     Returns:
-        Exit status 0.
+        Exit status 0, or 1 where a grid that a picture needs is damaged: the others are drawn.
     """
     kind = _KINDS.get(out.suffix.lower())
     if kind is None:
@@ -59,13 +64,32 @@ def run(
     for season in seasons or ():
         opened.check_season(season)
     chosen = range(opened.num_seasons) if seasons is None else seasons
-    images = {
-        name: [opened.read(name, location=location, season=season) for season in chosen]
+    read = {
+        name: [read_remains(opened, name, location=location, season=season) for season in chosen]
         for name in modalities or opened.modalities
     }
+    images = {name: [image for image, _ in row] for name, row in read.items()}
+    rows = rows_of(images, composite or ())
+    missing = {
+        (name, drawn.name, k): error
+        for name, drawn in rows
+        for k, (image, damage) in enumerate(read[name])
+        if (error := _first(damage, image.form.resolutions_of(drawn.bands))) is not None
+    }
+    if len(missing) == len(rows) * len(chosen):
+        raise next(iter(missing.values()))
     words = f"{location}: {opened.provenance.title}" + (" (SYNTHETIC)" if opened.provenance.synthetic else "")
-    sheet = location_sheet(images, title=words, composites=composite or (), stretch=stretch, size=size)
+    sheet = location_sheet(
+        images, title=words, composites=composite or (), stretch=stretch, size=size, missing=missing.keys()
+    )
     with whole_or_told(out) as partial:
         sheet.save(partial, kind)
     sys.stdout.write(f"{out}\n")
-    return 0
+    for (name, drawn, k), error in missing.items():
+        log.error("not drawn: %s of season %d, %s: %s", name, chosen[k], drawn, error)
+    return 1 if missing else 0
+
+
+def _first(damage: Damage, needed: Iterable[int]) -> ShardCorrupt | None:
+    """Give the first reason why a picture cannot be drawn; damage of grids that it does not need is none."""
+    return next((damage[resolution] for resolution in needed if resolution in damage), None)

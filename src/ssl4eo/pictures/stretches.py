@@ -102,6 +102,23 @@ def stretched(values: NDArray[np.float32], limits: Limits) -> NDArray[np.float32
     return np.where(np.isfinite(values), out, 0).astype(np.float32)
 
 
+def is_measured(modality_name: str, composite: Composite, stretch: str) -> bool:
+    """Say whether limits come from the images: an index has a range of its own, and display values are stretched."""
+    is_display = all(kind_of(modality_name, band) == "display" for band in composite.bands)
+    return not (stretch == "fixed" or composite.index or (stretch == "shared" and is_display))
+
+
+def note_of(composite: Composite) -> str:
+    """Say how an index is drawn whatever stretch is chosen, and what its colors mean; nothing of other composites."""
+    if not composite.index:
+        return ""
+    low, high = INDEX
+    return (
+        f"Always drawn from {low:g} to {high:g}, whatever the brightness: brown is water, snow and bare ground "
+        "(below 0.2), pale is sparse vegetation, green is dense vegetation (above 0.6)."
+    )
+
+
 def limits_of(images: Sequence[Image], composite: Composite, stretch: str) -> Limits:
     """Give the limits that all of these images share.
 
@@ -116,9 +133,8 @@ def limits_of(images: Sequence[Image], composite: Composite, stretch: str) -> Li
     if stretch not in STRETCHES:
         raise unknown_name("stretch", stretch, STRETCHES)
     name = images[0].modality
-    is_display = all(kind_of(name, band) == "display" for band in composite.bands)
-    if stretch == "fixed" or composite.index or (stretch == "shared" and is_display):
-        return fixed_limits(name, composite)  # an index has a range of its own, and display values are stretched
+    if not is_measured(name, composite, stretch):
+        return fixed_limits(name, composite)
     values = np.stack([channels(image, composite) for image in images])
     bright = np.stack([is_bright(image) for image in images])
     return percentile_limits(values, joint=composite.joint, bright=bright)

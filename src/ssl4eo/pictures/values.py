@@ -45,19 +45,30 @@ def physical(image: Image, band: str) -> NDArray[np.float32]:
     Raises:
         SampleInvalid: the image has no such band.
     """
-    stored, form = image.band(band), image.form
-    known = modality(image.modality)
+    stored, (gain, bias) = image.band(band), _meaning(image, band)
+    if (gain, bias) == (1, 0):
+        return stored.astype(np.float32)
+    return (stored.astype(np.float64) * gain + bias).astype(np.float32)
+
+
+def _meaning(image: Image, band: str) -> tuple[float, float]:
+    """Give gain and bias that make what `physical` tells of a stored value."""
+    known, scaling = modality(image.modality), image.form.scaling
     if known.unit == "uint8":
         if band not in known.stretch:
-            return stored.astype(np.float32) / np.float32(255)
-        values = eightbit.unstretch(stored.astype(np.uint8)[None], image.modality, [band])[0]
-        is_surface = known.stretch[band][2] == "DN"
-        return (values * SURFACE_GAIN + SURFACE_BIAS if is_surface else values).astype(np.float32)
-    values = stored.astype(np.float32)
-    if eightbit.is_rule(form.scaling):
-        (gain,), (bias,) = eightbit.meaning(form.scaling, image.modality, [band])
-        values = values * np.float32(gain) + np.float32(bias)
-    return values if known.unit == "dB" else (values - np.float32(image.offset)) / np.float32(REFLECTANCE_DN)
+            return 1 / 255, 0.0
+        low, high, unit = known.stretch[band]
+        gain, bias = (high - low) / 255, low
+        return (gain * SURFACE_GAIN, bias * SURFACE_GAIN + SURFACE_BIAS) if unit == "DN" else (gain, bias)
+    gain, bias = 1.0, 0.0
+    if eightbit.is_rule(scaling):
+        (gain,), (bias,) = eightbit.meaning(scaling, image.modality, [band])
+    return (gain, bias) if known.unit == "dB" else (gain / REFLECTANCE_DN, (bias - image.offset) / REFLECTANCE_DN)
+
+
+def steps_of(image: Image, band: str) -> tuple[float, float] | None:
+    """Give step and origin of the values that `physical` can tell of a band; None where they are stored as floats."""
+    return None if image.band(band).dtype.kind == "f" else _meaning(image, band)
 
 
 def no_data(image: Image) -> NDArray[np.bool_]:
