@@ -13,8 +13,11 @@ from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import uvicorn
 
+from ssl4eo.archive import checksums
 from ssl4eo.archive.writer import ArchiveWriter
 from ssl4eo.form import Form
 from ssl4eo.gallery.server import LOOPBACK, Opening, listen, make_app, url_of
@@ -111,3 +114,13 @@ def get(url: str, path: str, method: str = "GET", **headers: str) -> tuple[int, 
         return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
     finally:
         connection.close()
+
+
+def extend_table(archive: Path, **columns: pa.Array) -> None:
+    """Give the location table columns as another writer might, and seal it."""
+    path = archive / "locations.parquet"
+    table = pq.read_table(path)
+    for name, values in columns.items():
+        table = table.append_column(name, values)
+    pq.write_table(table, path)
+    checksums.write(archive, checksums.load(archive))

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from gallery_stage import HOSTILE, damage_chunk, get, serving, write_archive
 
+from ssl4eo.archive.reader import open_archive
 from ssl4eo.commands import gallery
 from ssl4eo.errors import ConfigInvalid, DataMissing
 from ssl4eo.gallery.server import Opening, listen
-from ssl4eo.gallery.site import folder_of
+from ssl4eo.gallery.site import Site, folder_of
 from ssl4eo.gallery.trouble import trouble_page, without_folders
 
 
@@ -178,3 +179,32 @@ def test_folders_are_taken_out_of_words_whatever_they_are_called() -> None:
     assert without_folders("found '/home/me/e.parquet', /tmp/x; 3/4 of https://host/page", root) == (
         "found 'e.parquet', x; 3/4 of https://host/page"
     )
+
+
+def test_trouble_of_any_kind_is_told_in_words_and_on_one_line_of_the_log(
+    archive: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody meant to raise, at opening and at a file: no bare 500, no traceback."""
+
+    def broken(path: Path) -> Site:
+        raise AttributeError("no such thing\nas this")
+
+    site = Site(open_archive(archive))
+    site.files.histograms = broken
+    with serving(Opening(archive, broken)) as address:
+        status, headers, body = get(address, "/")
+        assert (status, headers["content-type"]) == (503, "text/html; charset=utf-8")
+        assert b"AttributeError: no such thing as this" in body
+    with serving(Opening(archive, lambda _: site)) as address:
+        status, _, body = get(address, f"/{folder_of('0000001')}/histograms.json")
+        assert status == 500
+        assert json.loads(body) == {"wrong": "AttributeError: no such thing as this"}
+    told = [record for record in caplog.records if "no such thing" in record.getMessage()]
+    assert len(told) == 2
+    assert not any("\n" in record.getMessage() or record.exc_info for record in told)
+
+
+def test_a_file_of_ids_beyond_the_last_is_404(url: str) -> None:
+    """A client that counts on finds the end."""
+    assert get(url, "/data/ids/0.json")[0] == 200
+    assert get(url, "/data/ids/9.json")[0] == 404

@@ -3,23 +3,30 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import rasterio
-from gallery_stage import COUNT, HOSTILE, INVALID, NOWHERE, SEASONS, damage_chunk, write_archive
+from gallery_stage import COUNT, HOSTILE, INVALID, NOWHERE, SEASONS, damage_chunk, extend_table, write_archive
 from PIL import Image as Pillow
 
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.errors import DataMissing, ShardCorrupt
+from ssl4eo.form import Form
 from ssl4eo.gallery.blocks import BLOCK, Blocks
 from ssl4eo.gallery.columns import NO_CODE, Places, label_column, texts_of
 from ssl4eo.gallery.land import piece, piece_names
+from ssl4eo.gallery.location import _histogram
 from ssl4eo.gallery.site import Offer, Site, folder_of
 from ssl4eo.locations.polygons import land_parts
+from ssl4eo.sample import Image
 
 
 @pytest.fixture(scope="module")
@@ -286,3 +293,119 @@ def test_a_column_answers_under_one_name(site: Site) -> None:
     assert json.loads(blocks.text(0, "n"))[3] == "n3"
     with pytest.raises(KeyError):
         blocks.column(0, "n")
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """An archive whose location table has columns that our packing does not write."""
+    path = write_archive(tmp_path_factory.mktemp("foreign") / "a.zarr", 4)
+    extend_table(
+        path,
+        seen=pa.array([dt.date(2020, 1, 1), None, dt.date(2020, 1, 3), dt.date(2020, 1, 4)]),
+        taken=pa.array([dt.datetime(2021, 5, 1, 23, 59, tzinfo=dt.UTC)] * 4, pa.timestamp("ns")),
+        old=pa.array([dt.date(1066, 10, 14)] + [None] * 3),
+        tags=pa.array([["a"], ["b", "c"], None, []]),
+        raw=pa.array([b"1", b"2", b"3", None]),
+        lasts=pa.array([1, 2, None, 3], pa.duration("s")),
+        clear=pa.array([True, None, False, True]),
+        price=pa.array([Decimal("1.50"), None, Decimal("2.25"), Decimal("3.75")]),
+        kind=pa.array(["x", "y", "x", None]).dictionary_encode(),
+    )
+    return Site(open_archive(path))
+
+
+def test_columns_of_other_types_are_dates_classes_numbers_or_left_out_with_the_reason(foreign: Site) -> None:
+    """One that the map cannot show takes nothing else with it; the page tells which and why."""
+    columns = {column.title: column for column in foreign.blocks.columns.values()}
+    about = json.loads(foreign.resource("data/archive.json").content)
+
+    assert (columns["seen"].kind, columns["seen"].values.tolist()) == ("date", [[18262, NO_CODE, 18264, 18265]])
+    assert (columns["taken"].kind, columns["taken"].values.tolist()) == ("date", [[18748] * 4])
+    assert (columns["clear"].labels, columns["clear"].values.tolist()) == (("False", "True"), [[1, NO_CODE, 0, 1]])
+    assert columns["price"].values[0, [0, 2]].tolist() == [1.5, 2.25]
+    assert columns["kind"].labels == ("x", "y")
+    assert list(about["left_out"]) == ["old", "tags", "raw", "lasts"]
+    assert "not between 1970" in about["left_out"]["old"]
+    assert "bytes are neither text nor numbers" in about["left_out"]["raw"]
+    for path in [*foreign.shared_paths(), *foreign.location_paths("0000001")]:
+        assert foreign.resource(path).content is not None, path
+    labels = json.loads(foreign.resource(f"{folder_of('0000000')}/info.json").content)["labels"]
+    assert (labels["seen"], labels["tags"]) == ("2020-01-01", "['a']")  # the page of the place has them all
+
+
+def test_a_file_of_ids_that_is_not_there_is_not_there(site: Site) -> None:
+    """One file holds them all."""
+    with pytest.raises(DataMissing):
+        site.resource("data/ids/1.json")
+
+
+def test_seasons_are_numbered_from_0_as_everywhere(site: Site) -> None:
+    """Titles of the columns of dates."""
+    assert site.blocks.columns["dates-S2L2A"].slots == ("season 0", "season 1")
+
+
+def _dark(values: np.ndarray) -> Image:
+    """Make an S2L1C image whose B10 has these numbers, offset 1000."""
+    form = Form.native("S2L1C", bands=("B10",))
+    return Image("S2L1C", {60: values.astype(np.uint16)[None]}, offset=1000, kept=form)
+
+
+def test_a_histogram_has_no_bin_between_two_numbers() -> None:
+    """Cirrus of 6 to 20 DN: 15 bins of 1 DN around whole numbers, each as full as by hand."""
+    values = np.resize(np.arange(1006, 1021), (30, 30))
+    no_mask = np.zeros((30, 30), np.bool_)
+
+    row = _histogram([(_dark(values), no_mask), None], "S2L1C", "B10")
+
+    assert row["counts"] == [[60] * 15, None]
+    assert (row["low"], row["high"]) == pytest.approx((5.5e-4, 20.5e-4))
+
+
+def test_a_histogram_of_many_numbers_has_as_many_in_each_bin() -> None:
+    """120 numbers: 40 bins of 3; a single one has one bin; offsets that differ by season do not shift them."""
+    values = np.resize(np.arange(1100, 1220), (60, 60))
+    no_mask = np.zeros((60, 60), np.bool_)
+    moved = replace(_dark(values - 1000), offset=0)
+
+    row = _histogram([(_dark(values), no_mask), (moved, no_mask)], "S2L1C", "B10")
+    alone = _histogram([(_dark(np.full((60, 60), 1007)), no_mask)], "S2L1C", "B10")
+
+    assert row["counts"] == [[90] * 40] * 2
+    assert (row["low"], row["high"]) == pytest.approx((99.5e-4, 219.5e-4))
+    assert alone["counts"] == [[3600]]
+    assert (alone["low"], alone["high"]) == pytest.approx((6.5e-4, 7.5e-4))
+
+
+def test_what_lies_outside_of_the_percentiles_is_in_the_bins_at_the_ends() -> None:
+    """Two bright pixels of 10,000 make no histogram of one bin."""
+    values = np.resize(np.arange(1006, 1016), (100, 100))
+    values[0, :2] = 60_000
+    row = _histogram([(_dark(values), np.zeros((100, 100), np.bool_))], "S2L1C", "B10")
+
+    assert len(row["counts"][0]) == 10
+    assert sum(row["counts"][0]) == 10_000
+    assert row["counts"][0][-1] == 1000 + 2
+
+
+def test_shared_brightness_says_over_how_many_seasons(site: Site, tmp_path: Path) -> None:
+    """A damaged grid counts for the composites that need it; an index has a range of its own and is not named."""
+    copy = damage_chunk(site.archive.path, tmp_path / "b.zarr")
+    path = f"{folder_of('0000000')}/shared.json"
+    whole, hurt = (json.loads(Site(open_archive(p)).resource(path).content) for p in (site.archive.path, copy))
+
+    assert whole["S2L2A"]["true-color"] == whole["S1GRD"]["vv-vh-ratio"] == SEASONS
+    assert hurt["S2L2A"]["true-color"] == SEASONS - 1
+    assert hurt["S2L2A"]["band:B11"] == SEASONS  # of the 20 m grid
+    assert "ndvi" not in whole["S2L2A"]
+    with pytest.raises(DataMissing):
+        Site(site.archive, offer=Offer(stretches=("fixed",))).resource(path)
+
+
+def test_an_index_says_how_it_is_drawn(site: Site) -> None:
+    """Its range whatever the brightness, and what its colors mean; other composites need no such words."""
+    about = json.loads(site.resource("data/archive.json").content)
+    notes = {c["name"]: c["note"] for m in about["modalities"] for c in m["composites"]}
+
+    assert "from -0.2 to 1" in notes["ndvi"]
+    assert all(color in notes["ndvi"] for color in ("brown", "pale", "green"))
+    assert [name for name, note in notes.items() if note] == ["ndvi"]

@@ -10,12 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from gallery_stage import write_archive
+from gallery_stage import extend_table, write_archive
 
+from ssl4eo.archive import checksums
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.commands import gallery
-from ssl4eo.errors import Busy, TargetExists, UnknownName
+from ssl4eo.errors import ArchiveInvalid, Busy, ShardCorrupt, TargetExists, UnknownName
 from ssl4eo.files import exclusive
 from ssl4eo.gallery.site import Offer, Site, folder_of
 from ssl4eo.gallery.write import write_site
@@ -122,3 +125,33 @@ def test_the_command_writes_a_site_and_refuses_unknown_names_before(archive: Pat
     assert json.loads(capsys.readouterr().out)["num_written"] == 6
     assert not list((tmp_path / "site").rglob("*.npz"))
     assert (tmp_path / "site" / folder_of("0000001") / "S2L2A-0-band-B11-own.webp").exists()
+
+
+def test_an_archive_that_cannot_be_read_leaves_nothing_behind(archive: Path, tmp_path: Path) -> None:
+    """Neither a damaged table nor ids that cannot be make an unfinished site."""
+    copy = tmp_path / "b.zarr"
+    shutil.copytree(archive, copy)
+    table = copy / "locations.parquet"
+    table.write_bytes(table.read_bytes()[:-1] + b"?")
+    with pytest.raises(ShardCorrupt, match="locations"):
+        gallery.run(copy, out=tmp_path / "site")
+    shutil.copy(archive / "locations.parquet", table)
+    rows = pq.read_table(table)
+    pq.write_table(rows.slice(0, 4), table)
+    checksums.write(copy, checksums.load(copy))
+    with pytest.raises(ArchiveInvalid, match="4 locations"):
+        gallery.run(copy, out=tmp_path / "site")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["b.zarr"]
+
+
+def test_the_record_tells_columns_that_are_left_out(archive: Path, tmp_path: Path) -> None:
+    """The site is whole without them."""
+    copy = tmp_path / "b.zarr"
+    shutil.copytree(archive, copy)
+    extend_table(copy, tags=pa.array([["a"]] * 6))
+
+    write_site(open_archive(copy), tmp_path / "site", offer=OFFER)
+
+    record = json.loads((tmp_path / "site/record.json").read_text())
+    assert list(record["columns_left_out"]) == ["tags"]

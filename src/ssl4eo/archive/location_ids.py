@@ -25,7 +25,7 @@ def read_location_ids(archive: Path, table: Path, count: int) -> tuple[str, ...]
 
     try:
         ids = tuple(read_column(table, "id").to_pylist())
-    except (ValueError, KeyError, NotImplementedError) as error:  # what pyarrow raises
+    except (OSError, ValueError, TypeError, KeyError, NotImplementedError) as error:  # what pyarrow raises
         reason = f"the ids cannot be read ({shown(str(error))})"
         raise _invalid(archive, reason, "Parquet with a column `id` of text") from error
     if fault := _fault_of(ids, count):

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from ssl4eo.archive.journal import require_outside
 from ssl4eo.archive.reader import Archive, open_archive
-from ssl4eo.errors import ConfigInvalid, Ssl4eoError, unknown_name
+from ssl4eo.errors import ConfigInvalid, unknown_name
 from ssl4eo.files import require_absent
 from ssl4eo.gallery.likeness import LikenessFiles
 from ssl4eo.gallery.server import LOOPBACK, Opening, is_loopback, listen, make_app, require_server, url_of
 from ssl4eo.gallery.server import serve as serve_app
 from ssl4eo.gallery.site import Offer, Site
+from ssl4eo.gallery.trouble import words_of
 from ssl4eo.gallery.write import SiteReport, write_site
 from ssl4eo.pictures.composites import SINGLE, composites_of
 from ssl4eo.pictures.stretches import STRETCHES
@@ -25,8 +26,6 @@ from ssl4eo.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
-_BROKEN = (Ssl4eoError, OSError, ValueError, KeyError)
-"""What an archive that cannot be read raises."""
 _MOST_EMBEDDINGS = 2
 """Networks that the pages show side by side."""
 
@@ -102,7 +101,7 @@ def _can_be_read(archive: Path) -> bool:
     """Say whether embeddings can be compared with an archive; of one that cannot be read its page says why."""
     try:
         return bool(len(open_archive(archive).locations))
-    except _BROKEN:
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, the page tells it
         return False
 
 
@@ -128,8 +127,8 @@ def _serve(archive: Path, host: str, port: int, embeddings: tuple[str, ...]) -> 
     opening = Opening(archive, lambda path: Site(open_archive(path), offer=Offer(embeddings=embeddings)))
     try:
         opening.site().warm()
-    except _BROKEN as error:
-        log.error("%s\nthe page tells the same until it is mended", error)  # noqa: TRY400 - a traceback says no more
+    except Exception as error:  # noqa: BLE001 - a broken archive can break its readers in any way
+        log.error("%s\nthe page tells the same until it is mended", words_of(error))  # noqa: TRY400 - a traceback says no more
     hosts = (*LOOPBACK, host.lower()) if is_loopback(host) else None
     if hosts is None:
         log.warning("listening on %s: everybody who reaches this machine there sees the archive", host)

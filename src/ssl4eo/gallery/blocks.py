@@ -150,7 +150,13 @@ class Blocks:
         return self.sorted_ids[::IDS]
 
     def id_file(self, number: int) -> bytes:
-        """Give a part of the sorted list of ids as JSON."""
+        """Give a part of the sorted list of ids as JSON.
+
+        Raises:
+            IndexError: there is no such file.
+        """
+        if number * IDS >= len(self.sorted_ids):
+            raise IndexError(number)
         return _json(self.sorted_ids[number * IDS : (number + 1) * IDS])
 
 

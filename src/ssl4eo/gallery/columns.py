@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -87,6 +88,8 @@ class Places:
     """[deg], NaN where the source does not tell."""
     lats: NDArray[np.float64]
     columns: Sequence[Column] = field(default_factory=tuple[Column, ...])
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Columns of the location table that cannot be shown on the map, each with the reason."""
 
     def __len__(self) -> int:
         """Number of locations."""
@@ -104,17 +107,26 @@ def read_places(archive: Archive) -> Places:
     points = np.asarray(archive.locations["geometry"].to_numpy(), dtype=object)
     columns = [_dates(archive, name) for name in archive.modalities]
     columns += [column for name in archive.modalities if (column := _flags(archive, name)) is not None]
-    columns += [label_column(f"label-{i}", name, archive.labels(name)) for i, name in enumerate(archive.columns)]
-    return Places(archive.ids, shapely.get_x(points), shapely.get_y(points), tuple(columns))
+    left_out: dict[str, str] = {}
+    for i, name in enumerate(archive.columns):
+        try:
+            columns.append(label_column(f"label-{i}", name, archive.labels(name)))
+        except (TypeError, ValueError, OverflowError, NotImplementedError) as error:  # another writer's idea of a label
+            left_out[name] = str(error)
+    return Places(archive.ids, shapely.get_x(points), shapely.get_y(points), tuple(columns), left_out)
 
 
 def _dates(archive: Archive, name: str) -> Column:
-    times = archive.times(name)
+    values = _days(archive.times(name)).T
+    slots = tuple(f"season {i}" for i in range(archive.num_seasons))
+    return Column(f"dates-{name}", f"date, {name}", "date", values, slots, group="date", modality=name)
+
+
+def _days(times: NDArray[np.datetime64]) -> NDArray[np.uint16]:
+    """Give days since 1970, NO_CODE for what is unknown or cannot be told so."""
     days = times.astype("datetime64[D]").astype(np.int64)
     known = ~np.isnat(times) & (days >= 0) & (days < NO_CODE)
-    values = np.where(known, days, NO_CODE).astype(np.uint16).T
-    slots = tuple(f"season {i + 1}" for i in range(archive.num_seasons))
-    return Column(f"dates-{name}", f"date, {name}", "date", values, slots, group="date", modality=name)
+    return np.where(known, days, NO_CODE).astype(np.uint16)
 
 
 def _flags(archive: Archive, name: str) -> Column | None:
@@ -127,7 +139,16 @@ def _flags(archive: Archive, name: str) -> Column | None:
 
 
 def label_column(key: str, name: str, values: NDArray[Any]) -> Column:
-    """Make a column of labels as the table has them: text, whole numbers, or numbers; None and NaN are nothing."""
+    """Make a column of labels as the table has them: text, dates, whole numbers or numbers; None and NaN are nothing.
+
+    Raises:
+        TypeError, ValueError: the map can show no such values, or not all of them.
+    """
+    if values.dtype.kind == "M":
+        return _label_dates(key, name, values)
+    if values.dtype.kind not in "biufO":
+        raise TypeError(f"values of type {values.dtype} are neither text nor numbers nor dates")
+    _require_plain(values)
     modality = next((word for word in reversed(name.split("_")) if word[:1] in "SL" and word.isupper()), "")
     missing = np.array([value is None or value != value for value in values.tolist()], np.bool_)  # noqa: PLR0124 - NaN
     known = values[~missing]
@@ -148,6 +169,22 @@ def label_column(key: str, name: str, values: NDArray[Any]) -> Column:
     numbers = np.full(len(values), np.nan, _number_type(known.astype(np.float64)))
     numbers[~missing] = known
     return Column(key, name, "number", numbers[None], group=group, modality=modality)
+
+
+def _label_dates(key: str, name: str, values: NDArray[np.datetime64]) -> Column:
+    days = _days(values)
+    if lost := int((~np.isnat(values) & (days == NO_CODE)).sum()):
+        raise ValueError(f"{lost} of its dates are not between 1970-01-01 and 2149-06-05")
+    return Column(key, name, "date", days[None])
+
+
+def _require_plain(values: NDArray[Any]) -> None:
+    """Raise unless all values are text, or all are numbers or truth values, or nothing."""
+    kinds = {type(value) for value in values.tolist() if value is not None}
+    if kinds == {str}:
+        return
+    if others := sorted(kind.__name__ for kind in kinds - {bool, int, float, Decimal}):
+        raise TypeError(f"values of type {' and '.join(others)} are neither text nor numbers nor dates")
 
 
 def _number_type(known: NDArray[np.float64]) -> type[np.floating[Any]]:

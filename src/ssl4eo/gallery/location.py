@@ -16,27 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl4eo.archive.reader import Archive
+from ssl4eo.archive.remains import Damage, read_remains
 from ssl4eo.collection.geotiff_write import encode_geotiff
 from ssl4eo.errors import ShardCorrupt
-from ssl4eo.form import Form
 from ssl4eo.gallery.columns import texts_of
 from ssl4eo.gallery.trouble import without_folders
-from ssl4eo.grid import size_at
 from ssl4eo.pictures.composites import composite_of, composites_of
 from ssl4eo.pictures.render import encode, render, resized
 from ssl4eo.pictures.stretches import Limits, limits_of
-from ssl4eo.pictures.values import kind_of, no_data, physical
+from ssl4eo.pictures.values import kind_of, no_data, physical, steps_of
 from ssl4eo.sample import Image, Transform
 
 THUMB = 96
 """Longer side of a thumbnail [px]."""
 BINS = 48
-"""Of a histogram."""
+"""Of a histogram, at most."""
+PERCENTILES = (0.1, 99.9)
+"""Of all seasons, between which a histogram lies; what is outside is counted in its end bins."""
 _HELD = 48
 """Modalities of locations whose images are held in memory."""
-
-Damage = Mapping[int, ShardCorrupt]
-"""By resolution [m] why a grid of an image cannot be read; its pixels are 0 then."""
 
 
 class LocationFiles:
@@ -55,23 +53,7 @@ class LocationFiles:
         try:
             return self._whole(location, modality, season), {}
         except ShardCorrupt:
-            return self._remains(location, modality, season)
-
-    def _remains(self, location: str, modality: str, season: int) -> tuple[Image, Damage]:
-        archive, form, index = self.archive, self.archive.form(modality), self.archive.index_of(location)
-        pixels: dict[int, NDArray[np.generic]] = {}
-        damage: dict[int, ShardCorrupt] = {}
-        for resolution, bands in form.groups:
-            try:
-                pixels |= archive.read_pixels(modality, index=index, season=season, resolutions=[resolution])
-            except ShardCorrupt as error:
-                damage[resolution] = error
-                shape = (len(bands), *(size_at(resolution, side, form.base) for side in archive.shape))
-                pixels[resolution] = np.zeros(shape, form.dtype)
-        facts = archive.image_facts(modality, location=index, season=season)
-        transform = facts.pop("transform")
-        placed = None if transform is None else tuple(transform)
-        return Image(modality, pixels, kept=form, transform=placed, **facts), damage
+            return read_remains(self.archive, modality, location=location, season=season)
 
     def _image_with(self, location: str, modality: str, season: int, needed: Iterable[int]) -> Image:
         """Read an image some of whose grids are needed.
@@ -88,7 +70,7 @@ class LocationFiles:
     def _find_limits(self, location: str, modality: str, composite: str, stretch: str, season: int) -> Limits:
         form = self.archive.form(modality)
         drawn = composite_of(modality, form.bands, composite)
-        needed = set(_grids(form, drawn.bands))
+        needed = set(form.resolutions_of(drawn.bands))
         read = [
             self._image(location, modality, s) for s in (range(self.archive.num_seasons) if season < 0 else [season])
         ]
@@ -101,16 +83,31 @@ class LocationFiles:
             ShardCorrupt: a grid that the composite needs cannot be read.
         """
         form = self.archive.form(modality)
-        needed = _grids(form, composite_of(modality, form.bands, composite).bands)
+        needed = form.resolutions_of(composite_of(modality, form.bands, composite).bands)
         image = self._image_with(location, modality, season, needed)
         limits = self._limits(location, modality, composite, stretch, season if stretch == "own" else -1)
         return encode(render(image, composite, limits=limits), "webp", quality=82)
+
+    def shared(self, location: str, composites: Mapping[str, Sequence[str]]) -> bytes:
+        """Tell over how many seasons `shared` brightness was taken, those that can be read, by modality and composite.
+
+        Args:
+            location: id.
+            composites: by modality their names.
+        """
+        told: dict[str, dict[str, int]] = {}
+        for modality, names in composites.items():
+            form = self.archive.form(modality)
+            damages = [set(self._image(location, modality, s)[1]) for s in range(self.archive.num_seasons)]
+            needs = {name: set(form.resolutions_of(composite_of(modality, form.bands, name).bands)) for name in names}
+            told[modality] = {name: sum(not needed & damage for damage in damages) for name, needed in needs.items()}
+        return json.dumps(told).encode()
 
     def thumb(self, location: str) -> bytes:
         """Draw the first season of the first optical modality, small."""
         modality = thumb_modality(self.archive)
         composite = composite_of(modality, self.archive.form(modality).bands)
-        needed = _grids(self.archive.form(modality), composite.bands)
+        needed = self.archive.form(modality).resolutions_of(composite.bands)
         image = self._image_with(location, modality, 0, needed)
         return encode(resized(render(image, composite), THUMB), "webp", quality=70)
 
@@ -214,25 +211,36 @@ def _scaled(transform: Transform | None, factor: float) -> Transform | None:
     return (a * factor, b * factor, c, d * factor, e * factor, f)
 
 
-def _grids(form: Form, bands: Iterable[str]) -> list[int]:
-    """Give the resolutions [m] of the grids that hold some bands."""
-    wanted = set(bands)
-    return [resolution for resolution, held in form.groups if wanted.intersection(held)]
-
-
 def _histogram(seen: Sequence[tuple[Image, NDArray[np.bool_]] | None], modality: str, band: str) -> dict[str, Any]:
     """Count the pixels of a band in images with masks of nodata, by season; None for one that cannot be read."""
     planes = [None if pair is None else _known(*pair, band) for pair in seen]
     known = np.concatenate([np.empty(0, np.float32), *(plane for plane in planes if plane is not None)])
-    low, high = (float(v) for v in np.percentile(known, (0.1, 99.9))) if known.size else (0.0, 1.0)
-    if high - low < 1e-6:
-        low, high = low - 0.5, high + 0.5
-    counts = [None if plane is None else _counts(plane, low, high) for plane in planes]
+    steps = [steps_of(pair[0], band) for pair in seen if pair is not None]
+    low, high, bins = _ranged(known, steps[0] if steps else None)
+    counts = [None if plane is None else _counts(plane, low, high, bins) for plane in planes]
     return {"low": low, "high": high, "unit": kind_of(modality, band), "counts": counts}
 
 
-def _counts(plane: NDArray[np.float32], low: float, high: float) -> list[int]:
-    return np.histogram(np.clip(plane, low, high), bins=BINS, range=(low, high))[0].tolist()
+def _ranged(known: NDArray[np.float32], steps: tuple[float, float] | None) -> tuple[float, float, int]:
+    """Give the ends and the number of bins: from percentile 0.1 to 99.9, a bin as wide as one stored value or several.
+
+    Stored values lie in the middle of their bins, or as many in each: bins between them would be empty.
+    """
+    if not known.size:
+        return 0.0, 1.0, BINS
+    low, high = (float(v) for v in np.percentile(known, PERCENTILES))
+    if steps is None:
+        return (low, high, BINS) if high - low >= 1e-6 else (low - 0.5, high + 0.5, BINS)
+    step, origin = steps
+    first, last = (round((v - origin) / step) for v in (low, high))
+    width = -(-(last - first + 1) // BINS)
+    bins = -(-(last - first + 1) // width)
+    start = origin + (first - 0.5) * step
+    return start, start + bins * width * step, bins
+
+
+def _counts(plane: NDArray[np.float32], low: float, high: float, bins: int) -> list[int]:
+    return np.histogram(np.clip(plane, low, high), bins=bins, range=(low, high))[0].tolist()
 
 
 def _known(image: Image, mask: NDArray[np.bool_], band: str) -> NDArray[np.float32]:

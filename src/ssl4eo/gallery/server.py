@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl4eo.archive.reader import open_archive
-from ssl4eo.errors import ConfigInvalid, DataMissing, Ssl4eoError
+from ssl4eo.errors import ConfigInvalid, DataMissing
 from ssl4eo.gallery.assets import HEADERS, assets, media_type
 from ssl4eo.gallery.site import Resource, Site
-from ssl4eo.gallery.trouble import trouble_page, without_folders
+from ssl4eo.gallery.trouble import trouble_page, without_folders, words_of
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -73,7 +73,7 @@ class Opening:
         """Give the site.
 
         Raises:
-            Ssl4eoError, OSError, ValueError: the archive cannot be read.
+            Exception: of any kind, the archive cannot be read.
         """
         if self._site is None:
             self._site = self._make(self._path)
@@ -103,18 +103,20 @@ def _answer(opening: Opening, hosts: tuple[str, ...] | None, request: Request) -
     path = request.scope["path"].removeprefix("/") or "index.html"
 
     def told(error: Exception) -> str:  # who reaches this from elsewhere learns no folder of this machine
-        return str(error) if hosts is not None else without_folders(error, opening.folder)
+        words = words_of(error)
+        return words if hosts is not None else without_folders(words, opening.folder)
 
     try:
         site = opening.site()
-    except (Ssl4eoError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 - a broken archive can break its readers in any way
+        log.warning("%s", words_of(error))
         return _closed(request, path, told(error))
     try:
         return _kept(request, site.resource(path))
     except DataMissing as error:
         return _wrong(404, told(error))
-    except (Ssl4eoError, OSError, ValueError) as error:
-        log.warning("%s: %s", path, error)
+    except Exception as error:  # noqa: BLE001 - the same
+        log.warning("%s: %s", path, words_of(error))
         return _wrong(500, told(error))
 
 

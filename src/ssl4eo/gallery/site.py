@@ -11,7 +11,7 @@ A path is matched as a whole against the table at the end of this module; what d
     data/blocks/{n}/position.bin, ids.json, {column}.bin or .json
     data/ids/{n}.json                           all ids, sorted
     data/likeness.json, data/likeness/{n}/{block}.bin, place/{shard}/{id}/like-{n}.json     of embeddings
-    place/{shard}/{id}/info.json, histograms.json, thumb.webp
+    place/{shard}/{id}/info.json, histograms.json, shared.json, thumb.webp
     place/{shard}/{id}/{modality}-{season}-{composite}-{stretch}.webp
     place/{shard}/{id}/{modality}-{season}-{resolution}m.tif, {modality}-{season}.npz
 """
@@ -35,7 +35,8 @@ from ssl4eo.gallery.land import PIECE, piece, piece_names
 from ssl4eo.gallery.likeness import LikenessFiles
 from ssl4eo.gallery.location import LocationFiles, thumb_modality
 from ssl4eo.pictures.composites import composites_of
-from ssl4eo.pictures.stretches import STRETCHES
+from ssl4eo.pictures.stretches import STRETCHES, is_measured, note_of
+from ssl4eo.sample import ID_PATTERN
 from ssl4eo.sensors import modality as known_modality
 
 SHARDS = 256
@@ -101,13 +102,22 @@ class Site:
         self.files = LocationFiles(archive)
         self._composites = {name: self._offered(name) for name in archive.modalities}
 
-    def _offered(self, modality: str) -> list[dict[str, str]]:
+    def _offered(self, modality: str) -> list[dict[str, Any]]:
         wanted = self.offer.composites
         found = composites_of(modality, self.archive.form(modality).bands)
         chosen = [c for c in found.values() if wanted is None or c.name in wanted]
         if not chosen:  # a modality is never without a picture
             chosen = [next(iter(found.values()))]
-        return [{"name": c.name, "slug": c.slug, "title": c.title} for c in chosen]
+        return [
+            {
+                "name": c.name,
+                "slug": c.slug,
+                "title": c.title,
+                "note": note_of(c),
+                "shared": is_measured(modality, c, "shared"),
+            }
+            for c in chosen
+        ]
 
     def resource(self, path: str) -> Resource:
         """Make a file of the site.
@@ -162,6 +172,8 @@ class Site:
                         f"{folder}/{modality}-{season}-{resolution}m.tif"
                         for resolution in self.archive.form(modality).resolutions
                     )
+        if "shared" in self.offer.stretches:
+            yield f"{folder}/shared.json"
         yield from (f"{folder}/like-{number}.json" for number in range(len(self.offer.embeddings)))
         yield f"{folder}/info.json"
 
@@ -195,6 +207,7 @@ class Site:
             "stretches": [{"name": name, "title": STRETCHES[name]} for name in self.offer.stretches],
             "pixels": self.offer.pixels,
             "piece": PIECE,
+            "left_out": dict(self.blocks.places.left_out),
             "columns": [column.describe() for column in self.blocks.columns.values()],
             "blocks": self.blocks.describe(),
             "ids": self.blocks.id_files(),
@@ -232,6 +245,15 @@ class Site:
             raise UnknownName(f"stretch {stretch!r}", expected=", ".join(self.offer.stretches))
         return self.files.picture(self.location(**name), modality, self._season(season), names[composite], stretch)
 
+    def shared(self, **name: str) -> bytes:
+        """Tell over how many seasons the `shared` brightness of each composite was taken."""
+        if "shared" not in self.offer.stretches:
+            raise UnknownName("stretch 'shared'", expected=", ".join(self.offer.stretches))
+        composites = {
+            modality: [row["name"] for row in rows if row["shared"]] for modality, rows in self._composites.items()
+        }
+        return self.files.shared(self.location(**name), composites)
+
     def geotiff(self, *, modality: str, season: str, resolution: str, **name: str) -> bytes:
         """Write one native grid of an image as a path names it."""
         if not self.offer.pixels or int(resolution) not in self.archive.form(modality).resolutions:
@@ -265,7 +287,7 @@ def _piece(name: str) -> bytes:
     return piece(name)
 
 
-_PLACE = r"place/(?P<shard>[0-9a-f]{2})/(?P<location>[A-Za-z0-9][A-Za-z0-9._-]{0,127})/"
+_PLACE = rf"place/(?P<shard>[0-9a-f]{{2}})/(?P<location>{ID_PATTERN})/"
 _IMAGE = _PLACE + r"(?P<modality>[A-Z0-9]+)-(?P<season>\d{1,6})"
 _BLOCK = r"data/blocks/(?P<block>\d{1,6})/"
 _KEY = r"(?P<key>[A-Za-z0-9-]+)"
@@ -292,6 +314,7 @@ _TABLE: tuple[tuple[str, Callable[..., bytes]], ...] = (
     ),
     (rf"{_PLACE}info\.json", lambda site, **name: site.files.info(site.location(**name))),
     (rf"{_PLACE}histograms\.json", lambda site, **name: site.files.histograms(site.location(**name))),
+    (rf"{_PLACE}shared\.json", Site.shared),
     (rf"{_PLACE}thumb\.webp", lambda site, **name: site.files.thumb(site.location(**name))),
     (rf"{_IMAGE}-(?P<composite>[a-zA-Z0-9_-]+)-(?P<stretch>[a-z]+)\.webp", Site.picture),
     (rf"{_IMAGE}-(?P<resolution>\d{{1,5}})m\.tif", Site.geotiff),

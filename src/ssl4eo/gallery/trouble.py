@@ -7,6 +7,8 @@ import re
 from html import escape
 from pathlib import Path
 
+from ssl4eo.errors import Ssl4eoError
+
 _FOLDERS = re.compile(r"""(?<![\w:/.~-])/(?:[^\s/'"`;:,()]+/)+""")
 """Folders of an absolute path up to its last name; addresses and shares such as 3/4 have no such beginning."""
 
@@ -25,6 +27,16 @@ def without_folders(text: object, *folders: Path) -> str:
     for folder in folders:
         told = told.replace(f"{folder}/", "")
     return _FOLDERS.sub("", told)
+
+
+def words_of(error: Exception) -> str:
+    """Give an error's words on one line; of one that nobody meant to raise also its type, which may say more.
+
+    >>> words_of(KeyError("id")), words_of(OSError("disk full"))
+    ("KeyError: 'id'", 'disk full')
+    """
+    words = " ".join(str(error).split())
+    return words if isinstance(error, (Ssl4eoError, OSError)) else f"{type(error).__name__}: {words}"
 
 
 def trouble_page(message: str) -> bytes:

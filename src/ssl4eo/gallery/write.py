@@ -77,11 +77,11 @@ def write_site(
     """
     require_absent(out, "site")
     part = partial_path(out)
+    site = Site(archive, offer=offer)  # before anything is written: it may be unreadable
     with writing(out):
         part.mkdir(parents=True, exist_ok=True)
         with exclusive(part / ".lock"):
             _require_same(part, _settings(archive, offer))
-            site = Site(archive, offer=offer)
             found = _found(part, archive.ids)
             missing = [name for name in archive.ids if name not in found]
             done = len(found)
@@ -94,7 +94,7 @@ def write_site(
             for path in site.shared_paths():
                 _write(part / path, site.resource(path).content)
             report = SiteReport(out, len(missing), len(found), _wrong(part))
-            write_json(part / RECORD, _record(report, archive, offer))
+            write_json(part / RECORD, _record(report, site))
         (part / ".lock").unlink()
         for name in (SETTINGS, "wrong"):
             _remove(part / name)
@@ -183,7 +183,8 @@ def _wrong(part: Path) -> dict[str, str]:
     return {row["location"]: row["reason"] for row in rows()}
 
 
-def _record(report: SiteReport, archive: Archive, offer: Offer) -> dict[str, Any]:
+def _record(report: SiteReport, site: Site) -> dict[str, Any]:
+    archive, offer = site.archive, site.offer
     names = tuple(Path(path).name for path in offer.embeddings)
     return {
         **_settings(archive, offer),
@@ -192,6 +193,7 @@ def _record(report: SiteReport, archive: Archive, offer: Offer) -> dict[str, Any
         "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "locations": len(archive),
         "wrong": report.wrong,
+        "columns_left_out": dict(site.blocks.places.left_out),
     }
 
 
