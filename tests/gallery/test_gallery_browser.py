@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import rasterio
 from gallery_stage import (
@@ -27,6 +28,7 @@ from gallery_stage import (
     SEASONS,
     SIZE,
     damage_chunk,
+    extend_table,
     make_sample,
     serving,
     write_archive,
@@ -195,13 +197,13 @@ def test_pixels_can_be_taken_away(url: str, archive: Path, visit: Open) -> None:
     image = open_archive(archive).read("S2L2A", location="0000005", season=1)
 
     with page.expect_download() as caught:
-        page.get_by_role("link", name="GeoTIFF of S2L2A season 2, 20 m bands").click()
+        page.get_by_role("link", name="GeoTIFF of S2L2A season 1, 20 m bands").click()
     assert caught.value.suggested_filename == "0000005-S2L2A-1-20m.tif"
     with rasterio.open(caught.value.path()) as file:
         np.testing.assert_array_equal(file.read(), image.pixels[20])
         assert file.crs.to_epsg() == 32633
     with page.expect_download() as caught:
-        page.get_by_role("link", name="NumPy file of S2L2A season 2").click()
+        page.get_by_role("link", name="NumPy file of S2L2A season 1").click()
     with np.load(io.BytesIO(Path(caught.value.path()).read_bytes()), allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["60m"], image.pixels[60])
 
@@ -563,3 +565,99 @@ def test_the_page_of_a_broken_archive_has_the_style_of_the_gallery(tmp_path: Pat
             page.close()
     assert all("503" in line for line in visit.noise)
     visit.noise.clear()
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("in=1,,2,", "“1,,2,” is not a bounding box"),
+        ("color=nope", "There is no column nope"),
+        ("color=dates-S2L2A:9", "has no season 9"),
+        ("mod=S9&from=2020-01-01", "There is no modality S9"),
+        ("at=abc", "“abc” is not a view"),
+        ("at=,,", "“,,” is not a view"),
+        ("from=2021-01-01&to=2020-01-01", "Nothing is from 2021-01-01 to 2020-01-01"),
+        ("where=label-1~5~1", "“5” to “1” is not a range"),
+        ("hide=label-0:x", "does not name classes of split"),
+        ("valid=yes", "“yes” is not 1"),
+    ],
+)
+def test_every_option_of_a_link_that_cannot_be_read_is_told_and_left_out(
+    served: str, visit: Open, query: str, fault: str
+) -> None:
+    """All places are shown, and clearing takes the words away."""
+    page = visit(f"{served}#/map?{query}")
+
+    expect(page.locator(".side [role=alert]")).to_contain_text(fault)
+    expect(words(page)).to_have_text("11 of 12 places in view")
+    page.click("#clear")
+    expect(page.locator(".side [role=alert]")).to_be_hidden()
+
+
+def test_a_view_that_cannot_be_read_is_told_until_the_map_moves(served: str, visit: Open) -> None:
+    """Then the address has another one."""
+    page = visit(f"{served}#/map?at=1,2")
+    expect(page.locator(".side [role=alert]")).to_contain_text("“1,2” is not a view")
+    page.focus("#map")
+    page.keyboard.press("ArrowUp")
+    expect(page.locator(".side [role=alert]")).to_be_hidden()
+
+
+@pytest.fixture(scope="module")
+def truths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Truth values of the 12 places: true of 0, 3, 6, 9, unknown of 1, else false; and a column that no map shows."""
+    path = write_archive(tmp_path_factory.mktemp("truths") / "a.zarr")
+    is_clear = [None if n == 1 else n % 3 == 0 for n in range(COUNT)]
+    extend_table(path, is_clear=pa.array(is_clear), tags=pa.array([[HOSTILE]] * COUNT))
+    with serving(Opening(path)) as url:
+        yield url
+
+
+@pytest.mark.parametrize(("ends", "count"), [("1~1", 4), ("0~0", 6), ("0~1", 10), ("~0", 6)])
+def test_truth_values_filter(truths: str, visit: Open, ends: str, count: int) -> None:
+    """False is 0 and true is 1; what is unknown passes no filter, number 7 is nowhere."""
+    page = visit(f"{truths}#/map?where=label-3~{ends}")
+
+    expect(words(page)).to_have_text(f"{count} of 12 places in view")
+
+
+def test_truth_values_are_chosen_in_the_panel_and_color_the_map(truths: str, visit: Open) -> None:
+    """The link is read back; a column that the map leaves out is told on the page about the archive."""
+    page = visit(truths)
+    page.select_option("#color", label="is_clear")
+    expect(page.locator(".legend .chip")).to_have_text([" False", " True"])
+    page.select_option("#where", label="is_clear")
+    page.get_by_label("is_clear is").select_option("true")
+    expect(words(page)).to_have_text("4 of 12 places in view")
+    other = visit(page.url)
+    expect(other.get_by_label("is_clear is")).to_have_value("1")
+    expect(words(other)).to_have_text("4 of 12 places in view")
+    about = visit(f"{truths}#/about")
+    expect(about.locator(".wrong")).to_have_text(re.compile("leaves out column tags: .* neither text nor numbers"))
+
+
+def test_the_page_of_a_place_says_how_bright_its_pictures_are(archive: Path, tmp_path: Path, visit: Open) -> None:
+    """An index has a range of its own; shared brightness tells its seasons, and where one cannot be read."""
+    with serving(Opening(damage_chunk(archive, tmp_path / "b.zarr"))) as url:
+        page = visit(f"{url}#/place/0000000")
+        note = page.locator("#note-S2L2A")
+        expect(note).to_have_text("Brightness shared over 1 of 2 seasons: the others cannot be read.")
+        expect(page.locator("#note-S1GRD")).to_have_text("Brightness shared over 2 seasons.")
+        page.select_option("#composite-S2L2A", "ndvi")
+        expect(note).to_contain_text("Always drawn from -0.2 to 1")
+        page.select_option("#composite-S2L2A", "band:B11")
+        expect(note).to_have_text("Brightness shared over 2 seasons.")
+        page.select_option("#stretch", "fixed")
+        expect(note).to_have_text("")
+        page.close()
+    assert all("500" in line for line in visit.noise)
+    visit.noise.clear()
+
+
+def test_histograms_say_where_the_outermost_values_are(served: str, visit: Open) -> None:
+    """They are counted in the bins at the ends."""
+    page = visit(f"{served}#/place/0000005")
+    page.locator("summary", has_text="Histograms").first.click()
+
+    expect(page.locator(".histograms").first).to_contain_text("percentile 0.1 to 99.9")
+    expect(page.locator(".histograms").first).to_contain_text("bins at the ends")

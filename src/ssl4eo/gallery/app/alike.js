@@ -46,7 +46,7 @@ function network(n, { value, reason }, rows, info) {
 function card({ location, season, similarity }, both) {
   return h("li", {}, h("a", { href: linkTo("place", location, season === null ? {} : { date: season }) }, thumb(location),
     h("span", { class: "name" }, location), h("span", { class: "muted" }, `similarity ${similarity.toFixed(4)}`),
-    h("span", { class: "muted" }, season !== null && `season ${season + 1}`, both && h("span", { class: "flag" }, "both"))));
+    h("span", { class: "muted" }, season !== null && `season ${season}`, both && h("span", { class: "flag" }, "both"))));
 }
 
 function ownDates({ rows, own }, info, n) {
@@ -61,7 +61,7 @@ function ownDates({ rows, own }, info, n) {
 function dateOf(info, season, n) {
   if (season === null) return "mean over seasons";
   const seen = info.images[archive.likeness[n].modality]?.[season];
-  return seen?.time ? seen.time.slice(0, 10) : `season ${season + 1}`;
+  return seen?.time ? seen.time.slice(0, 10) : `season ${season}`;
 }
 
 /** The dates of a season, of all networks that saw it. */

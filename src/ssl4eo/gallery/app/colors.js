@@ -18,7 +18,7 @@ function rgb(text) {
 export function readColor(option) {
   const [key, slot = "0"] = (option ?? "").split(":");
   const column = columns.get(key);
-  if (!column || column.kind === "text" || !(Number(slot) < column.slots.length)) return null;
+  if (!column || column.kind === "text" || !column.slots.some((_, i) => String(i) === slot)) return null;
   return { column, slot: Number(slot) };
 }
 

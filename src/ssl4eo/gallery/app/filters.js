@@ -2,7 +2,7 @@
 // Which places are shown: each filter is some columns and a test of one location; the address keeps them all.
 
 import { archive, asKept, columns, columnOf, positions } from "./data.js";
-import { isNothing } from "./colors.js";
+import { isNothing, readColor } from "./colors.js";
 
 /** Names of the options of the address that are filters. */
 export const FILTERS = ["mod", "from", "to", "cloud", "valid", "in", "where", "hide"];
@@ -14,11 +14,40 @@ export function ofGroup(group, modality = "") {
   return archive.columns.filter((c) => c.group === group && (!modality || !c.modality || c.modality === modality));
 }
 
+/** Read a number; NaN for nothing and for blanks, which Number takes for 0. */
+export const numberOf = (word) => ((word ?? "").trim() === "" ? NaN : Number(word));
+
+/** Read some numbers with commas between them; null if they are not as many, or one is missing. */
+export function readNumbers(text, count) {
+  const numbers = (text ?? "").split(",").map(numberOf);
+  return numbers.length === count && numbers.every(Number.isFinite) ? numbers : null;
+}
+
 /** Read a bounding box `west,south,east,north`; null if it is none. */
 export function readBox(text) {
-  const box = (text ?? "").split(",").map(Number);
-  return box.length === 4 && box.every(Number.isFinite) && box[1] <= box[3] ? box : null;
+  const box = readNumbers(text, 4);
+  return box && box[1] <= box[3] ? box : null;
 }
+
+/** Read the modality that filters are of; empty for any. */
+export function readModality(text) {
+  return archive.modalities.some((m) => m.name === text) ? text : "";
+}
+
+/** Read two dates as [from, to] in days since 1970; an end that is open or cannot be read is infinite; null if the first is after the second. */
+export function readDates(options) {
+  const day = (name, open) => { const read = days(options.get(name) ?? ""); return Number.isNaN(read) ? open : read; };
+  const from = day("from", -Infinity), to = day("to", Infinity);
+  return from <= to ? [from, to] : null;
+}
+
+const TRUTH = { False: 0, True: 1 };
+
+/** Whether a column has truth values: they count as 0 and 1. */
+export const isTruth = (column) => column.kind === "category" && column.numeric && column.labels.every((label) => Object.hasOwn(TRUTH, label));
+
+/** The numbers that the classes of a column stand for. */
+const numbersOf = (column) => column.labels.map((label) => (isTruth(column) ? TRUTH[label] : Number(label)));
 
 /** Whether a column is looked for by its words, not by numbers or dates. */
 export const isWords = (column) => column.kind === "text" || (column.kind === "category" && !column.numeric);
@@ -35,43 +64,62 @@ export function readRange(where) {
   const { column, words: [low = "", high = ""] } = partsOf(where);
   if (!column || (low === "" && high === "")) return null;
   if (isWords(column)) return { column, text: low.toLowerCase() };
-  const read = (word, open) => (word === "" ? open : column.kind === "date" ? days(word) : asKept(column, Number(word)));
+  const read = (word, open) => (word === "" ? open : column.kind === "date" ? days(word) : asKept(column, numberOf(word)));
   const range = { column, low: read(low, -Infinity), high: read(high, Infinity) };
-  return Number.isNaN(range.low) || Number.isNaN(range.high) ? null : range;
+  return range.low <= range.high ? range : null;
 }
 
-/** Tell which filters of an address cannot be read: they are left out. */
+/** Tell which options of an address cannot be read: they are left out. */
 export function faultsOf(options) {
-  const given = (name) => options.get(name) ?? "";
-  const range = partsOf(given("where")), isOpen = range.words.every((word) => word === "");
+  const given = (name) => options.get(name) ?? "", hide = given("hide").split(":")[0];
+  const wrongDate = (name) => given(name) && Number.isNaN(days(given(name)));
   return [
-    given("where") && !range.column && `There is no column ${given("where").split("~")[0]}.`,
-    range.column && !isOpen && !readRange(given("where")) && `${range.column.title}: “${range.words.filter(Boolean).join("” to “")}” is not ${range.column.kind === "date" ? "a date" : "a number"}.`,
-    ...["from", "to"].map((name) => given(name) && Number.isNaN(days(given(name))) && `“${given(name)}” is not a date.`),
-    given("cloud") && !Number.isFinite(Number(given("cloud"))) && `Cloud share: “${given("cloud")}” is not a number.`,
+    given("at") && !readNumbers(given("at"), 3) && `“${given("at")}” is not a view latitude,longitude,zoom.`,
+    given("color") && !readColor(given("color")) && colorFault(given("color")),
+    whereFault(given("where")),
+    given("mod") && !readModality(given("mod")) && `There is no modality ${given("mod")}.`,
+    ...["from", "to"].map((name) => wrongDate(name) && `“${given(name)}” is not a date.`),
+    !readDates(options) && `Nothing is from ${given("from")} to ${given("to")}: the first date is after the second.`,
+    given("cloud") && !Number.isFinite(numberOf(given("cloud"))) && `Cloud share: “${given("cloud")}” is not a number.`,
+    given("valid") && given("valid") !== "1" && `Valid images: “${given("valid")}” is not 1.`,
     given("in") && !readBox(given("in")) && `“${given("in")}” is not a bounding box west,south,east,north.`,
+    given("hide") && !readHidden(given("hide")) && (columns.has(hide) ? `“${given("hide")}” does not name classes of ${columns.get(hide).title}.` : `There is no column ${hide}.`),
   ].filter(Boolean);
+}
+
+function colorFault(text) {
+  const column = columns.get(text.split(":")[0]);
+  if (!column) return `There is no column ${text.split(":")[0]}.`;
+  return column.kind === "text" ? `${column.title} is text without classes: it has no colors.` : `${column.title} has no season ${text.split(":")[1]}.`;
+}
+
+function whereFault(where) {
+  const { column, words } = partsOf(where);
+  if (!column) return where && `There is no column ${where.split("~")[0]}.`;
+  if (words.every((word) => word === "") || readRange(where)) return "";
+  const told = `${column.title}: “${words.filter(Boolean).join("” to “")}” is not`;
+  const isRead = words.every((word) => word === "" || !Number.isNaN(column.kind === "date" ? days(word) : numberOf(word)));
+  return isRead ? `${told} a range: the first is after the second.` : `${told} ${column.kind === "date" ? "a date" : "a number"}.`;
 }
 
 /** Read `key:code,code`: classes that are hidden. */
 export function readHidden(text) {
-  const [key, list = ""] = (text ?? "").split(":");
-  return columns.has(key) && list ? { key, codes: new Set(list.split(",").map(Number)) } : null;
+  const [key, list = ""] = (text ?? "").split(":"), codes = list.split(",").map(numberOf);
+  return columns.get(key)?.kind === "category" && codes.every((code) => columns.get(key).labels[code] !== undefined) ? { key, codes: new Set(codes) } : null;
 }
 
 /** Give the tests that the options ask for: [{ keys, test(values by key, index) }], with `box` for positions. */
 export function testsOf(options) {
   const tests = [];
-  const modality = options.get("mod") ?? "";
-  const day = (name, open) => { const read = days(options.get(name) ?? ""); return Number.isNaN(read) ? open : read; };
-  const from = day("from", -Infinity), to = day("to", Infinity);
+  const modality = readModality(options.get("mod"));
+  const [from, to] = readDates(options) ?? [-Infinity, Infinity];
   if (from > -Infinity || to < Infinity) {
     const keys = ofGroup("date", modality).map((c) => c.key);
     tests.push({ keys, test: (values, i) => keys.some((k) => values[k].some((slot) => !isNothing(slot[i]) && slot[i] >= from && slot[i] <= to)) });
   }
-  const cloud = options.get("cloud");
-  if (cloud && Number.isFinite(Number(cloud))) {
-    const shares = ofGroup("cloud", modality).filter((c) => c.kind === "number").map((c) => ({ key: c.key, most: asKept(c, Number(cloud)) }));
+  const cloud = numberOf(options.get("cloud"));
+  if (Number.isFinite(cloud)) {
+    const shares = ofGroup("cloud", modality).filter((c) => c.kind === "number").map((c) => ({ key: c.key, most: asKept(c, cloud) }));
     tests.push({ keys: shares.map((c) => c.key), test: (values, i) => shares.every(({ key, most }) => isNothing(values[key][0][i]) || values[key][0][i] <= most) });
   }
   if (options.get("valid") === "1") {
@@ -96,7 +144,7 @@ function rangeTest({ column, text, low, high }) {
       return labels ? labels[value] === true : (value ?? "").toLowerCase().includes(text);
     } };
   }
-  const numbers = column.kind === "category" && column.labels.map(Number);
+  const numbers = column.kind === "category" && numbersOf(column);
   const within = (value) => value >= low && value <= high;
   return { keys: [key], test: (values, i) => values[key].some((slot) => !isNothing(slot[i]) && within(numbers ? numbers[slot[i]] : slot[i])) };
 }

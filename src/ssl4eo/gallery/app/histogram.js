@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Histograms of one modality: a small drawing a band, a line a season.
+// Histograms of one modality: a small drawing a band, a line of steps a season.
 
 import { h, s } from "./dom.js";
 
@@ -19,7 +19,7 @@ function one(band, title, { low, high, unit, counts }, seasons) {
   const most = Math.max(1, ...counts.flat());
   const lines = counts.map((row, season) => {
     if (!row) return null; // cannot be read
-    const points = row.map((n, i) => `${(i + 0.5) / row.length * WIDE},${HIGH - n / most * (HIGH - 2)}`).join(" ");
+    const points = row.map((n, i) => [i, i + 1].map((edge) => `${edge / row.length * WIDE},${HIGH - n / most * (HIGH - 2)}`).join(" ")).join(" ");
     return s("polyline", { points, fill: "none", stroke: color(season), "stroke-width": 1.4 });
   });
   const means = counts.map((row, i) => `${seasons[i]} ${meanOf(row, low, high)}`).join(", ");

@@ -227,7 +227,7 @@ async function numberOf(view, id) {
 }
 
 function agreement({ sets, agreement: told, neighbours }) {
-  const rows = sets.map((set) => h("tr", {}, h("th", { scope: "row" }, set.name), h("td", {}, set.method ?? ""), h("td", {}, set.contract), h("td", {}, set.seasons === "mean" ? "mean over seasons" : set.seasons === "all" ? "all seasons" : `season ${Number(set.seasons) + 1}`), h("td", {}, set.count.toLocaleString("en"))));
+  const rows = sets.map((set) => h("tr", {}, h("th", { scope: "row" }, set.name), h("td", {}, set.method ?? ""), h("td", {}, set.contract), h("td", {}, set.seasons === "mean" ? "mean over seasons" : set.seasons === "all" ? "all seasons" : `season ${set.seasons}`), h("td", {}, set.count.toLocaleString("en"))));
   const percent = (v) => `${(100 * v).toFixed(1)} %`;
   return h("div", {}, h("div", { class: "scroll" }, h("table", { class: "networks" }, h("thead", {}, h("tr", {}, ["network", "method", "is fed", "of", "places"].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, rows))),
     told && h("p", { id: "agreement" }, `Of the ${neighbours} nearest places of each place, the first two networks name ${percent(told.overlap)} in common (chance: ${percent(told.chance)}); linear CKA ${told.cka === null ? "unknown" : told.cka.toFixed(3)}.`));

@@ -3,7 +3,7 @@
 
 import { archive, cellColumn, cells, columnOf, idsOf, positions } from "./data.js";
 import { colorOf, isNothing, legend, meanText, readColor, textOf } from "./colors.js";
-import { maskOf, meets, readHidden, testsOf } from "./filters.js";
+import { maskOf, meets, readBox, readHidden, readNumbers, testsOf } from "./filters.js";
 import { gather } from "./cluster.js";
 import { announce, h, settled } from "./dom.js";
 import { Land } from "./land.js";
@@ -48,8 +48,8 @@ export function showMap(main) {
 }
 
 function start(map, options) {
-  const [lat, lon, zoom] = (options.get("at") ?? "").split(",").map(Number);
-  if ([lat, lon, zoom].every(Number.isFinite)) { map.setView([lat, lon], zoom, { animate: false }); return; }
+  const at = readNumbers(options.get("at"), 3);
+  if (at) { map.setView([at[0], at[1]], at[2], { animate: false }); return; }
   const boxes = archive.blocks.map((b) => b.box).filter(Boolean);
   if (!boxes.length) { map.setView([20, 0], 1.5, { animate: false }); return; }
   const least = (i) => Math.min(...boxes.map((b) => b[i])), most = (i) => Math.max(...boxes.map((b) => b[i]));
@@ -88,7 +88,7 @@ async function refresh(view) {
     points.show(items, colorOf(shade?.column));
     const count = items.reduce((sum, item) => sum + item.count, 0);
     const words = `${count.toLocaleString("en")} of ${archive.count.toLocaleString("en")} places in view`;
-    placeList(list, { words, blocks: listed(blocks), bounds: options.get("in") ? null : bounds, options, shade });
+    placeList(list, { words, blocks: listed(blocks), bounds: readBox(options.get("in")) ? null : bounds, options, shade });
     announce(words);
     document.documentElement.dataset.ready = String(mine); // for tests: this view is drawn
   } catch (error) {

@@ -2,22 +2,24 @@
 // The panel beside the map: search, colors, filters. Every control writes its option into the address.
 
 import { archive, columns, findIds } from "./data.js";
-import { dateText, textOf } from "./colors.js";
-import { faultsOf, FILTERS, isWords, ofGroup, partsOf, readBox } from "./filters.js";
+import { dateText, readColor, textOf } from "./colors.js";
+import { faultsOf, FILTERS, isTruth, isWords, numberOf, ofGroup, partsOf, readBox, readModality, readNumbers } from "./filters.js";
 import { announce, h, settled } from "./dom.js";
 import { linkTo, readState, setOptions } from "./state.js";
 
 /** Draw the panel; `changed` is called when a filter or the color changes, `go(lat, lon, zoom)` moves the map, `signal` ends it. */
 export function panel(element, { changed, go, bounds, signal }) {
+  let tell = () => {};
+  addEventListener("optionsset", () => tell(), { signal });
   const draw = () => {
     const { options } = readState();
     const faults = h("div", { class: "wrong", role: "alert", hidden: true });
-    const tell = () => {
+    tell = () => {
       const found = faultsOf(readState().options);
       faults.hidden = !found.length;
       faults.replaceChildren(...(found.length ? [...found, "What cannot be read is left out."].map((text) => h("p", {}, text)) : []));
     };
-    const set = (changes) => { setOptions(changes); tell(); changed(); };
+    const set = (changes) => { setOptions(changes); changed(); };
     const count = FILTERS.filter((name) => options.get(name)).length;
     const open = element.querySelector("details")?.open ?? matchMedia("(min-width: 60rem)").matches;
     element.replaceChildren(
@@ -27,11 +29,17 @@ export function panel(element, { changed, go, bounds, signal }) {
       h("details", { class: "filters", open }, h("summary", {}, "Filters", h("span", { class: "count" }, count ? ` (${count} set)` : "")),
         h("form", { onsubmit: (event) => event.preventDefault() },
           modality(options, set), dates(options, set), cloud(options, set), valid(options, set), where(options, set), box(options, set, bounds),
-          h("button", { type: "button", class: "quiet", id: "clear", onclick: () => { set(Object.fromEntries(FILTERS.map((name) => [name, null]))); draw(); announce("All filters are cleared"); } }, "Clear filters"))));
+          h("button", { type: "button", class: "quiet", id: "clear", onclick: () => { set({ ...Object.fromEntries(FILTERS.map((name) => [name, null])), ...unread() }); draw(); announce("All filters are cleared"); } }, "Clear filters"))));
     tell();
   };
   draw();
   addEventListener("optionschange", changed, { signal });
+}
+
+/** Options that are no filters and cannot be read: they go with the filters. */
+function unread() {
+  const { options } = readState();
+  return { ...(readColor(options.get("color")) ? {} : { color: null }), ...(readNumbers(options.get("at"), 3) ? {} : { at: null }) };
 }
 
 function field(label, id, control, note) {
@@ -76,7 +84,8 @@ function colorBy(options, set) {
     if (!rows.length) continue;
     select.append(h("optgroup", { label: title }, rows.flatMap((c) => c.slots.map((slot, i) => h("option", { value: c.slots.length > 1 ? `${c.key}:${i}` : c.key }, slot ? `${c.title}, ${slot}` : c.title)))));
   }
-  select.value = options.get("color") ?? "";
+  const shade = readColor(options.get("color"));
+  select.value = !shade ? "" : shade.column.slots.length > 1 ? `${shade.column.key}:${shade.slot}` : shade.column.key;
   return field("Color by", "color", select);
 }
 
@@ -84,7 +93,7 @@ function modality(options, set) {
   if (archive.modalities.length < 2) return null;
   const select = h("select", { id: "modality", onchange: () => set({ mod: select.value || null }) },
     h("option", { value: "" }, "any modality"), archive.modalities.map((m) => h("option", { value: m.name }, m.title)));
-  select.value = options.get("mod") ?? "";
+  select.value = readModality(options.get("mod"));
   return field("Dates, cloud and validity of", "modality", select);
 }
 
@@ -99,7 +108,7 @@ function dates(options, set) {
 function cloud(options, set) {
   const known = ofGroup("cloud").filter((c) => c.kind === "number" && c.low !== null);
   if (!known.length) return null;
-  const high = Math.max(...known.map((c) => c.high)), value = options.get("cloud") ?? "";
+  const high = Math.max(...known.map((c) => c.high)), given = numberOf(options.get("cloud")), value = Number.isFinite(given) ? given : "";
   const words = h("output", { for: "cloud" }, value === "" ? "any" : `at most ${value}`);
   const input = h("input", { type: "range", id: "cloud", min: 0, max: high, step: high <= 1 ? 0.01 : high / 100, value: value === "" ? high : value,
     oninput: () => { words.textContent = Number(input.value) >= high ? "any" : `at most ${Number(Number(input.value).toPrecision(3))}`; },
@@ -122,14 +131,21 @@ function where(options, set) {
   const draw = (first, second) => {
     const column = columns.get(select.value);
     if (!column) { ends.replaceChildren(); return; }
+    if (isTruth(column)) { ends.replaceChildren(truth(first === second ? first : "")); return; }
     const text = isWords(column);
     const type = column.kind === "date" ? "date" : text ? "text" : "number";
     const input = (label, value, hint) => h("input", { type, step: "any", "aria-label": `${column.title} ${label}`, value, placeholder: hint, list: text ? "labels" : null, onchange: write });
     const span = (end) => (column[end] === null ? "" : textOf(column, column[end]));
     ends.replaceChildren(...(text ? [input("contains", first, "contains"), h("datalist", { id: "labels" }, column.labels.slice(0, 200).map((label) => h("option", { value: label })))] : [input("at least", first, span("low")), input("at most", second, span("high"))]));
   };
+  const truth = (value) => {
+    const choice = h("select", { "aria-label": `${columns.get(select.value).title} is`, onchange: write }, [["", "true or false"], ["1", "true"], ["0", "false"]].map(([each, label]) => h("option", { value: each }, label)));
+    choice.value = value;
+    return choice;
+  };
   const write = () => {
-    const words = [...ends.querySelectorAll("input")].map((input) => input.value);
+    const choice = ends.querySelector("select");
+    const words = choice ? [choice.value, choice.value] : [...ends.querySelectorAll("input")].map((input) => input.value);
     set({ where: select.value && words.some(Boolean) ? [select.value, ...words].join("~") : null });
   };
   select.addEventListener("change", () => { draw("", ""); write(); });

@@ -79,19 +79,35 @@ function modalitySection(modality, info, folder, signal) {
     modality.composites.map((row) => h("option", { value: row.name }, row.title)));
   select.value = chosenComposite(modality).name;
   const pictures = rows.map((row, season) => picture(modality, row, season, folder));
-  const update = () => pictures.forEach((each) => each.show());
+  const note = h("p", { class: "muted", id: `note-${modality.name}` });
+  const update = () => { pictures.forEach((each) => each.show()); tellBrightness(note, modality, folder); };
   addEventListener("picturechange", update, { signal });
   update();
   return h("section", { class: "modality", "aria-labelledby": `title-${modality.name}` },
     h("div", { class: "modalityhead" }, h("h2", { id: `title-${modality.name}` }, modality.title),
       h("div", { class: "field wide" }, h("label", { for: id }, "Composite"), select)),
-    h("div", { class: "seasons" }, pictures.map((each) => each.element)),
+    note, h("div", { class: "seasons" }, pictures.map((each) => each.element)),
     histogramSection(modality, rows, folder),
     contracts(modality, rows));
 }
 
+/** Say what the choice of brightness does to the pictures of a modality: nothing to an index, and over how many seasons it was shared. */
+async function tellBrightness(note, modality, folder) {
+  const composite = chosenComposite(modality), isShared = composite.shared && chosenStretch() === "shared";
+  note.textContent = composite.note;
+  if (!isShared) return;
+  const words = await json(`${folder}/shared.json`).then((told) => brightnessText(told[modality.name][composite.name]), (error) => error.message);
+  if (chosenComposite(modality) === composite && chosenStretch() === "shared") note.textContent = words;
+}
+
+function brightnessText(count) {
+  if (!count) return "";
+  const all = archive.seasons;
+  return count < all ? `Brightness shared over ${count} of ${all} seasons: the others cannot be read.` : `Brightness shared over ${all} season${all > 1 ? "s" : ""}.`;
+}
+
 function seasonName(row, season) {
-  return row.time ? row.time.slice(0, 10) : `season ${season + 1}`;
+  return row.time ? row.time.slice(0, 10) : `season ${season}`;
 }
 
 function picture(modality, row, season, folder) {
@@ -121,8 +137,8 @@ function downloads(modality, season, folder) {
   const stem = `${modality.name}-${season}`, id = folder.split("/").pop();
   const link = (file, label, words) => h("a", { href: `${folder}/${file}`, download: `${decodeURIComponent(id)}-${file}`, "aria-label": words }, label);
   return h("span", { class: "downloads" },
-    Object.keys(modality.groups).map((r) => link(`${stem}-${r}m.tif`, `TIFF ${r} m`, `GeoTIFF of ${modality.name} season ${season + 1}, ${r} m bands`)),
-    link(`${stem}.npz`, "NumPy", `NumPy file of ${modality.name} season ${season + 1}`));
+    Object.keys(modality.groups).map((r) => link(`${stem}-${r}m.tif`, `TIFF ${r} m`, `GeoTIFF of ${modality.name} season ${season}, ${r} m bands`)),
+    link(`${stem}.npz`, "NumPy", `NumPy file of ${modality.name} season ${season}`));
 }
 
 function histogramSection(modality, rows, folder) {
@@ -133,7 +149,8 @@ function histogramSection(modality, rows, folder) {
     try {
       const all = await json(`${folder}/histograms.json`);
       content.replaceChildren(...(all.wrong[modality.name] ?? []).map((text) => h("p", { class: "wrong", role: "alert" }, text)),
-        histograms(all[modality.name], modality.bands, rows.map(seasonName)));
+        histograms(all[modality.name], modality.bands, rows.map(seasonName)),
+        h("p", { class: "muted" }, "From percentile 0.1 to 99.9 of all seasons; values outside are counted in the bins at the ends."));
     } catch (error) {
       content.replaceChildren(h("p", { class: "wrong" }, error.message));
     }
