@@ -284,6 +284,27 @@ def test_the_keyboard_alone_finds_and_opens_a_place(served: str, visit: Open) ->
     page.wait_for_selector("html[data-ready^='place']", state="attached")
 
 
+def test_an_answer_that_comes_late_does_not_replace_a_later_one(served: str, visit: Open) -> None:
+    """The ids for the first letters arrive after those for the whole id: what is typed now is shown."""
+    page, held = visit(served), []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route("**/data/ids/0.json", hold)
+    with page.expect_request("**/data/ids/0.json"):
+        page.fill("#search", "0000")
+    page.fill("#search", "1.5, 2.5")
+    expect(page.locator("#results button")).to_have_text("Go to 1.5, 2.5")
+
+    with page.expect_request_finished(lambda request: request.url.endswith("/data/ids/0.json")):
+        held[0].continue_()
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # the page has taken the answer
+
+    expect(page.locator("#results button")).to_have_text("Go to 1.5, 2.5")
+    assert page.locator("#results a").count() == 0
+
+
 def test_every_control_and_picture_has_a_name_and_pages_have_landmarks(served: str, visit: Open) -> None:
     """What a screen reader goes by: labels of all inputs, one main, one h1 or a labelled map."""
     for address in ("", "#/place/0000003", "#/about"):

@@ -48,8 +48,9 @@ function field(label, id, control, note) {
 
 function search(go) {
   const results = h("ul", { class: "results", id: "results" });
+  let asked = 0; // answers may come in another order than questions: only the last one's is shown
   const find = async (text) => {
-    const wanted = text.trim(), point = /^(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)$/.exec(wanted);
+    const mine = ++asked, wanted = text.trim(), point = /^(-?\d+(?:\.\d+)?)\s*,\s*(-?\d+(?:\.\d+)?)$/.exec(wanted);
     if (!wanted) { results.replaceChildren(); return []; }
     if (point) {
       const [lat, lon] = [Number(point[1]), Number(point[2])];
@@ -58,11 +59,12 @@ function search(go) {
     }
     try {
       const ids = await findIds(wanted, 8);
+      if (mine !== asked) return ids;
       results.replaceChildren(...(ids.length ? ids.map((id) => h("li", {}, h("a", { href: linkTo("place", id) }, id))) : [h("li", { class: "muted" }, `No id begins with ${wanted}`)]));
       announce(`${ids.length === 8 ? "8 or more" : ids.length} ids found`);
       return ids;
     } catch (error) {
-      results.replaceChildren(h("li", { class: "wrong" }, error.message));
+      if (mine === asked) results.replaceChildren(h("li", { class: "wrong" }, error.message));
       return [];
     }
   };
