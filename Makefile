@@ -34,13 +34,14 @@ format: $(STAMP)
 install: $(STAMP)
 
 # torch first and pinned: with a range, pip may pick a build of several gigabytes for another CUDA.
-# Byte code is left to the first import: most of what is installed is never imported, and compiling it all took longer
-# than the rest of the installation.
+# Byte code is compiled at the end by all cores, not by pip with one. It is not left to the first import: where
+# PYTHONDONTWRITEBYTECODE is set, each process would compile torch anew. Templates that some packages ship are no Python.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"Python {sys.version.split()[0]} found, 3.11 or newer expected: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt torch torchvision
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[test,lint]'
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib src || true
 	touch $(STAMP)
 
 clean:

@@ -127,5 +127,6 @@ def test_the_start_page_leads_somewhere_and_its_search_finds(site: Path, visit: 
         found.click()
         page.wait_for_url(re.compile(r"/views\.html\?h=solarize"))
         playwright.expect(page.locator("article")).to_contain_text("solarize")
+        page.wait_for_load_state("networkidle")
         phone = visit(f"{url}tutorial.html", viewport={"width": 360, "height": 740})
         assert phone.evaluate("document.documentElement.scrollWidth") <= 360

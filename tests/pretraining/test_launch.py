@@ -83,6 +83,7 @@ def several_machines(monkeypatch, **given):
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(launch.Fabric, "launch", lambda self: None)
+    monkeypatch.setattr("sys.argv", [__file__])  # a worker of the test runner has '-c', which nobody could start again
     engine = recipe("moco_v2.resnet18.s2rgb.tiny").config().engine
     return launch.make_fabric(dataclasses.replace(engine, num_nodes=2, precision="32-true", accelerator="cpu"))
 
