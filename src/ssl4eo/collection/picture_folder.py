@@ -35,13 +35,13 @@ from ssl4eo.collection.products import FOLDERS, is_id
 from ssl4eo.collection.source import Provenance
 from ssl4eo.errors import ConfigInvalid, DataMissing, LocationMissing, SourceInvalid, unknown_name
 from ssl4eo.form import DTYPES, Form
-from ssl4eo.sample import Image, Location, Sample
+from ssl4eo.sample import ID_PATTERN, Image, Location, Sample
 from ssl4eo.sensors import MODALITIES, RGB
 from ssl4eo.sensors import modality as known_modality
 
 log = logging.getLogger(__name__)
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_ID = re.compile(ID_PATTERN)
 _COLORS = ("red", "green", "blue")
 
 
@@ -193,7 +193,7 @@ def _list_files(root: Path) -> list[str]:
 def _make_id(file: str, *, is_unique: bool) -> str:
     """Make an id of the name of a file; one that is invalid or not alone gets a part of the path's hash."""
     stem = Path(file).stem
-    if is_unique and _ID.match(stem):
+    if is_unique and _ID.fullmatch(stem):
         return stem
     safe = re.sub(r"[^A-Za-z0-9._-]", "-", stem).lstrip("._-")[:110] or "picture"
     return f"{safe}-{hashlib.sha256(file.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
