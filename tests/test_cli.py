@@ -121,10 +121,62 @@ def test_recipes_are_listed_and_shown(capsys):
     assert names[0] in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["show"], ["list", "x"], ["show", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["show"], ["list", "x"], ["list", TINY], ["show", "x"], ["list", "--backbone", "resnet18"]]
+)
 def test_recipes_with_the_wrong_arguments_is_status_2(arguments):
     """A name is needed for show, and only there."""
-    assert main(["recipes", *arguments]) == 2
+    assert status_of(["recipes", *arguments]) == 2
+
+
+@pytest.mark.parametrize("arguments", [["show", "--json", TINY], ["--json", "show", TINY], ["show", TINY, "--json"]])
+def test_options_of_recipes_stand_anywhere(capsys, arguments):
+    """Before the name and after it."""
+    assert main(["recipes", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == TINY
+
+
+def status_of(arguments):
+    """Give the exit status, whether it is returned or the parser leaves with it."""
+    try:
+        return main(arguments)
+    except SystemExit as ended:
+        return ended.code
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["recipes", "list", "--json"]])
+def test_a_reader_that_is_gone_ends_a_command_without_a_word(arguments):
+    """As in `ssl4eo recipes list --json | head -1`: the status that shells know, nothing on stderr."""
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "ssl4eo.cli", *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_a_pipe_of_ours_that_breaks_is_a_failure(monkeypatch, capsys):
+    """Somebody reads stdout: the pipe led elsewhere, and the message is told."""
+
+    def broken():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(cli, "_overview", broken)
+    assert main(["--help"]) == 1
+    assert "Broken pipe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["recipes", "list"], ["recipes", "show", "x"]])
+def test_closed_standard_streams_are_no_traceback(arguments):
+    """As a daemon may start a command: nothing is open but the file that takes what goes wrong."""
+    code = f"import sys; sys.stdout = sys.stderr = None; from ssl4eo.cli import main; sys.exit(main({arguments!r}))"
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (2 if "x" in arguments else 0, b"")
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), PermissionError(13, "denied")])

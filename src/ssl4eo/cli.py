@@ -3,17 +3,20 @@
 
 Only the verb that is asked for is imported, so `ssl4eo --help` loads no torch. Results go to stdout, progress
 and messages to stderr. Exit status: 0, 1 (a failure, one clear message), 2 (bad arguments), 75 (a run that was asked
-to stop and left a checkpoint), 130 (interrupted).
+to stop and left a checkpoint), 130 (interrupted), 141 (nobody reads its output any more).
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -64,6 +67,9 @@ BAD_ARGUMENTS = (ConfigInvalid, UnknownName)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and give the exit status; never shows a traceback for an error that we foresee."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("lightning_fabric", "lightning.fabric", "httpx", "distributed"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -79,7 +85,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ssl4eo: interrupted{_kept(arguments)}", file=sys.stderr)  # noqa: T201 - the command line
         return 130
     except OSError as error:
-        return _fail(_foreseen(error), 1)
+        return _READER_GONE if isinstance(error, BrokenPipeError) and _reader_is_gone() else _fail(_foreseen(error), 1)
+
+
+_READER_GONE = 128 + 13
+"""Status of a program that SIGPIPE ends, as shells give it."""
+
+
+def _reader_is_gone() -> bool:
+    """Say whether nobody reads stdout any more, as in `ssl4eo recipes list --json | head -1`; what is left is dropped.
+
+    A broken pipe may also be one to a process of ours that died; that is a failure.
+    """
+    try:
+        descriptor = sys.stdout.fileno()
+    except OSError:  # somebody's object, such as a notebook's
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)  # no event is asked for: an error is told all the same
+    if not any(events & select.POLLERR for _, events in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)  # the interpreter flushes once more at its end
+    return True
 
 
 def _kept(arguments: Sequence[str]) -> str:
@@ -102,6 +129,12 @@ def _foreseen(error: OSError) -> object:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    status = _run_verb(arguments)
+    print(end="", flush=True)  # noqa: T201 - a reader that has gone shows here, not when the interpreter ends
+    return status
+
+
+def _run_verb(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview())  # noqa: T201 - the command line
         return 0
@@ -114,11 +147,21 @@ def _dispatch(arguments: list[str]) -> int:
     module = VERBS[name].module(name)
     from ssl4eo.commands.parsing import call, function_parser, parse
 
-    if hasattr(module, "build_parser"):
-        parser = module.build_parser(arguments[1:])
-        return int(module.run_parsed(parser, parse(parser, arguments[1:])) or 0)
-    parser = function_parser(name, module.run)
-    return call(module.run, parser.instantiate(parse(parser, arguments[1:])).as_dict())
+    has_own = hasattr(module, "build_parser")
+    parser = module.build_parser(arguments[1:]) if has_own else function_parser(name, module.run)
+    values = parse(parser, arguments[1:])
+    _require_outside(values.get("out"))
+    if has_own:
+        return int(module.run_parsed(parser, values) or 0)
+    return call(module.run, parser.instantiate(values).as_dict())
+
+
+def _require_outside(out: object) -> None:
+    """Refuse to write into an archive, whatever the verb."""
+    if out is not None:
+        from ssl4eo.archive.journal import require_outside
+
+        require_outside(Path(str(out)))
 
 
 def _overview() -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid
 from ssl4eo.evaluation.network import load_network
@@ -96,9 +97,11 @@ def demo(out: Path, config: DemoConfig, *, say: Callable[[str], None] = print) -
         say: told what is done.
 
     Raises:
+        TargetExists: `out` is or lies in an archive.
         CheckpointInvalid: `out` holds a demo of another size.
     """
     started = time.perf_counter()
+    require_outside(out, is_folder=True)
     _require_same(out, config)
     archive, runs = out / "planet.zarr", [out / f"seed-{seed}" for seed in config.seeds]
     _collect(archive, config, say)

@@ -59,16 +59,21 @@ def require_free(target: Path) -> None:
     require_absent(target, "archive")
 
 
-def require_outside(target: Path) -> None:
+def require_outside(target: Path, *, is_folder: bool = False) -> None:
     """Raise if `target` lies in the folder of an archive: whatever is written there damages it.
+
+    Args:
+        target: file or folder to write.
+        is_folder: files will be written in it, so it must not be an archive itself either.
 
     Raises:
         TargetExists: it does; nothing was changed.
     """
-    for folder in target.resolve().parents:
+    place = target.resolve()
+    for folder in (place, *place.parents) if is_folder else place.parents:
         if is_archive(folder):
             raise TargetExists(
-                f"{target} lies inside of the archive {folder}",
+                f"{target} {'is an archive' if folder == place else f'lies inside of the archive {folder}'}",
                 expected="a place outside: an archive that is finished never changes",
                 remedy="choose another name",
                 path=str(target),

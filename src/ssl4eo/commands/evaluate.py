@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.evaluation.names import ProtocolName
 from ssl4eo.progress import progress_bar
@@ -71,6 +72,7 @@ def run(  # noqa: PLR0913 - the options of the command line
     Returns:
         Exit status 0; 1 where nothing of a suite could be judged.
     """
+    require_outside(out, is_folder=True)
     if suite is not None:
         given = {"checkpoint": checkpoint, "task": task, "protocol": protocol, "seeds": seeds}
         given |= {"split": split != "reference", "fraction": fraction != 1, "image_size": image_size}

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from json import dumps
 from pathlib import Path
 
-from ssl4eo.archive.journal import require_outside
 from ssl4eo.archive.reader import Archive, open_archive
 from ssl4eo.errors import ConfigInvalid, unknown_name
 from ssl4eo.files import require_absent
@@ -65,8 +64,6 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     """
     if serve == (out is not None):
         raise ConfigInvalid("--serve and --out" if serve else "neither --serve nor --out", expected="one of them")
-    if out is not None:
-        require_outside(out)
     _check_embeddings(embeddings or [])
     if out is None:
         switches = {"--no_pixels": no_pixels, "--workers": workers != 1, "--json": json}

@@ -5,54 +5,55 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
+from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.table import Table
 
+from ssl4eo.commands.actions import Action, action_parser, find_action
+from ssl4eo.commands.parsing import call
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.extension import is_own
 from ssl4eo.recipes.recipe import Recipe
+from ssl4eo.recipes.table import RECIPES, beside, recipe
 
 
-def run(
-    action: Literal["list", "show"], name: str | None = None, *, backbone: str | None = None, json: bool = False
-) -> int:
-    """List recipes, or show one with its whole resolved config and its promise.
+def list_recipes(*, json: bool = False) -> int:
+    """List all recipes with what they read and what they promise.
 
     Args:
-        action: list all, or show one.
-        name: of the recipe to show, such as moco_v2.resnet50.s2l1c, or module:name of your own.
+        json: print JSON for programs.
+    """
+    if json:
+        rows = [_words(r, beside(r.name)) | {"modality": r.modality} for r in RECIPES.values()]
+        print(jsonlib.dumps(rows, indent=2))  # noqa: T201 - the result
+        return 0
+    table = Table("recipe", "reads", "promise")
+    for row in RECIPES.values():
+        table.add_row(row.name, row.modality, row.promise)
+    _console().print(table)
+    return 0
+
+
+def show_recipe(name: str, *, backbone: str | None = None, json: bool = False) -> int:
+    """Show a recipe with its whole resolved config and its promise.
+
+    Args:
+        name: of the recipe, such as moco_v2.resnet50.s2l1c, or module:name of your own.
         backbone: show the recipe around another network, if its method can take it.
         json: print JSON for programs.
     """
     from ssl4eo.pretraining.config import flatten
-    from ssl4eo.recipes.table import RECIPES, beside, recipe
 
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
-    if action == "list":
-        if name is not None:
-            raise ConfigInvalid(f"recipes list {name}", expected="no name", remedy=f"did you mean recipes show {name}?")
-        if backbone is not None:
-            raise ConfigInvalid(
-                f"recipes list --backbone {backbone}", expected="no backbone", remedy="name a recipe: recipes show NAME"
-            )
-        if json:
-            rows = [_words(r, beside(r.name)) | {"modality": r.modality} for r in RECIPES.values()]
-            print(jsonlib.dumps(rows, indent=2))  # noqa: T201 - the result
-            return 0
-        table = Table("recipe", "reads", "promise")
-        for row in RECIPES.values():
-            table.add_row(row.name, row.modality, row.promise)
-        console.print(table)
-        return 0
-    if name is None:
-        raise ConfigInvalid("recipes show without a name", expected="one of `ssl4eo recipes list`")
     found = recipe(name).with_backbone(backbone)
     words, config = _words(found, () if is_own(name) else beside(found.name)), found.config().to_json()
     if json:
         print(jsonlib.dumps(words | {"config": config}, indent=2))  # noqa: T201 - the result
         return 0
+    console = _console()
     console.print(f"[bold]{found.name}[/]\n{found.promise}", highlight=False)
     for line in _differences(words):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -60,6 +61,37 @@ def run(
     for key, value in flatten(config).items():
         console.print(f"  {key} = {value!r}", highlight=False, markup=False)
     return 0
+
+
+ACTIONS: Mapping[str, Action] = MappingProxyType(
+    {
+        "list": Action(list_recipes, "what can be run", "list"),
+        "show": Action(show_recipe, "all that one decides", "show moco_v2.resnet50.s2l1c"),
+    }
+)
+
+
+def build_parser(arguments: Sequence[str]) -> ArgumentParser:
+    """Make the parser of the action that the arguments name, or of the choice among them.
+
+    Raises:
+        UnknownName: no such action.
+        ConfigInvalid: an option of another action, or a name to list.
+    """
+    parser = action_parser("recipes", ACTIONS, arguments, title="List recipes, or show one in full.")
+    name = next((argument for argument in arguments if argument in RECIPES), None)
+    if find_action(ACTIONS, arguments) == "list" and name is not None:
+        raise ConfigInvalid(f"recipes list {name}", expected="no name", remedy=f"did you mean recipes show {name}?")
+    return parser
+
+
+def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
+    """Do what the parsed arguments say."""
+    return call(ACTIONS[values.action].function, parser.instantiate(values).as_dict())
+
+
+def _console() -> Console:
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
 
 
 def _words(found: Recipe, siblings: tuple[str, ...]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from ssl4eo.archive.journal import require_outside
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.archive.remains import Damage, read_remains
 from ssl4eo.errors import ConfigInvalid, ShardCorrupt, unknown_name
@@ -55,7 +54,6 @@ def run(
         raise ConfigInvalid(f"--out {out}", expected=f"a name that ends in {', '.join(_KINDS)}")
     if size is not None and not 1 <= size <= _LARGEST:
         raise ConfigInvalid(f"--size {size}", expected=f"1 to {_LARGEST} px")
-    require_outside(out)
     require_writable(out)
     opened = open_archive(archive)
     for name in modalities or ():

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.download.body import ask_identity
 from ssl4eo.download.drive import find_drive_file
 from ssl4eo.download.entry import Dataset, FileEntry
@@ -177,10 +178,12 @@ def download(
 
     Raises:
         ConfigInvalid: no jobs, or two files of one name.
+        TargetExists: `out` is or lies in an archive.
         WriteFailed: the disk has no room for what is to come.
         DownloadFailed, ChecksumMismatch, TargetExists, Busy: a file failed (all others were finished first).
     """
     _require_sane(entries, jobs)
+    require_outside(out, is_folder=True)
     client = client or Client(connections=max(16, jobs))
     chosen = client
     planned = _with_sizes(plan_locally(entries, out), lambda entry: _hint(entry, chosen))

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.environment import commit
 from ssl4eo.errors import ConfigInvalid, SampleInvalid, WriteFailed, unknown_name
@@ -69,6 +70,7 @@ def evaluate(  # noqa: PLR0913 - options by keyword
         ConfigInvalid: no or a repeated protocol, or too few items for one.
         ContractMismatch: the task's pixels cannot be fed to the network.
         SampleInvalid: features that are not finite.
+        TargetExists: `out` is or lies in an archive.
         WriteFailed: nothing can be written to `out`.
     """
     _check(protocols, task.kind)
@@ -76,6 +78,7 @@ def evaluate(  # noqa: PLR0913 - options by keyword
         PROTOCOLS[name].require_for(network, task)
     if epochs is not None and epochs < 1:
         raise ConfigInvalid(f"{epochs} epochs", expected="1 or more")
+    require_outside(out, is_folder=True)
     require_writable(out / SCORES)
     code = commit()  # before the work: a checkout may move on meanwhile
     parts: dict[Part, LabelledPixels] = {name: task.part(name) for name in PARTS}

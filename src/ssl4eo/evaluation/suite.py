@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.errors import DataMissing, Ssl4eoError, unknown_name
 from ssl4eo.evaluation.columns import EXTRA_TASKS, OTHER_PROTOCOLS, PUBLISHED_PROTOCOL, PUBLISHED_TASKS
@@ -92,6 +93,7 @@ def run_suite(
     if name not in SUITES:
         raise unknown_name("suite", name, SUITES)
     scores, skipped = list[Score](), list[Skipped]()
+    require_outside(out, is_folder=True)
     bench = _Bench(roots, offline, skip_missing)
     done, partly = _done(out)
     for wanted in _pending(SUITES[name], done, epochs):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import ssl4eo
-from ssl4eo.archive.journal import partial_path
+from ssl4eo.archive.journal import partial_path, require_outside
 from ssl4eo.archive.layout import CHECKSUMS
 from ssl4eo.archive.reader import Archive, open_archive
 from ssl4eo.errors import Ssl4eoError, TargetExists
@@ -71,10 +71,12 @@ def write_site(
         progress: told (locations done, all).
 
     Raises:
-        TargetExists: `out` exists, or an unfinished site of another archive or with other options is beside it.
+        TargetExists: `out` exists or lies in an archive, or an unfinished site of another archive or with other options
+            is beside it.
         Busy: another process writes it.
         WriteFailed: the disk is full or refuses.
     """
+    require_outside(out)
     require_absent(out, "site")
     part = partial_path(out)
     site = Site(archive, offer=offer)  # before anything is written: it may be unreadable

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ssl4eo.archive.journal import require_outside
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE
 from ssl4eo.checkpoints.training_state import FOLDER, load_latest
 from ssl4eo.environment import environment
@@ -80,7 +81,8 @@ class RunFolder:
         self._stack.close()
 
     def _require_folder(self) -> None:
-        """Refuse a file, and a run of which only the checkpoints are left: nobody could say what they are of."""
+        """Refuse an archive, a file, and checkpoints without the config that would say what they are of."""
+        require_outside(self._path, is_folder=True)
         if self._path.exists() and not self._path.is_dir():
             raise TargetExists(
                 f"{self._path} is a file",

@@ -80,7 +80,7 @@ def check_request(runs: Sequence[Path], out: Path, archive: Path | None) -> None
     """Raise for what is wrong before anything is made; as `write_report`."""
     if not runs:
         raise ConfigInvalid("a report of no runs", expected="one run folder at least")
-    require_outside(out / _RESULTS)  # neither is the archive itself a place for a report
+    require_outside(out, is_folder=True)
     for path in runs:
         require_run(path)
     places = [path.resolve() for path in runs]
