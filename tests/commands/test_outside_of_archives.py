@@ -19,7 +19,16 @@ def planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-_TRAINED = ["--recipe", "mae.vit_small_16.s2l1c.tiny", "--data", "ARCHIVE", "--split", "none", "--engine.batch_size", "2"]
+_TRAINED = [
+    "--recipe",
+    "mae.vit_small_16.s2l1c.tiny",
+    "--data",
+    "ARCHIVE",
+    "--split",
+    "none",
+    "--engine.batch_size",
+    "2",
+]
 _JUDGED = ["--checkpoint", "random.resnet18.s2l1c", "--task", "synthetic", "--root", "ARCHIVE"]
 
 

@@ -26,7 +26,7 @@ from ssl4eo.pretraining import learner as learner_module
 from ssl4eo.pretraining.learner import Learner, require_compiler
 from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.pretraining.step import Stepper, step_seed
-from ssl4eo.pretraining.watch import LossGuard, Seen
+from ssl4eo.pretraining.watch import MOST_SKIPPED, LossGuard, Seen
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
 
@@ -134,6 +134,19 @@ def test_overflow_of_scaled_gradients_is_no_divergence():
 
     assert not torch.isfinite(report.grad_norm)
     assert found == {True: [], False: [seen]}
+
+
+@pytest.mark.parametrize("every", [1, 3, 50, 64])
+def test_a_scaler_that_skips_every_update_ends_the_run(every):
+    """No scale helps gradients that are never finite; one finite norm begins the count anew, whenever one looks."""
+    guard, found = LossGuard(scaled=True), []
+    for step in range(1, 501):
+        norm = torch.tensor(1.0 if step == 40 else torch.inf)
+        guard.add(Seen(step, torch.tensor(2.0), norm, torch.arange(8)))
+        if step % every == 0 and (found := guard.find()):
+            break
+
+    assert found[-1].step == 40 + MOST_SKIPPED
 
 
 def test_random_numbers_of_a_step_belong_to_seed_step_and_process():

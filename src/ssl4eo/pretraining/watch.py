@@ -57,6 +57,10 @@ class Seen:
         return {"step": self.step, **numbers, "index": index, "ids": [source.id_of(i) for i in index]}
 
 
+MOST_SKIPPED = 64
+"""Updates in a row that a gradient scaler may skip: it halves its scale each time, from 65,536 to 3.6e-15."""
+
+
 class LossGuard:
     """Finds the first loss or norm of gradients that is not finite among the steps since it last looked."""
 
@@ -65,10 +69,13 @@ class LossGuard:
 
         Args:
             scaled: gradients are those of a gradient scaler (16-bit floats): it tries scales that are too large now
-                and then, skips their updates itself, and moves no weight.
+                and then, skips their updates itself, and moves no weight; `MOST_SKIPPED` in a row are none of these.
         """
         self._scaled = scaled
         self._seen: deque[Seen] = deque()
+        self._skipped = 0
+        self._counted = 0
+        """Steps without a finite norm in a row, and the last step that was looked at."""
 
     @property
     def last(self) -> list[Seen]:
@@ -86,16 +93,21 @@ class LossGuard:
         """
         if not self._seen:
             return []
-        finite = torch.isfinite(torch.stack([s.loss for s in self._seen]))
-        if not self._scaled:
-            finite = finite & torch.isfinite(torch.stack([s.grad_norm for s in self._seen]))
-        flags = finite.tolist()
-        if not all(flags):
-            first = flags.index(False)
+        losses = torch.isfinite(torch.stack([s.loss for s in self._seen])).tolist()
+        norms = torch.isfinite(torch.stack([s.grad_norm for s in self._seen])).tolist()
+        bad = (k for k, finite in enumerate(losses) if not (finite and self._allows(norms[k], self._seen[k].step)))
+        first = next(bad, None)
+        if first is not None:
             return list(self._seen)[max(0, first - 1) : first + 1]
         while len(self._seen) > 1:
             self._seen.popleft()
         return []
+
+    def _allows(self, is_finite: bool, step: int) -> bool:
+        """Say whether a norm, finite or not, may be that of a step; a step that is looked at twice counts once."""
+        if step > self._counted:
+            self._counted, self._skipped = step, 0 if is_finite else self._skipped + 1
+        return is_finite or (self._scaled and self._skipped < MOST_SKIPPED)
 
 
 @dataclass
@@ -220,7 +232,11 @@ class Watch:
             return
         last = found[-1]
         loss = _number(last.loss)
-        what = f"the loss is {loss}" if isinstance(loss, str) else f"the norm of the gradients is {last.grad_norm:g}"
+        what = f"the norm of the gradients is {last.grad_norm:g}"
+        if isinstance(loss, str):
+            what = f"the loss is {loss}"
+        elif self.engine.precision == "16-mixed":
+            what += f" for {MOST_SKIPPED} steps in a row, none of which could move a weight,"
         self._diverge(what, last.step, found)
 
     def _diverge(self, what: str, step: int, found: list[Seen]) -> NoReturn:
