@@ -215,6 +215,24 @@ def test_an_interrupted_command_says_how_it_goes_on(monkeypatch, capsys, verb, w
     assert words in capsys.readouterr().err
 
 
+HELP_OF_ALL = """
+from contextlib import suppress
+from ssl4eo.cli import VERBS, main
+for verb in VERBS:
+    with suppress(SystemExit):
+        main([verb, "--help"])
+"""
+
+
+def test_a_run_starts_without_what_only_judging_needs():
+    """scikit-learn takes seconds to load, each time and in each process."""
+    program = "import ssl4eo.pretraining.loop, ssl4eo.pretraining.data, sys; sys.exit('sklearn' in sys.modules)"
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -222,6 +240,7 @@ def test_an_interrupted_command_says_how_it_goes_on(monkeypatch, capsys, verb, w
         "import ssl4eo; ssl4eo.open_archive",
         "from ssl4eo.cli import main; main(['--help'])",
         "import ssl4eo.collection.synthetic, ssl4eo.packing.pack, ssl4eo.packing.layouts, ssl4eo.report.write",
+        HELP_OF_ALL,
     ],
 )
 def test_no_torch_where_none_is_needed(code):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ssl4eo.cli import main
-from ssl4eo.commands import collect, doctor
+from ssl4eo.commands import collect, doctor_measure
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.recipes import table
 from ssl4eo.recipes.recipe import Recipe
@@ -31,7 +31,7 @@ def planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure as little as possible, on views of 32 px."""
     for name in ("LOADING_SECONDS", "LOADER_SECONDS", "COMPUTE_SECONDS"):
-        monkeypatch.setattr(doctor, name, 0.0)
+        monkeypatch.setattr(doctor_measure, name, 0.0)
 
     small, less = _small("small", batch_size=8), _small("less", batch_size=2)
     monkeypatch.setattr(table, "RECIPES", {**RECIPES, "small": small, "less": less, "moco_v2.resnet50.s2l1c": small})

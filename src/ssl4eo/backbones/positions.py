@@ -8,8 +8,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from scipy.interpolate import RectBivariateSpline
-from scipy.optimize import brentq
 from torch import Tensor
 
 
@@ -68,6 +66,8 @@ def resize_relative(table: Tensor, grid: int) -> Tensor:
         table: ((2 g - 1)^2 + 3, heads), offsets row by row from -(g - 1), of a grid of g x g patches.
         grid: patches along each side of the new grid, from 2 to `most_patches` of the old one.
     """
+    from scipy.interpolate import RectBivariateSpline  # here: few networks need it
+
     old = round((table.shape[0] - NUM_OF_CLASS_TOKEN) ** 0.5)
     assert old * old + NUM_OF_CLASS_TOKEN == table.shape[0], f"{table.shape[0]} entries are of a square grid"
     if grid == 2:  # centre and outermost offsets: nothing lies in between
@@ -94,4 +94,6 @@ def _reach(q: float, count: int) -> float:
 
 
 def _root(function: Callable[[float], float], most: float) -> float:
+    from scipy.optimize import brentq
+
     return cast("float", brentq(function, 0.0, most))

@@ -9,15 +9,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.memory import keep_freed_memory
-from ssl4eo.pretraining.config import PretrainConfig
-from ssl4eo.recipes.table import recipe
+
+if TYPE_CHECKING:
+    from ssl4eo.pretraining.config import PretrainConfig
 
 _EXAMPLE = "ssl4eo pretrain --recipe moco_v2.resnet18.s2l1c.tiny --data a.zarr --out runs/first"
 
@@ -54,6 +55,8 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     name, backbone = _named(arguments)
     if name is not None:
+        from ssl4eo.recipes.table import recipe
+
         base = recipe(name).with_backbone(backbone).config()
         for part in fields(base):
             value = getattr(base, part.name)
@@ -128,6 +131,9 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
     Raises:
         ConfigInvalid: a value or a combination that cannot work.
     """
+    from ssl4eo.pretraining.config import PretrainConfig
+    from ssl4eo.recipes.table import recipe
+
     base = recipe(values.recipe).with_backbone(values.backbone).config()
     built = parser.instantiate(values)
     parts = {f.name: built[f.name] for f in fields(base) if is_dataclass(getattr(base, f.name))}

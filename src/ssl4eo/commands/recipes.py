@@ -7,7 +7,7 @@ import json as jsonlib
 import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
@@ -17,8 +17,9 @@ from ssl4eo.commands.actions import Action, action_parser, find_action
 from ssl4eo.commands.parsing import call
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.extension import is_own
-from ssl4eo.recipes.recipe import Recipe
-from ssl4eo.recipes.table import RECIPES, beside, recipe
+
+if TYPE_CHECKING:
+    from ssl4eo.recipes.recipe import Recipe
 
 
 def list_recipes(*, json: bool = False) -> int:
@@ -27,6 +28,8 @@ def list_recipes(*, json: bool = False) -> int:
     Args:
         json: print JSON for programs.
     """
+    from ssl4eo.recipes.table import RECIPES, beside
+
     if json:
         rows = [_words(r, beside(r.name)) | {"modality": r.modality} for r in RECIPES.values()]
         print(jsonlib.dumps(rows, indent=2))  # noqa: T201 - the result
@@ -47,6 +50,7 @@ def show_recipe(name: str, *, backbone: str | None = None, json: bool = False) -
         json: print JSON for programs.
     """
     from ssl4eo.pretraining.config import flatten
+    from ssl4eo.recipes.table import beside, recipe
 
     found = recipe(name).with_backbone(backbone)
     words, config = _words(found, () if is_own(name) else beside(found.name)), found.config().to_json()
@@ -79,7 +83,7 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
         ConfigInvalid: an option of another action, or a name to list.
     """
     parser = action_parser("recipes", ACTIONS, arguments, title="List recipes, or show one in full.")
-    name = next((argument for argument in arguments if argument in RECIPES), None)
+    name = next((argument for argument in arguments if argument.count(".") > 1), None)
     if find_action(ACTIONS, arguments) == "list" and name is not None:
         raise ConfigInvalid(f"recipes list {name}", expected="no name", remedy=f"did you mean recipes show {name}?")
     return parser

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
 
 from ssl4eo.errors import SampleInvalid
 
@@ -138,6 +137,9 @@ def measure_labels(labels: NDArray[np.int64], scores: NDArray[np.float64], *, se
     Raises:
         SampleInvalid: no items, shapes that differ, scores that are not finite, or no item has a label.
     """
+    # Here: it takes two seconds to load, and starting a run of pre-training loads this module.
+    from torchmetrics.functional.classification import multilabel_average_precision, multilabel_f1_score
+
     _check_labels(labels, scores)
     held = labels.any(axis=0)
     wanted, truth = torch.from_numpy(scores[:, held]), torch.from_numpy(labels[:, held])

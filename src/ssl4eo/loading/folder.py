@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
-from sklearn.model_selection import train_test_split
 
 from ssl4eo.contract import Contract, stored
 from ssl4eo.errors import DataMissing, SourceInvalid, unknown_name
@@ -77,6 +76,8 @@ class ImageFolder:
             UnknownName: no such split.
             SourceInvalid: too few pictures to stratify.
         """
+        from sklearn.model_selection import train_test_split  # here: it takes a second and a half to load
+
         everything = np.arange(len(self.paths))
         if name == "none":
             return {"train": everything, "test": everything[:0]}

@@ -16,7 +16,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from ssl4eo.errors import ConfigInvalid, unknown_name
 from ssl4eo.evaluation.tasks.task import Task, carve_validation
@@ -89,6 +88,8 @@ def _draw_with_replacement(_: Task, pool: NDArray[np.int64], fraction: float, se
 
 def _split_again(task: Task, pool: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
     """Draw as the benchmark does for EuroSAT, whose training part keeps the order of the first, shuffled split."""
+    from sklearn.model_selection import train_test_split  # here: it takes a second and a half to load
+
     labels = task.everything.labels
     first, _ = train_test_split(np.arange(len(labels)), train_size=0.8, stratify=labels, random_state=SEED)
     shuffled = np.asarray(first, dtype=np.int64)
