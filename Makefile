@@ -7,14 +7,18 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: demo docs test check lint format install clean
+.PHONY: demo docs test tests check lint format install clean
 
 demo: $(STAMP)
 	$(BIN)/ssl4eo demo --out demo
 
+# Side by side: types are checked by one core for a minute. Both are done to their end, whichever fails.
+test: $(STAMP)
+	$(MAKE) --no-print-directory --keep-going --jobs 2 check tests
+
 # One thread for each test process: more would spin against each other. One process more than there are cores, up to
 # four: some tests wait for processes, servers or browsers.
-test: check
+tests: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$($(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))') --dist worksteal -m "not slow"
 
 # Builds without a network; the banner that is switched off tells of MkDocs 2, constraints.txt pins what is used.
@@ -34,13 +38,15 @@ format: $(STAMP)
 install: $(STAMP)
 
 # torch first and pinned: with a range, pip may pick a build of several gigabytes for another CUDA.
-# Byte code is compiled at the end by all cores, not by pip with one. It is not left to the first import: where
-# PYTHONDONTWRITEBYTECODE is set, each process would compile torch anew. Templates that some packages ship are no Python.
+# Byte code is compiled beside pip and by all cores at the end, not by pip with one. It is not left to the first import:
+# where PYTHONDONTWRITEBYTECODE is set, each process would compile torch anew. Templates in some packages are no Python.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"Python {sys.version.split()[0]} found, 3.11 or newer expected: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt torch torchvision
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[test,lint]'
+	($(BIN)/python -m compileall -qq $(VENV)/lib || true) & \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[test,lint]'; \
+	status=$$?; wait; exit $$status
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib src || true
 	touch $(STAMP)
 

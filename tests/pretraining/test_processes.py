@@ -45,16 +45,17 @@ def start(command, **environment):
     )
 
 
-def launch(out, name="moco_v2.resnet18", *, engine, environment=None, **told):
+def launch(out, name="moco_v2.resnet18", *, engine, **told):
     """Run the driver as a command, which starts the other processes itself."""
     told = {"out": str(out), "name": name, "engine": engine} | told
-    return start([str(DRIVER), json.dumps(told)], PYTHONPATH=PYTHONPATH, **(environment or {}))
+    return start([str(DRIVER), json.dumps(told)], PYTHONPATH=PYTHONPATH)
 
 
-def drive(out, name="moco_v2.resnet18", *, engine, **told):
+def drive(out, name="moco_v2.resnet18", *, engine, environment=None, **told):
     """Run the driver in forked processes, as many as the engine says."""
     told = {"out": str(out), "name": name, "engine": engine} | told
-    return run_forked(main, told, folder=out.with_name(f"{out.name}-told"), ranks=engine.get("devices", 1))
+    ranks, folder = engine.get("devices", 1), out.with_name(f"{out.name}-told")
+    return run_forked(main, told, folder=folder, ranks=ranks, environment=environment or {})
 
 
 def drive_each(folder, names, *, optimizer=None, **engine):
@@ -90,13 +91,19 @@ def both(tmp_path_factory):
     return out
 
 
-def test_two_processes_have_the_losses_of_one(both, tmp_path):
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """The same run in one process."""
+    return alone(tmp_path_factory.mktemp("alone") / "one", "moco_v2.resnet18")
+
+
+def test_two_processes_have_the_losses_of_one(both, one):
     """Global batch norm, gathered keys and averaged gradients: the curve of one process, to float32 rounding.
 
     The first loss is one forward pass through 18 layers (1e-5). Later ones pass through weights that were rounded
     differently, by which batch norm over 4 samples multiplies differences: 3e-4 was seen after 7 steps.
     """
-    expected = losses(alone(tmp_path / "one", "moco_v2.resnet18"))
+    expected = losses(one)
 
     found = losses(both)
 
@@ -149,9 +156,9 @@ def test_two_processes_have_the_losses_of_one_with_each_method(name, each, tmp_p
     assert_equal(first, second)
 
 
-def test_two_processes_fill_the_queue_in_the_order_of_one(both, tmp_path):
+def test_two_processes_fill_the_queue_in_the_order_of_one(both, one):
     """Both hold all keys, bit for bit the same, and at the rows where one process has them (cosine above 0.999)."""
-    state = load_latest(alone(tmp_path / "one", "moco_v2.resnet18"))
+    state = load_latest(one)
 
     first, second = (seen(both, rank)["buffers"]["queue.keys"] for rank in (0, 1))
 
@@ -274,9 +281,9 @@ def test_signal_to_one_process_stops_all_and_one_process_goes_on(both, tmp_path,
     path = f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}"
     act = [{"step": 5, "rank": 1, "signal": signal.SIGUSR1}]
 
-    stopped = launch(
-        out, engine={"devices": 2, "requeue": True}, act=act, environment={"PATH": path, "SLURM_JOB_ID": "4711"}
-    )
+    environment = {"PATH": path, "SLURM_JOB_ID": "4711"}
+
+    stopped = drive(out, engine={"devices": 2, "requeue": True}, act=act, environment=environment)
     asked = (tmp_path / "asked").read_text()
     state = load_latest(out)
     pretrain(build("moco_v2.resnet18"), Pictures(), out, resume=True, quiet=True)
