@@ -144,9 +144,9 @@ def status_of(arguments):
         return ended.code
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["recipes", "list", "--json"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["download", "--list", "--json"]])
 def test_a_reader_that_is_gone_ends_a_command_without_a_word(arguments):
-    """As in `ssl4eo recipes list --json | head -1`: the status that shells know, nothing on stderr."""
+    """As in `ssl4eo download --list --json | head -1`: the status that shells know, nothing on stderr."""
     reading, writing = os.pipe()
     os.close(reading)
 
@@ -169,7 +169,7 @@ def test_a_pipe_of_ours_that_breaks_is_a_failure(monkeypatch, capsys):
     assert "Broken pipe" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["recipes", "list"], ["recipes", "show", "x"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["download", "--list"], ["download", "x"]])
 def test_closed_standard_streams_are_no_traceback(arguments):
     """As a daemon may start a command: nothing is open but the file that takes what goes wrong."""
     code = f"import sys; sys.stdout = sys.stderr = None; from ssl4eo.cli import main; sys.exit(main({arguments!r}))"
@@ -222,15 +222,6 @@ for verb in VERBS:
     with suppress(SystemExit):
         main([verb, "--help"])
 """
-
-
-def test_a_run_starts_without_what_only_judging_needs():
-    """scikit-learn takes seconds to load, each time and in each process."""
-    program = "import ssl4eo.pretraining.loop, ssl4eo.pretraining.data, sys; sys.exit('sklearn' in sys.modules)"
-
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-
-    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import math
 import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +142,17 @@ def test_killed_run_resumes_to_bit_identical_weights(tmp_path, backbone, precisi
     assert done_before in (5, 6, 7)  # it died inside the second epoch
     assert result.steps == whole.steps == 12
     assert_equal(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+
+
+def has_loaded_sklearn():
+    """Say by the status of a process that has loaded what `ssl4eo pretrain` loads whether scikit-learn came with it."""
+    importlib.import_module("ssl4eo.pretraining.data")
+    return "sklearn" in sys.modules
+
+
+def test_a_run_starts_without_what_only_judging_needs(tmp_path):
+    """scikit-learn takes seconds to load, at each start and in each process."""
+    assert run_forked(has_loaded_sklearn, folder=tmp_path).returncode == 0
 
 
 def test_workers_and_logging_do_not_touch_the_weights(tmp_path):

@@ -16,7 +16,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ssl4eo.archive.journal import require_outside
 from ssl4eo.download.body import ask_identity
 from ssl4eo.download.drive import find_drive_file
 from ssl4eo.download.entry import Dataset, FileEntry
@@ -182,6 +181,8 @@ def download(
         WriteFailed: the disk has no room for what is to come.
         DownloadFailed, ChecksumMismatch, TargetExists, Busy: a file failed (all others were finished first).
     """
+    from ssl4eo.archive.journal import require_outside  # here: it loads NumPy, and lists of files need none
+
     _require_sane(entries, jobs)
     require_outside(out, is_folder=True)
     client = client or Client(connections=max(16, jobs))
