@@ -58,10 +58,17 @@ def test_demo_again_does_only_what_is_missing(finished):
     assert len(said) == 3
 
 
-def test_demo_of_another_size_is_refused(finished):
-    """Results of two sizes are not mixed."""
+def test_demo_of_another_size_is_refused(tmp_path):
+    """Results of two sizes are not mixed, from the first moment of the first."""
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        demo(tmp_path, SMALL, say=interrupt)
+
     with pytest.raises(CheckpointInvalid, match="choose another --out"):
-        demo(finished[0], dataclasses.replace(SMALL, num_locations=61), say=lambda _: None)
+        demo(tmp_path, dataclasses.replace(SMALL, num_locations=61), say=interrupt)
 
 
 def test_demo_too_small_to_train_is_refused_before_it_makes_a_planet(tmp_path, capsys):
