@@ -413,6 +413,22 @@ def test_places_like_one_tell_the_dates_of_the_sensor_that_the_network_saw(serve
     expect(page.locator("#like h3")).to_have_text("net")
 
 
+@pytest.mark.parametrize(("date", "is_told"), [("1", False), ("7", True), ("", True), ("July", True)])
+def test_a_date_of_a_link_that_no_network_saw_is_told(served: str, visit: Open, date: str, is_told: bool) -> None:
+    """The first is shown in its place, until another is chosen."""
+    page = visit("about:blank", ready=False)
+    with_networks(page, ("net", "S2L2A", alikes(0, 1)))
+    page.goto(f"{served}#/place/0000005?date={date}")
+    fault = page.locator("#like-fault")
+
+    expect(page.locator("#like-date")).to_have_value("0" if is_told else "1")
+    words = f"No network has an embedding of this place in season “{date}”; shown is season 0."
+    expect(fault).to_have_text(words if is_told else "")
+    expect(fault).to_be_visible() if is_told else expect(fault).to_be_hidden()
+    page.select_option("#like-date", "1")
+    expect(fault).to_be_hidden()
+
+
 def test_a_network_that_did_not_see_a_date_says_so(served: str, visit: Open) -> None:
     """Neighbours of another date do not stand under the wrong one, nor do they count as named by both."""
     page = visit("about:blank", ready=False)
@@ -613,6 +629,24 @@ def test_every_option_of_a_link_that_cannot_be_read_is_told_and_left_out(
     expect(words(page)).to_have_text("11 of 12 places in view")
     page.click("#clear")
     expect(page.locator(".side [role=alert]")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("stretch=loud", "There is no brightness “loud”; shown is shared."),
+        ("stretch=fixed&c-S2L2A=violet", "Sentinel-2 L2A has no composite “violet”; shown is true color."),
+        ("c-S9=ndvi", "There is no modality S9."),
+    ],
+)
+def test_a_choice_that_a_place_does_not_have_is_told(served: str, visit: Open, query: str, fault: str) -> None:
+    """Until it is no longer in the address."""
+    page = visit(f"{served}#/place/0000000?{query}")
+    faults = page.locator("#faults")
+    expect(faults).to_have_text(re.compile(re.escape(fault), re.IGNORECASE))
+    page.select_option("#stretch", "own")
+    page.select_option("#composite-S2L2A", "ndvi")
+    expect(faults).to_be_visible() if "S9" in query else expect(faults).to_be_hidden()
 
 
 def test_a_view_that_cannot_be_read_is_told_until_the_map_moves(served: str, visit: Open) -> None:

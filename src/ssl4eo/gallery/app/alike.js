@@ -13,9 +13,13 @@ export async function likeSection({ info, folder }) {
   const columns = h("div", { class: "alike" });
   const dates = [...new Set(found.flatMap((f) => (f.value?.rows ?? []).map((row) => row.season)).filter((s) => s !== null))].sort((a, b) => a - b);
   const select = h("select", { id: "like-date", onchange: () => { setOptions({ date: select.value }); draw(); } }, dates.map((s) => h("option", { value: s }, datesOf(info, s, found))));
-  const wanted = Number(readState().options.get("date") ?? dates[0]);
-  select.value = String(dates.includes(wanted) ? wanted : dates[0]);
+  const wanted = readState().options.get("date") ?? String(dates[0]);
+  select.value = dates.map(String).includes(wanted) ? wanted : String(dates[0]);
+  const fault = h("p", { class: "wrong", role: "alert", id: "like-fault", hidden: true });
   const draw = () => {
+    const given = readState().options.get("date");
+    fault.hidden = !dates.length || given === null || given === select.value;
+    fault.textContent = fault.hidden ? "" : `No network has an embedding of this place in season “${given}”; shown is season ${select.value}.`;
     const season = dates.length ? Number(select.value) : null;
     const rows = found.map((f) => rowOf(f.value, season));
     columns.replaceChildren(...found.map((f, n) => network(n, f, rows, info)));
@@ -25,7 +29,7 @@ export async function likeSection({ info, folder }) {
     h("div", { class: "modalityhead" }, h("h2", { id: "like-title" }, "Places like this one"),
       dates.length > 1 && h("div", { class: "field wide" }, h("label", { for: "like-date" }, "By its image of"), select)),
     h("p", { class: "muted" }, "By cosine similarity of what a network makes of them; other places only. ", h("a", { href: linkTo("likeness", "", { pick: info.id }) }, "Show on the map of likeness")),
-    columns);
+    fault, columns);
 }
 
 /** What a network says by one date, or by the mean over all where it has no other; undefined where it has neither. */

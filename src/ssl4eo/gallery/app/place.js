@@ -27,6 +27,7 @@ async function draw(main, id, life) {
   main.replaceChildren(h("article", { class: "place" },
     head(info, life.end.signal),
     info.wrong && h("div", { class: "wrong", role: "alert" }, info.wrong.split("\n").map((line) => h("p", {}, line))),
+    faultsOfLink(life.end.signal),
     stretchChooser(),
     archive.modalities.map((modality) => modalitySection(modality, info, folder, life.end.signal)),
     facts(info), more));
@@ -64,6 +65,28 @@ function chosenStretch() {
 function chosenComposite(modality) {
   const wanted = readState().options.get(`c-${modality.name}`);
   return modality.composites.find((row) => row.name === wanted) ?? modality.composites[0];
+}
+
+/** Tell which choices of the address there are not here, as long as they stand in it. */
+function faultsOfLink(signal) {
+  const element = h("div", { class: "wrong", role: "alert", id: "faults", hidden: true });
+  const tell = () => {
+    const found = [...readState().options].map(([name, value]) => choiceFault(name, value)).filter(Boolean);
+    element.hidden = !found.length;
+    element.replaceChildren(...found.map((text) => h("p", {}, text)));
+  };
+  addEventListener("optionsset", tell, { signal });
+  tell();
+  return element;
+}
+
+function choiceFault(name, value) {
+  if (name === "stretch") return value !== chosenStretch() && `There is no brightness “${value}”; shown is ${chosenStretch()}.`;
+  if (!name.startsWith("c-")) return "";
+  const modality = archive.modalities.find((row) => row.name === name.slice(2));
+  if (!modality) return `There is no modality ${name.slice(2)}.`;
+  const chosen = chosenComposite(modality);
+  return value !== chosen.name && `${modality.title} has no composite “${value}”; shown is ${chosen.title}.`;
 }
 
 function stretchChooser() {
