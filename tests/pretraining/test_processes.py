@@ -336,8 +336,10 @@ def test_torchrun_on_two_machines_is_the_run_of_one_machine(both, tmp_path):
         for n in range(2)
     ]
 
+    environment = clean_environment(PYTHONPATH=PYTHONPATH)
+
     machines = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean_environment())
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
         for command in commands
     ]
     told = [machine.communicate(timeout=LONGEST_S)[0] for machine in machines]
