@@ -31,8 +31,9 @@ from peers import LightlyMoCo, TorchGeoMoCo
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.environment import environment
 from ssl4eo.evaluation.protocols.knn import predict_knn
-from ssl4eo.loading.batches import ViewDataset, make_loader
+from ssl4eo.loading.batches import ViewDataset
 from ssl4eo.loading.folder import FolderPixels, ImageFolder
+from ssl4eo.loading.loader import make_loader
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Moment
 from ssl4eo.pretraining.launch import make_fabric, settle

@@ -19,7 +19,8 @@ from ssl4eo.contract import network_input, stored
 from ssl4eo.errors import ConfigInvalid, SampleInvalid, ShardCorrupt, WorkerLost
 from ssl4eo.form import Form
 from ssl4eo.loading import batches
-from ssl4eo.loading.batches import ViewDataset, make_loader
+from ssl4eo.loading.batches import ViewDataset
+from ssl4eo.loading.loader import make_loader
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.recipes.views import published_view
 from ssl4eo.sensors import modality

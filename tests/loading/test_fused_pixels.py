@@ -145,6 +145,54 @@ def test_sensor_drop_zeroes_exactly_one_sensor(archives):
         assert torch.allclose(seen[row, kept], scaled[row, kept], rtol=1e-5, atol=1e-6)
 
 
+class OneSensor(ArchivePixels):
+    """Locations of which one sensor saw nothing."""
+
+    absent = "S2L1C"
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Put out what the sensor would have seen."""
+        found = super().pixels(index, season, resolutions=resolutions)
+        for resolution, bands in self.form.groups:
+            for row, band in enumerate(bands):
+                if resolution in found and (band in ("VV", "VH")) == (self.absent == "S1GRD"):
+                    found[resolution][row] = 0
+        return found
+
+
+@pytest.mark.parametrize("kind", ["whole", "bytes"])
+@pytest.mark.parametrize("absent", ["S2L1C", "S1GRD"])
+@pytest.mark.parametrize("speckle", [0.0, 0.3])
+@pytest.mark.parametrize("finish", [False, True])
+def test_sensor_drop_leaves_the_one_that_is_there(archives, kind, absent, speckle, finish):
+    """Where the other sensor saw nothing a view would be empty; what else was drawn stays as it was."""
+    source = OneSensor(archives[kind], FUSED)
+    source.absent = absent
+    photometric = dataclasses.replace(PLAIN_COLORS, sensor_drop=1.0, speckle=speckle)
+    view = dataclasses.replace(published_view(16), photometric=photometric)
+    adapter = Adapter(source.contract, network_input(FUSED))
+    items = [(epoch, 1) for epoch in range(8)]
+
+    data = ViewDataset(
+        source, PairConfig("augment", view), contract=source.contract, seed=0, adapter=adapter, finish=finish
+    )
+    batch = data.__getitems__(items)
+
+    mine = slice(0, 13) if absent == "S1GRD" else slice(13, 15)
+    for stored_view, rows in zip(batch.views, batch.photometric, strict=True):
+        shown = stored_view if finish else apply_photometric_(adapter(stored_view), rows)
+        assert shown[:, mine].flatten(1).any(dim=1).all()
+        kept = rows[:, -15:]
+        assert (kept[:, mine] == 1).all()
+    everything = ArchivePixels(archives[kind], FUSED)
+    whole = ViewDataset(everything, PairConfig("augment", view), contract=source.contract, seed=0, adapter=adapter)
+    for found, drawn in zip(batch.photometric, whole.__getitems__(items).photometric, strict=True):
+        assert torch.equal(found[:, :-15], drawn[:, :-15])
+        same = (drawn[:, -15:][:, mine] == 1).all(dim=1)
+        assert 0 < same.sum() < len(items)
+        assert torch.equal(found[same], drawn[same])
+
+
 def test_speckle_reaches_only_the_radar_channels():
     """Decibels beside digital numbers: noise of the radar's own unit, none for the others."""
     assert units_per_decibel(FusedContract((stored("S2L1C"), stored("S1GRD")))) == (0.0,) * 13 + (1.0, 1.0)

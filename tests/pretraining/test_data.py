@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import network_input
-from ssl4eo.errors import ContractMismatch, DataMissing, SampleInvalid, UnknownName
+from ssl4eo.errors import ContractMismatch, DataMissing, SampleInvalid, SourceInvalid, UnknownName
 from ssl4eo.evaluation.tasks.eurosat import CLASSES
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.packing.pack import pack
@@ -98,6 +98,28 @@ class Blank(SyntheticPlanet):
             for band in images[0].pixels.values():
                 band[:, 1:] = 0
         return sample
+
+
+def _folder(path, *, size=(32, 32), black=()):
+    """Write ten pictures of two classes, some of them black."""
+    for number in range(10):
+        (path / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        values = np.full((size[1], size[0], 3), 0 if number in black else 9 + number, np.uint8)
+        PillowImage.fromarray(values).save(path / "ab"[number % 2] / f"{number}.png")
+    return path
+
+
+def test_black_pictures_are_refused_before_training(tmp_path):
+    """All are in memory by then; named as they would be hours later."""
+    with pytest.raises(SampleInvalid, match=r"2 images show nothing but zeros: a/4\.png at season 0, b/7\.png"):
+        open_training_data(_folder(tmp_path, black=(4, 7)), contract=RGB, split="none")
+
+
+@pytest.mark.parametrize("size", [(32, 96), (96, 32)])
+def test_images_that_are_no_squares_are_refused(tmp_path, size):
+    """A window is a share of each side: views would be drawn out threefold."""
+    with pytest.raises(SourceInvalid, match=f"has images of {size[1]} x {size[0]} px; expected square ones"):
+        open_training_data(_folder(tmp_path, size=size), contract=RGB, split="none")
 
 
 def test_images_of_nothing_are_refused_before_training(tmp_path):

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import math
 import os
-import re
-import signal
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,18 +20,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import InputContract, sensor_groups
-from ssl4eo.errors import SampleInvalid, WorkerLost
+from ssl4eo.errors import SampleInvalid, Ssl4eoError
 from ssl4eo.loading.pixels import PixelSource
-from ssl4eo.loading.sampler import Item, ResumableBatches
+from ssl4eo.loading.sampler import Item
 from ssl4eo.views.compose import Geometry, Renderer, draw_geometry
 from ssl4eo.views.config import ViewConfig, Views
 from ssl4eo.views.crop import WHOLE
 from ssl4eo.views.masking import Masking
-from ssl4eo.views.photometric import apply_photometric_
+from ssl4eo.views.photometric import Strengths, apply_photometric_
 from ssl4eo.views.resample import one_blas_thread
 from ssl4eo.views.rng import sample_rng
 from ssl4eo.views.seasonal import Pairing, draw_seasons
@@ -41,6 +39,9 @@ from ssl4eo.views.speckle import draw_speckle, units_per_decibel
 
 Pixels = dict[int, dict[int, NDArray[np.generic]]]
 """Of one item: season -> resolution [m] -> (band, y, x)."""
+
+LEAVE_OUT = "leave the image out (of an archive: pack it anew with `ssl4eo pack --ids`)"
+"""What to do about an image without data."""
 
 MASK_STREAM = 255
 """Stream of random numbers that masks are drawn from; views use 1 and the following."""
@@ -125,7 +126,8 @@ class ViewDataset(Dataset[Batch]):
         self._pairing: Pairing = views.pairing
         self._contract = contract
         self._groups = views.season_groups
-        self._sensors = sensor_groups(contract if adapter is None else adapter.remap.target)
+        self._stored_sensors = sensor_groups(contract)
+        self._sensors = self._stored_sensors if adapter is None else sensor_groups(adapter.remap.target)
         self._decibels = units_per_decibel(contract)
         for view in self._views:
             view.photometric.check_bands(self._sensors, num_radar=sum(unit > 0 for unit in self._decibels))
@@ -139,7 +141,8 @@ class ViewDataset(Dataset[Batch]):
         """Make one batch in one call.
 
         Raises:
-            SampleInvalid: a patch shows nothing but zeros, or no window with anything else was found for a view.
+            SampleInvalid: a patch shows nothing but zeros, or no window with anything else was found for a view; or the
+                source, or a view of somebody's own, failed at it in a way of its own.
         """
         dtype, num_bands = self._render.dtype, len(self._decibels)
         if self._finish is not None:
@@ -153,10 +156,15 @@ class ViewDataset(Dataset[Batch]):
             for place, item in enumerate(items):
                 self.reading.note(item)
                 drawn = self._draw_seasons(item)
-                before = time.perf_counter()
-                pixels = self._read(item, drawn)
-                read += time.perf_counter() - before
-                self._render_views(item, drawn, pixels, [v[place] for v in views], rows)
+                try:
+                    before = time.perf_counter()
+                    pixels = self._read(item, drawn)
+                    read += time.perf_counter() - before
+                    self._render_views(item, drawn, pixels, [v[place] for v in views], rows)
+                except Ssl4eoError:
+                    raise
+                except Exception as error:  # not ours: somebody's source or view, which knows no locations
+                    raise self._failed(item, drawn, error) from error
                 seasons.append(drawn)
             self.reading.note(None)
         return Batch(
@@ -191,7 +199,26 @@ class ViewDataset(Dataset[Batch]):
         return tuple(draws[group] for group in self._groups)
 
     def _read(self, item: Item, seasons: tuple[int, ...]) -> Pixels:
-        return {s: self.source.pixels(item[1], s, resolutions=self._render.resolutions) for s in set(seasons)}
+        found = {s: self.source.pixels(item[1], s, resolutions=self._render.resolutions) for s in set(seasons)}
+        for season, groups in found.items():
+            for resolution, bands in self.source.form.groups:
+                if resolution in self._render.resolutions and (
+                    resolution not in groups or groups[resolution].shape[:-2] != (len(bands),)
+                ):
+                    raise self._other_bands(item, season, resolution, groups.get(resolution))
+        return found
+
+    def _other_bands(
+        self, item: Item, season: int, resolution: int, values: NDArray[np.generic] | None
+    ) -> SampleInvalid:
+        location, bands = self.source.id_of(item[1]), dict(self.source.form.groups)[resolution]
+        return SampleInvalid(
+            f"{location} at season {season} has {'nothing' if values is None else f'values {values.shape}'} at "
+            f"{resolution} m",
+            expected=f"({len(bands)}, y, x) of {', '.join(bands)}, as the source's form tells",
+            remedy="mend the source",
+            location=location,
+        )
 
     def _render_views(
         self,
@@ -218,6 +245,8 @@ class ViewDataset(Dataset[Batch]):
             self._render(pixels[season], size, geometry, noise=noise, out=out)
             if self._is_blank(out, noise) and not self._render_again(rng, config, pixels[season], noise, out):
                 raise self._blank(index, season, geometry)
+            if config.photometric.sensor_drop:
+                self._keep_what_shows(row, out, noise)
             config.alter(rng, out, self._contract)
             if self._finish is not None:
                 finished = torch.from_numpy(place)[None]
@@ -249,15 +278,40 @@ class ViewDataset(Dataset[Batch]):
         middle = view[:, view.shape[1] // 2]  # nearly always enough, and a hundredth of the pixels
         return not middle.any() and not view.any()
 
+    def _keep_what_shows(
+        self, row: NDArray[np.float32], view: NDArray[np.generic], noise: NDArray[np.float32] | None
+    ) -> None:
+        """Keep what shows something where the drawn loss of a sensor would leave nothing: the other is absent there."""
+        keep = Strengths[NDArray[np.float32]].of(row).keep
+        sensors, left = np.array(self._sensors), {s for s, k in zip(self._sensors, keep, strict=True) if k}
+        if left == set(self._sensors):
+            return
+        stored = np.array(self._stored_sensors)
+        nothing = np.zeros_like(view) if noise is None else self._render.of_nothing(noise)
+        shows = {s for s in set(self._sensors) if not np.array_equal(view[stored == s], nothing[stored == s])}
+        if not left & shows:
+            keep[np.isin(sensors, list(shows))] = 1
+
     def _blank(self, index: int, season: int, geometry: Geometry) -> SampleInvalid:
         location, w = self.source.id_of(index), geometry.window
         window = f"{w.height:.2f} x {w.width:.2f} of the patch from {w.top:.2f}, {w.left:.2f}"
         return SampleInvalid(
             f"{location} at season {season}: a view ({window}) shows nothing but zeros in every band",
             expected="pixels to learn from",
-            remedy="the place has no data there: pack an archive without it (`ssl4eo pack --ids`)",
+            remedy=f"there is no data: {LEAVE_OUT}",
             location=location,
             season=season,
+        )
+
+    def _failed(self, item: Item, seasons: tuple[int, ...], error: Exception) -> SampleInvalid:
+        """Name what was being made, and where the error came from: from a worker its traceback does not come along."""
+        location, at = self.source.id_of(item[1]), traceback.extract_tb(error.__traceback__)[-1]
+        return SampleInvalid(
+            f"{location} at season {', '.join(map(str, dict.fromkeys(seasons)))}: {type(error).__name__}: {error} "
+            f"(in {at.name}, {at.filename}:{at.lineno})",
+            expected="pixels of the form that the source tells, and views of them",
+            remedy="mend the source or the view",
+            location=location,
         )
 
     def _noise(self, rng: np.random.Generator, config: ViewConfig) -> NDArray[np.float32] | None:
@@ -300,58 +354,3 @@ class ReadingNow:
         """Give the items that these processes were reading."""
         rows: list[list[int]] = [] if self._slots is None else self._slots.tolist()
         return [(epoch, index) for pid, epoch, index in rows if pid in pids and index >= 0]
-
-
-@contextmanager
-def telling_lost_workers(dataset: ViewDataset) -> Generator[None]:
-    """Turn the death of a worker, told by a signal at any moment, into an error that names what it was reading.
-
-    Raises:
-        WorkerLost: a worker was killed.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(.*)", str(error))
-        if found is None:
-            raise
-        items = dataset.reading.by({int(pid) for pid in found[1].split(",")})
-        locations = [dataset.source.id_of(index) for _, index in items]
-        raise WorkerLost(
-            f"a loading process{found[2].rstrip('. ')} while it read {', '.join(locations) or 'nothing'}",
-            expected="processes that live as long as the run",
-            remedy="resume; if it was out of memory, with fewer engine.num_workers, else look at that location",
-            locations=locations,
-        ) from error
-
-
-def _identity(batch: Batch) -> Batch:
-    return batch
-
-
-def _leave_signals_to_the_run(worker: int) -> None:
-    """Let a worker outlive what asks its run to stop, so that the run can end its step and write a checkpoint.
-
-    SLURM signals every process of a job. A second SIGTERM is obeyed: it comes from the run, of a worker that hangs.
-    Without its run a worker ends all the same, within seconds: torch looks whether the parent still lives.
-    """
-    del worker
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-
-
-def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers: int, pin: bool) -> Generator[Batch]:
-    """Yield batches in the sampler's order, read ahead by `num_workers` processes (0: in this one)."""
-    loader = DataLoader(
-        dataset,
-        batch_sampler=batches,
-        num_workers=num_workers,
-        collate_fn=_identity,  # pyright: ignore[reportArgumentType] - torch types it for lists; __getitems__ gives a batch
-        worker_init_fn=_leave_signals_to_the_run,
-        pin_memory=pin,
-        prefetch_factor=2 if num_workers else None,
-        generator=torch.Generator().manual_seed(0),  # else it would draw from the global generator
-    )
-    dataset.reading.share(num_workers)
-    with telling_lost_workers(dataset):
-        yield from loader

@@ -148,6 +148,11 @@ class FolderPixels:
         return f"pictures in {self.folder.root.name}"
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of each picture."""
+        return self._shape[1], self._shape[2]
+
+    @property
     def identity(self) -> str:
         """Hash of names and sizes of the chosen pictures."""
         rows = ((self.folder.paths[i], self.folder.paths[i].stat().st_size) for i in self.indices.tolist())
@@ -187,6 +192,11 @@ class FolderPixels:
                 remedy="bring all pictures to one size",
             )
         return picture
+
+    def blank(self) -> list[tuple[str, int]]:
+        """List the pictures, as path and season, that are black; only those in memory are looked at."""
+        decoded = self._decoded
+        return [] if decoded is None else [(self.id_of(i), 0) for i, picture in enumerate(decoded) if not picture.any()]
 
     def load(self) -> None:
         """Decode all pictures now, so that forked workers share them."""

@@ -12,17 +12,19 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import InputContract, plan_remap, stored
-from ssl4eo.errors import ContractMismatch, DataMissing, SampleInvalid
+from ssl4eo.errors import ContractMismatch, DataMissing, SampleInvalid, SourceInvalid
 from ssl4eo.evaluation.features import Precision
 from ssl4eo.evaluation.online import OnlineProbe
 from ssl4eo.evaluation.tasks import eurosat, synthetic
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.evaluation.tasks.task import Task
+from ssl4eo.loading.batches import LEAVE_OUT
 from ssl4eo.loading.folder import FolderPixels, ImageFolder
 from ssl4eo.loading.pixels import ArchivePixels, PixelSource
 
@@ -61,14 +63,15 @@ def open_training_data(
 
     Raises:
         DataMissing: nothing there.
-        ArchiveInvalid, SourceInvalid: data that cannot be read.
+        ArchiveInvalid, SourceInvalid: data that cannot be read, or images that are no squares.
         ContractMismatch: an archive without the modality, or pictures for a network of other bands.
         UnknownName: no such split.
-        SampleInvalid: an archive with images of nothing but zeros.
+        SampleInvalid: images of nothing but zeros.
     """
     data = _open(path, contract, split, functools.partial(_judge, precision=precision, linear=linear))
     if isinstance(data.source, FolderPixels):
         data.source.load()
+        _shown(data.source)
     return data
 
 
@@ -104,20 +107,24 @@ def _archive(path: Path, contract: InputContract, split: str, judge: Judge) -> T
             remedy="choose a recipe for what it holds, or pack what is missing too",
             path=str(path),
         )
+    _require_square(path, archive.shape)
     if synthetic.COLUMN not in archive.columns or split == WHOLE:
         return TrainingData(_shown(ArchivePixels(path, contract.modality)), None)
     task = open_task(synthetic.NAME, path, contract=contract, split=split)
     return TrainingData(_shown(ArchivePixels(path, contract.modality, indices=_learnable(task))), judge(task))
 
 
-def _shown(source: ArchivePixels) -> ArchivePixels:
+Shown = TypeVar("Shown", ArchivePixels, FolderPixels)
+
+
+def _shown(source: Shown) -> Shown:
     """Refuse images of nothing but zeros here, where the loader would meet them hours later."""
     if blank := source.blank():
         named = ", ".join(f"{location} at season {season}" for location, season in blank[:NUM_NAMED])
         raise SampleInvalid(
             f"{len(blank)} images show nothing but zeros: {named}{', ...' if len(blank) > NUM_NAMED else ''}",
             expected="pixels to learn from",
-            remedy="pack an archive without these locations (`ssl4eo pack --ids`)",
+            remedy=LEAVE_OUT,
             locations=sorted({location for location, _ in blank}),
         )
     return source
@@ -132,7 +139,20 @@ def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> Tr
         task = open_task(eurosat.NAME, path, contract=contract, split=split)
         assert np.array_equal(_learnable(task), train), "the task and the folder split alike"
         probe = judge(task)
-    return TrainingData(FolderPixels(folder, indices=train), probe)
+    source = FolderPixels(folder, indices=train)
+    _require_square(path, source.shape)
+    return TrainingData(source, probe)
+
+
+def _require_square(path: Path, shape: tuple[int, int]) -> None:
+    """Refuse other images than squares: windows are shares of both sides, and every view would be distorted."""
+    if shape[0] != shape[1]:
+        raise SourceInvalid(
+            f"{path} has images of {shape[0]} x {shape[1]} px",
+            expected="square ones, so that views keep what is on the ground in shape",
+            remedy="cut them into squares",
+            path=str(path),
+        )
 
 
 def _learnable(task: Task) -> np.ndarray:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 
 from ssl4eo.backbones.adapter import Adapter
-from ssl4eo.loading.batches import Batch, ViewDataset, make_loader
+from ssl4eo.loading.batches import Batch, ViewDataset
+from ssl4eo.loading.loader import make_loader
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Moment

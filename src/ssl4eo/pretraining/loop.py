@@ -26,7 +26,8 @@ from ssl4eo.environment import environment
 from ssl4eo.errors import RunStopped
 from ssl4eo.evaluation.online import NO_READING, Reading
 from ssl4eo.files import append_jsonl
-from ssl4eo.loading.batches import Batch, ViewDataset, make_loader, telling_lost_workers
+from ssl4eo.loading.batches import Batch, ViewDataset
+from ssl4eo.loading.loader import make_loader, telling_lost_workers
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.methods.method import Moment
@@ -109,6 +110,7 @@ def pretrain(
             log.warning(doubt)
         step = first_step or 0
         batches = _batches(plan, step, together, held, pin=fabric.device.type == "cuda")
+        held.callback(batches.close)
         journal = held.enter_context(_journal(plan, step, quiet=quiet, mute=not together.is_first))
         judge = _judge(probe, learner, together)
         watch = Watch(

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches made ahead by other processes: their errors are those of this one, their end is seen to."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from ssl4eo.errors import Ssl4eoError, WorkerLost
+from ssl4eo.loading.batches import Batch, ViewDataset
+from ssl4eo.loading.sampler import Item, ResumableBatches
+
+
+@contextmanager
+def telling_lost_workers(dataset: ViewDataset) -> Generator[None]:
+    """Turn the death of a worker, told by a signal at any moment, into an error that names what it was reading.
+
+    Raises:
+        WorkerLost: a worker was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(.*)", str(error))
+        if found is None:
+            raise
+        items = dataset.reading.by({int(pid) for pid in found[1].split(",")})
+        locations = [dataset.source.id_of(index) for _, index in items]
+        raise WorkerLost(
+            f"a loading process{found[2].rstrip('. ')} while it read {', '.join(locations) or 'nothing'}",
+            expected="processes that live as long as the run",
+            remedy="resume; if it was out of memory, with fewer engine.num_workers, else look at that location",
+            locations=locations,
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What a worker sends in place of a batch: torch would make a traceback the text of the error."""
+
+    error: Ssl4eoError
+
+
+class _Sending(Dataset[Batch | _Failed]):
+    """A data set whose errors leave a worker as they are."""
+
+    def __init__(self, dataset: ViewDataset) -> None:
+        self._dataset = dataset
+
+    def __getitems__(self, items: list[Item]) -> Batch | _Failed:
+        try:
+            return self._dataset.__getitems__(items)
+        except Ssl4eoError as error:
+            if get_worker_info() is None:
+                raise
+            return _Failed(error)
+
+
+def _identity(batch: Batch | _Failed) -> Batch | _Failed:
+    return batch
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Let a worker outlive what asks its run to stop, so that the run can end its step and write a checkpoint.
+
+    SLURM signals every process of a job. A second SIGTERM is obeyed: it comes from the run, of a worker that hangs.
+    Without its run a worker ends all the same, within seconds: torch looks whether the parent still lives.
+    """
+    del worker
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers: int, pin: bool) -> Generator[Batch]:
+    """Yield batches in the sampler's order, read ahead by `num_workers` processes (0: in this one).
+
+    Raises:
+        Ssl4eoError: a sample cannot be made, as `ViewDataset` says.
+        WorkerLost: a worker was killed.
+    """
+    loader = DataLoader(
+        _Sending(dataset),
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=_identity,  # pyright: ignore[reportArgumentType] - torch types it for lists; __getitems__ gives a batch
+        worker_init_fn=_leave_signals_to_the_run,
+        pin_memory=pin,
+        prefetch_factor=2 if num_workers else None,
+        generator=torch.Generator().manual_seed(0),  # else it would draw from the global generator
+    )
+    dataset.reading.share(num_workers)
+    with telling_lost_workers(dataset):
+        made = iter(loader)
+        try:
+            for batch in made:
+                if isinstance(batch, _Failed):
+                    raise batch.error
+                yield batch
+        finally:
+            _end_workers(made)
+
+
+def _end_workers(made: Any) -> None:
+    """End the workers here and now.
+
+    An error holds the frames that hold the iterator until Python ends; there it asks each worker once to end, by the
+    signal that workers leave to the run, and waits for ever.
+    """
+    if hasattr(made, "_shutdown_workers"):  # torch has no public name for it; there is none without workers
+        made._shutdown_workers()  # noqa: SLF001

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong in a loading process is told as in the run's own, and the run ends."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+from forked import run_forked
+from ssl4eo.contract import stored
+from ssl4eo.errors import SampleInvalid, Ssl4eoError, WorkerLost
+from ssl4eo.form import Form
+from ssl4eo.loading.batches import ViewDataset
+from ssl4eo.loading.loader import make_loader
+from ssl4eo.loading.sampler import Order, ResumableBatches
+from ssl4eo.recipes.views import published_view
+from ssl4eo.views.config import PairConfig
+
+KEPT = []
+"""Errors that somebody holds, and with them the frames that hold the loader."""
+
+
+class Failing:
+    """Pictures of which number 5 fails in one way or another."""
+
+    title, synthetic, num_seasons, identity = "failing", True, 1, "a"
+    contract, form = stored("S2RGB"), Form.native("S2RGB")
+
+    def __init__(self, how):
+        """Say how."""
+        self.how = how
+
+    def __len__(self):
+        """Count them."""
+        return 8
+
+    def id_of(self, index):
+        """Name one."""
+        return f"failing-{index}"
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Give one, or fail."""
+        values = np.full((3, 32, 32), 7, np.uint8)
+        if index == 5 and self.how == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if index == 5 and self.how == "raises":
+            raise OSError("the disk is gone")
+        if index == 5 and self.how == "ours":
+            raise SampleInvalid("wrong", expected="right", remedy="mend it", location="5")
+        if index == 5 and self.how == "no bands":
+            return {}
+        return {10: values[:1] if index == 5 and self.how == "too few bands" else values * (self.how != "blank")}
+
+
+def load(how, *, num_workers):
+    """Load an epoch; give the error."""
+    source = Failing(how)
+    data = ViewDataset(source, PairConfig("fixed", published_view(32)), contract=source.contract, seed=0)
+    order = ResumableBatches(Order(8, 4, 0), first_step=0, num_steps=2)
+    try:
+        for _ in make_loader(data, order, num_workers=num_workers, pin=False):
+            pass
+    except Ssl4eoError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("raises", "failing-5 at season 0: OSError: the disk is gone (in pixels, "),
+        ("too few bands", "failing-5 at season 0 has values (1, 32, 32) at 10 m; expected (3, y, x) of B04, B03, B02"),
+        ("no bands", "failing-5 at season 0 has nothing at 10 m; expected (3, y, x) of B04, B03, B02"),
+        ("ours", "wrong; expected right: mend it"),
+        ("blank", "shows nothing but zeros in every band"),
+    ],
+)
+def test_an_error_is_the_same_from_a_worker(how, told):
+    """One line that names the location, as without workers; no traceback of another process in it."""
+    here, there = (load(how, num_workers=n) for n in (0, 2))
+
+    assert told in str(here)
+    assert str(there) == str(here)
+    assert "\n" not in str(there)
+    assert (type(there), there.where) == (SampleInvalid, here.where)
+
+
+def test_where_an_error_came_from_is_kept():
+    """In this process the first error is the cause; every one of them travels."""
+    error = load("raises", num_workers=0)
+
+    assert isinstance(error.__cause__, OSError)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def fail_and_end(how):
+    """Be a command that fails and ends while somebody holds the error."""
+    error = load(how, num_workers=2)
+    KEPT.append(error)
+    sys.stderr.write(f"{type(error).__name__}: {error}")
+    return 1
+
+
+@pytest.mark.parametrize(("how", "kind"), [("dies", WorkerLost), ("raises", SampleInvalid), ("ours", SampleInvalid)])
+def test_a_process_whose_workers_failed_ends(how, kind, tmp_path):
+    """Workers leave the first SIGTERM to the run: Python, which sends one at its end, would wait for them for ever."""
+    done = run_forked(fail_and_end, how, folder=tmp_path)
+
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith(kind.__name__)
