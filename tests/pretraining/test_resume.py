@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from process_driver import METHODS, Pictures, build
 from test_loop import assert_equal, weights
 from test_processes import drive
 
-from ssl4eo.checkpoints.training_state import load_latest
+from ssl4eo.checkpoints.training_state import load_latest, save_state
 from ssl4eo.errors import CheckpointInvalid, RunStopped
 from ssl4eo.files import read_jsonl
 from ssl4eo.pretraining.loop import pretrain
@@ -121,7 +122,7 @@ def assert_equal_states(first, second):
         assert_equal(values, second[number])
 
 
-@pytest.mark.parametrize("content", [None, "", '[{"file": "step-0000', '{"a": 1}', '[{"step": 3}]'])
+@pytest.mark.parametrize("content", [None, "", '[{"file": "step-0000', '{"a": 1}', '[{"step": 3}]', "[]", "{}"])
 def test_list_of_checkpoints_cut_short_or_lost_is_done_without(content, tmp_path, caplog):
     """The files beside it are tried, newest first, with a warning."""
     run(tmp_path / "run", epochs=2)
@@ -132,6 +133,44 @@ def test_list_of_checkpoints_cut_short_or_lost_is_done_without(content, tmp_path
 
     assert state.step == 8
     assert "no list of checkpoints" in caplog.text
+
+
+@pytest.mark.parametrize("content", [None, "[]"])
+def test_files_that_a_user_put_beside_checkpoints_are_let_alone(content, tmp_path):
+    """Copies under other names and folders are neither tried nor dropped, with a list and without."""
+    out = tmp_path / "run"
+    run(out, epochs=1)
+    folder = out / "checkpoints"
+    (folder / "step-best.pt").write_bytes(b"a copy")
+    (folder / "step-00000009.pt").mkdir()
+    if content is not None:
+        (folder / "index.json").write_text(content)
+
+    state = load_latest(out)
+    (out / "backbone.safetensors").unlink()
+    save_state(out, dataclasses.replace(state, step=5))
+
+    assert state.step == 4
+    assert {path.name for path in folder.iterdir()} == {
+        "index.json",
+        "step-00000004.pt",
+        "step-00000005.pt",
+        "step-00000009.pt",
+        "step-best.pt",
+    }
+
+
+def test_run_without_its_checkpoints_begins_anew_and_says_so(tmp_path, caplog, whole):
+    """On stderr and in the log; it ends as any run of this config."""
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    (out / "backbone.safetensors").unlink()
+    shutil.rmtree(out / "checkpoints")
+
+    run(out, resume=True)
+
+    assert "has no checkpoint any more: the run begins anew" in caplog.text
+    assert_equal(weights(out), weights(whole))
 
 
 def test_list_and_latest_checkpoint_cut_short_fall_back_to_the_one_before(tmp_path, caplog):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +61,7 @@ def save_state(run: Path, state: TrainingState) -> None:
     rows = [*rows, {"file": path.name, "step": state.step, "sha256": file_sha256(path)}][-NUM_KEPT:]
     write_json(folder / INDEX, rows)
     kept = {row["file"] for row in rows}
-    for old in folder.glob("step-*.pt"):
+    for old in _files(folder).values():
         if old.name not in kept:
             old.unlink()
 
@@ -119,17 +120,27 @@ def _name(step: int) -> str:
     return f"step-{step:08d}.pt"
 
 
+def _files(folder: Path) -> dict[int, Path]:
+    """Give the files beside the list by step, oldest first; other names, such as a copy's, are let alone."""
+    found = ((re.fullmatch(r"step-(\d{8,})\.pt", path.name), path) for path in folder.glob("step-*.pt"))
+    return dict(sorted((int(match[1]), path) for match, path in found if match and path.is_file()))
+
+
 def _index(folder: Path) -> list[dict[str, Any]]:
     """List the checkpoints, oldest first; without a readable list those that are there, with unknown hashes."""
-    path, files = folder / INDEX, sorted(folder.glob("step-*.pt"))
+    path, files = folder / INDEX, _files(folder)
     if not files and not path.is_file():
         return []  # a run that has not written any
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-        return [{"file": str(r["file"]), "step": int(r["step"]), "sha256": _hash(r["sha256"])} for r in rows]
+        listed = [{"file": str(r["file"]), "step": int(r["step"]), "sha256": _hash(r["sha256"])} for r in rows]
+        if listed or not files:
+            return listed
+        reason: object = "it is empty"
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-        log.warning("%s is no list of checkpoints (%s); trying the files beside it", path, error)
-    return [{"file": f.name, "step": int(f.stem.removeprefix("step-")), "sha256": None} for f in files]
+        reason = error
+    log.warning("%s is no list of checkpoints (%s); trying the files beside it", path, reason)
+    return [{"file": file.name, "step": step, "sha256": None} for step, file in files.items()]
 
 
 def _hash(value: object) -> str | None:
