@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ssl4eo.views.resample import BLOCK, Block, Line, blur_matrix, make_axes, resample
+from ssl4eo.views.resample import BLOCK, NEGLIGIBLE, Block, Line, blur_matrix, make_axes, resample
 
 
 def make_axis(num_in, size, *, sigma=0.0, **line):
@@ -121,6 +121,39 @@ def test_blur_equals_opencv(sigma):
 def test_blur_keeps_the_mean(size, steps):
     """Each pixel gives away as much as it has: columns sum to one, at mirrored edges too; sigma as it is drawn."""
     np.testing.assert_allclose(blur_matrix(size, steps / 32).sum(axis=0, dtype=np.float64), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "sigma"), [(32, 32.0), (3, 2.0), (1, 0.5), (1, 2.0), (7, 13.9), (224, 100.0)])
+def test_wide_blur_is_of_the_signal_mirrored_again_and_again(size, sigma):
+    """The weights are those of a signal continued far beyond the Gaussian, and keep the mean."""
+    matrix = blur_matrix(size, sigma)
+
+    place = np.arange(-40 * size, 41 * size)
+    turned = place % (2 * size)
+    mirrored = np.where(turned < size, turned, 2 * size - 1 - turned)
+    gaussian = np.exp(-0.5 * ((np.arange(size)[:, None] - place) / sigma) ** 2)
+    exact = gaussian @ (mirrored[:, None] == np.arange(size)) / gaussian.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(matrix, exact, atol=2e-7)
+    np.testing.assert_allclose(matrix.sum(axis=0, dtype=np.float64), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [64, 96, 224])
+def test_narrow_blur_has_three_images_to_the_bit(size):
+    """As drawn for published sizes, sigma up to 2 px: further images are beyond the Gaussian's reach."""
+    i = np.arange(size)
+    images = np.stack([i, -1 - i, 2 * size - 1 - i])
+    for sigma in np.arange(1, 65) / 32:
+        weight = np.exp(-0.5 * ((i[:, None, None] - images) / sigma) ** 2).sum(axis=1)
+        weight[weight < NEGLIGIBLE] = 0.0
+
+        expected = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+        np.testing.assert_array_equal(blur_matrix(size, float(sigma)), expected)
+
+
+@pytest.mark.parametrize("sigma", [129.0, 1e9, 1e300])
+def test_blur_far_wider_than_the_image_is_its_mean(sigma):
+    """All weights are 1 / S, and no images are summed for them."""
+    np.testing.assert_array_equal(blur_matrix(32, sigma), np.full((32, 32), 1 / 32, np.float32))
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0])
