@@ -335,3 +335,28 @@ def test_impossible_strengths_are_refused(name):
     for value in (-0.1, 1.1):
         with pytest.raises(ConfigInvalid, match=name):
             PhotometricConfig(**(options | {name: value}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", ["a", None, (0.1, 0.2), True])
+def test_strengths_that_are_no_numbers_are_refused(name, value):
+    """By name, before anything is drawn."""
+    options = {"jitter_probability": 0.8, "brightness": 0.4, "contrast": 0.4, "gray_probability": 0.2}
+    with pytest.raises(ConfigInvalid, match=rf"views\.photometric\.{name} is .*; expected a number"):
+        PhotometricConfig(**(options | {name: value}))
+
+
+@pytest.mark.parametrize("counts", [(1,), (1, 2, 3), (1.5, 2.5), (1, 2.0), ("1", "2"), (False, True), 1, None])
+def test_drop_counts_that_are_not_two_whole_numbers_are_refused(counts):
+    """Bands are counted from the smallest to the largest number."""
+    with pytest.raises(ConfigInvalid, match=r"views\.photometric\.drop_bands is .*; expected two whole numbers"):
+        PhotometricConfig(0.0, 0.0, 0.0, 0.0, drop_bands=counts)
+
+
+def test_numbers_of_numpy_are_numbers():
+    """Strengths and counts that were computed."""
+    config = PhotometricConfig(0.0, np.float32(0.4), 0, 0.0, drop_bands=(np.int64(1), 2))
+
+    assert draws(config, count=1).keep.sum() in (1, 2)
+    with pytest.raises(ConfigInvalid, match="brightness"):
+        PhotometricConfig(0.0, np.float32(1.4), 0.0, 0.0)

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from ssl4eo.contract import stored
+from ssl4eo.errors import ConfigInvalid
+from ssl4eo.recipes.views import UNCHANGED
 from ssl4eo.sensors import statistics
 from ssl4eo.views.compose import PLAIN, Geometry, Renderer
 from ssl4eo.views.crop import WHOLE
@@ -23,6 +27,17 @@ def test_speckle_keeps_the_mean_power(strength):
     # 65,536 independent values: the mean is known to strength / 256.
     assert power.mean() == pytest.approx(1, abs=4 * strength / 256)
     assert power.std() == pytest.approx(strength, rel=0.03)
+
+
+def test_least_speckle_is_what_was_asked_for():
+    """Of 1e-6 float32 still knows the spread; less is refused with what can be had, for its looks overflow."""
+    noise = draw_speckle(np.random.default_rng(0), size=256, strength=1e-6, units=(1.0,))
+
+    assert np.log(10) / 10 * noise.astype(np.float64).std() == pytest.approx(1e-6, rel=0.03)
+    for speckle in (1e-20, 9.9e-7):
+        with pytest.raises(ConfigInvalid, match=r"views\.photometric\.speckle is .*; expected 0, or 1e-6 to 1"):
+            dataclasses.replace(UNCHANGED, speckle=speckle)
+    assert [dataclasses.replace(UNCHANGED, speckle=s).speckle for s in (0.0, 1e-6)] == [0.0, 1e-6]
 
 
 def test_one_look_is_exponential():

@@ -10,9 +10,11 @@ Letters: B batch, C bands, H and W pixels.
 
 from __future__ import annotations
 
+import numbers
 from collections import Counter
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +26,9 @@ from ssl4eo.errors import ConfigInvalid
 Array = TypeVar("Array", Tensor, NDArray[np.float32])
 
 _NUM_SCALARS = 4
+
+LEAST_SPECKLE = 1e-6
+"""Least strength of speckle that is not none: its 1e12 looks are still drawn right in float32."""
 
 
 @dataclass(frozen=True)
@@ -86,17 +91,21 @@ class PhotometricConfig:
     sensor_drop: float = 0.0
     """Share of views in which all bands of one sensor are set to zero, where the input has several sensors."""
     speckle: float = 0.0
-    """Standard deviation of the factor that radar power is multiplied by, 1 / sqrt(number of looks); 0 for none."""
+    """Standard deviation of the factor that radar power is multiplied by, 1 / sqrt(number of looks); 0 for none, else
+    1e-6 or more."""
 
     def __post_init__(self) -> None:
-        """Refuse strengths that would turn images negative and probabilities that are none."""
-        for name, value in vars(self).items():
-            if isinstance(value, float | int) and not 0 <= value <= 1:
+        """Refuse strengths that would turn images negative, probabilities that are none, and what is no number."""
+        for name in (field.name for field in fields(self) if field.type in ("float", float)):
+            value = vars(self)[name]
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
+                raise ConfigInvalid(f"views.photometric.{name} is {value!r}", expected="a number from 0 to 1")
+            if not 0 <= float(value) <= 1:
                 raise ConfigInvalid(f"views.photometric.{name} is {value}", expected="0 to 1")
-        if not 0 <= self.drop_bands[0] <= self.drop_bands[1]:
-            raise ConfigInvalid(
-                f"views.photometric.drop_bands is {self.drop_bands}", expected="0 <= smallest <= largest"
-            )
+        # The looks of less overflow float32; what they change is beyond its digits anyway.
+        if 0 < self.speckle < LEAST_SPECKLE:
+            raise ConfigInvalid(f"views.photometric.speckle is {self.speckle}", expected="0, or 1e-6 to 1")
+        _check_counts(self.drop_bands)
 
     @property
     def changes_values(self) -> bool:
@@ -166,6 +175,18 @@ class PhotometricConfig:
         kept = np.array([not (drops and sensor == fallen) for sensor in sensors])
         kept[order[kept[order]][:count]] = False
         return kept
+
+
+def _check_counts(drop_bands: Any) -> None:
+    """Raise ConfigInvalid unless these are two whole numbers, the smaller one first."""
+    found = f"views.photometric.drop_bands is {drop_bands!r}"
+    if not isinstance(drop_bands, Sequence):
+        raise ConfigInvalid(found, expected="two whole numbers")
+    counts = tuple[Any, ...](drop_bands)
+    if len(counts) != 2 or any(isinstance(c, bool) or not isinstance(c, numbers.Integral) for c in counts):
+        raise ConfigInvalid(found, expected="two whole numbers")
+    if not 0 <= counts[0] <= counts[1]:
+        raise ConfigInvalid(found, expected="0 <= smallest <= largest")
 
 
 def apply_photometric_(images: Tensor, rows: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def draw_speckle(
     Args:
         rng: of the view.
         size: S [px].
-        strength: standard deviation of g, above 0 to 1.
+        strength: standard deviation of g, 1e-6 to 1: looks of much less overflow float32.
         units: for each band the stored units of 1 dB, 0 for bands that stay as they are.
     """
     looks = strength**-2
