@@ -87,3 +87,14 @@ def test_impossible_counts_of_local_views_are_refused(num_local):
     """Each view needs a stream of random numbers of its own."""
     with pytest.raises(ConfigInvalid, match="num_local"):
         MultiCrop("augment", GLOBAL, GLOBAL, LOCAL, num_local)
+
+
+def test_local_views_larger_than_the_global_ones_are_refused():
+    """The first view is as large as any; none is shown where there are no local views, and equal sizes are fine."""
+    large = dataclasses.replace(LOCAL, size=225)
+
+    with pytest.raises(ConfigInvalid, match=r"views\.local\.size is 225, views\.first\.size 224"):
+        MultiCrop("augment", GLOBAL, GLOBAL, large, 1)
+
+    assert max(view.size for view in MultiCrop("augment", GLOBAL, GLOBAL, large, 0).views) == 224
+    assert len(MultiCrop("augment", GLOBAL, GLOBAL, GLOBAL, 2).views) == 4

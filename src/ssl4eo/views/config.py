@@ -152,13 +152,18 @@ class MultiCrop:
     """How many local views; 0 for none."""
 
     def __post_init__(self) -> None:
-        """Refuse global views of different size and more views than there are streams of random numbers."""
+        """Refuse global views of different size, larger local ones, and more views than streams of random numbers."""
         if self.first.size != self.second.size:
             raise ConfigInvalid(
                 f"views.first.size is {self.first.size}, views.second.size {self.second.size}", expected="one size"
             )
         if not 0 <= self.num_local <= 100:
             raise ConfigInvalid(f"views.num_local is {self.num_local}", expected="0 to 100")
+        if self.num_local and self.local.size > self.first.size:
+            raise ConfigInvalid(
+                f"views.local.size is {self.local.size}, views.first.size {self.first.size}",
+                expected="local views no larger than global ones",
+            )
 
     @property
     def views(self) -> tuple[ViewConfig, ...]:
