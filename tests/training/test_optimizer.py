@@ -266,6 +266,13 @@ def test_numbers_that_are_none_are_refused(wrong):
         OptimizerConfig(**({"name": "adamw", "lr": 0.1, "weight_decay": 0.0} | wrong))
 
 
+@pytest.mark.parametrize("betas", [(0.9,), (), (0.9, 0.95, 0.99), 0.9, None, ("a", 0.9), (0.9, 1.0), (-0.1, 0.9)])
+def test_betas_that_are_not_two_are_refused(betas):
+    """By name, before Adam is built of them."""
+    with pytest.raises(ConfigInvalid, match=r"optimizer\.betas is .*; expected two numbers from 0 below 1"):
+        OptimizerConfig("adamw", lr=0.1, weight_decay=0.0, betas=betas)
+
+
 @pytest.mark.parametrize(("name", "momentum"), [("adamw", 0.9), ("adam", 0.9), ("lars", 0.9), ("sgd", 0.0)])
 def test_nesterov_without_a_momentum_to_look_along_is_refused(name, momentum):
     """Torch refuses the last one, and the others would not notice."""

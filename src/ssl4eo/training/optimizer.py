@@ -8,8 +8,9 @@ learning rate of a transformer's block smaller the nearer it is to the image.
 from __future__ import annotations
 
 import math
+import numbers
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -63,10 +64,9 @@ class OptimizerConfig:
         # Written so that NaN, which compares false, is refused too.
         if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf and 0 <= self.momentum < 1):
             raise ConfigInvalid(f"optimizer is {self}", expected="lr > 0, weight_decay >= 0, momentum from 0 below 1")
-        if not (all(0 <= b < 1 for b in self.betas) and 0 < self.layer_decay <= 1 and self.clip_norm > 0):
-            raise ConfigInvalid(
-                f"optimizer is {self}", expected="betas from 0 below 1, layer_decay above 0 to 1, clip_norm > 0"
-            )
+        _check_betas(self.betas)
+        if not (0 < self.layer_decay <= 1 and self.clip_norm > 0):
+            raise ConfigInvalid(f"optimizer is {self}", expected="layer_decay above 0 to 1, clip_norm > 0")
         if self.nesterov and not (self.name == "sgd" and self.momentum > 0):
             raise ConfigInvalid(
                 f"optimizer.nesterov with optimizer.name {self.name} and optimizer.momentum {self.momentum}",
@@ -84,6 +84,13 @@ class OptimizerConfig:
         """Give the weight decay when a share of the run is done."""
         end = self.weight_decay if self.weight_decay_end is None else self.weight_decay_end
         return cosine(self.weight_decay, end, share)
+
+
+def _check_betas(betas: Any) -> None:
+    """Raise ConfigInvalid unless these are two numbers that Adam can average with."""
+    pair = tuple[Any, ...](betas) if isinstance(betas, Sequence) else ()
+    if len(pair) != 2 or not all(isinstance(b, numbers.Real) and 0 <= float(b) < 1 for b in pair):
+        raise ConfigInvalid(f"optimizer.betas is {betas!r}", expected="two numbers from 0 below 1")
 
 
 def make_optimizer(
