@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -384,6 +385,24 @@ def test_impossible_config_is_refused(change):
     """Each option is checked."""
     with pytest.raises(ConfigInvalid):
         dataclasses.replace(CONFIG, **change)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("drop_path", 1.5),
+        ("drop_path", 1.0),
+        ("drop_path", -0.1),
+        ("attention_drop", 1.0),
+        ("attention_drop", math.nan),
+        ("layer_scale", math.inf),
+        ("beta", math.inf),
+    ],
+)
+def test_impossible_options_are_named(option, value):
+    """Probabilities are below 1, factors are finite."""
+    with pytest.raises(ConfigInvalid, match=rf"method\.{option} is {value}"):
+        dataclasses.replace(CONFIG, **{option: value})
 
 
 @pytest.mark.parametrize("num_masked", [0, 16, 120])

@@ -21,6 +21,7 @@ Letters: B batch, L patches, M hidden patches, D dims, K top blocks.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
@@ -75,8 +76,14 @@ class Data2VecConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if not (self.top_blocks > 0 and self.beta > 0 and self.layer_scale > 0):
-            raise ConfigInvalid(f"method is {self}", expected="top_blocks, beta and layer_scale above 0")
+        if self.top_blocks < 1:
+            raise ConfigInvalid(f"method.top_blocks is {self.top_blocks}", expected="1 or more")
+        for name in ("beta", "layer_scale"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigInvalid(f"method.{name} is {getattr(self, name)}", expected="above 0, and finite")
+        for name in ("drop_path", "attention_drop"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigInvalid(f"method.{name} is {getattr(self, name)}", expected="0 up to, not including, 1")
         if self.target_norm not in get_args(TargetNorm):
             raise unknown_name("target_norm", self.target_norm, get_args(TargetNorm))
         if not (0 <= self.ema_start <= 1 and 0 <= self.ema_end <= 1 and self.ema_epochs >= 0):
