@@ -141,6 +141,24 @@ def test_published_ratio_keeps_58_of_196():
     assert config(mask_ratio=0.7).masking(setting("vit_huge_14", 224)).num_masked == 256 - 76
 
 
+@pytest.mark.parametrize("num_patches", [100, 400, 1600])
+def test_share_that_is_a_whole_number_of_patches_is_kept_whole(num_patches):
+    """At 160 px 0.8 hides 80 of 100: 1 - 0.8 is a little less than 0.2 in binary numbers."""
+    shares = range(1, 100)
+
+    hidden = [config(mask_ratio=share / 100).num_masked(num_patches) for share in shares]
+
+    assert hidden == [num_patches * share // 100 for share in shares]
+
+
+@pytest.mark.parametrize("num_patches", [16, 49, 64, 196, 256, 784])
+def test_usual_sizes_hide_what_the_published_script_hides(num_patches):
+    """int(L * (1 - ratio)) are seen, at every hundredth."""
+    for ratio in np.arange(1, 100) / 100:
+        expected = num_patches - int(num_patches * (1 - ratio))
+        assert config(mask_ratio=float(ratio)).num_masked(num_patches) == expected
+
+
 def test_only_hidden_patches_count():
     """Pixels of visible patches are no targets: a decoder that ignores its input gives the same loss."""
     model = method(norm_pixels="none")

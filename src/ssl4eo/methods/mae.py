@@ -108,7 +108,8 @@ class MAEConfig(MethodConfig):
 
     def num_masked(self, num_patches: int) -> int:
         """Count the hidden ones of so many patches."""
-        return num_patches - int(num_patches * (1 - self.mask_ratio))
+        # 100 * (1 - 0.8) is a little less than 20 in binary numbers.
+        return num_patches - int(num_patches * (1 - self.mask_ratio) + 1e-9)
 
     def initial_loss(self, batch_size: int | None = None) -> None:
         """Theory tells it only for given bands (tests/methods/test_mae.py)."""
