@@ -94,7 +94,10 @@ class MoCoV2Config(MethodConfig):
         )
 
     def initial_loss(self, batch_size: int | None = None) -> float | None:
-        """Loss of an untrained network, to which every key is equally likely.
+        """Loss where query and its key are as unrelated as all other keys are: all logits are equal in expectation.
+
+        A network that was just drawn makes query and key alike from the start, as its key network is a copy: its first
+        loss is lower, about ln(K E[e^(s/T)]) - 1/T with the cosines s to the keys of the queue and the temperature T.
 
         ln(K + 1); with `batch_negatives` ln(K + N), the own key being one of N, and None as long as N is not given.
 
