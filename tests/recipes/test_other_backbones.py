@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ssl4eo.backbones.architectures import ARCHITECTURES
+from ssl4eo.backbones.architectures import ARCHITECTURES, patch_size
 from ssl4eo.errors import ConfigInvalid, UnknownName
 from ssl4eo.pretraining.config import flatten
 from ssl4eo.recipes.table import RECIPES, recipe
@@ -82,3 +82,41 @@ def test_every_network_is_had_by_a_recipe_that_is_not_small() -> None:
 def test_every_recipe_can_be_built_around_its_own_network(name: str) -> None:
     """Also where it is a small one."""
     assert recipe(name).config().backbone in recipe(name).backbones()
+
+
+FULL = tuple(name for name in RECIPES if name.startswith(("moco_v2", "moco_v3", "dino")) and not name.endswith(".tiny"))
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_words_of_residual_branches_and_patch_embeddings_are_said_of_networks_that_have_them(name: str) -> None:
+    """As the config has it, for the recipe's own network and for any other that it can be built around."""
+    for arch in recipe(name).backbones():
+        row = recipe(name).with_backbone(arch)
+        method, is_transformer = row.config().method, patch_size(arch) is not None
+
+        start = "zero" if getattr(method, "zero_init_last", True) else "one"
+        has_branches = hasattr(method, "zero_init_last") and not is_transformer
+        assert (f"residual branches start at {start}" in row.differs) is has_branches
+        assert row.differs.count("residual branches") == has_branches
+        assert ("patch embedding" in row.differs) is (name.startswith("moco_v3") and is_transformer)
+
+
+def test_words_of_one_network_follow_those_of_any() -> None:
+    """Read as one sentence."""
+    resnet = "moco_v2.resnet50.s2l1c.as_published"
+    moco = "as published: a quarter of the pairs show one season twice, float32"
+
+    assert recipe(resnet).differs == f"{moco}; residual branches start at one"
+    assert recipe(resnet).with_backbone("vit_base_16").differs == moco
+    assert recipe("moco_v3.resnet50.s2l1c").differs == (
+        "gradients are bounded, views show different seasons, precision auto for float16"
+    )
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_precision_is_told_as_the_config_has_it(name: str) -> None:
+    """Auto is bf16 on some devices only."""
+    row = recipe(name)
+
+    assert "bf16" not in row.differs
+    assert ("precision auto for float" in row.differs) is (row.config().engine.precision == "auto")

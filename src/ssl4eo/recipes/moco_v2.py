@@ -97,8 +97,13 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
 
 _COST = f"100 epochs of 251,079 locations {ON_GPUS}"
 _SCORES = "published weights after fine-tuning: BigEarthNet 91.8, EuroSAT 99.1, So2Sat-LCZ42 60.9"
-_DIFFERS = "pairs are of two different seasons, residual branches start at zero, precision auto for float32"
-_KEEPS = "as published: a quarter of the pairs show one season twice, residual branches start at one, float32"
+_DIFFERS = ("pairs are of two different seasons, precision auto for float32", "residual branches start at zero")
+"""Of any network, and of residual ones."""
+_KEEPS = (
+    "as published: a quarter of the pairs show one season twice, float32",
+    "residual branches start at one",
+)
+"""Of any network, and of residual ones."""
 _PUBLISHED_ROWS = (
     ("resnet50", "S2L1C"),
     ("resnet18", "S2L1C"),
@@ -130,11 +135,11 @@ def recipes() -> list[Recipe]:
                 scored = (backbone, modality) == ("resnet50", "S2L1C")
                 known = f"{HOURS_PUBLISHED}; {_SCORES}" if scored else f"{HOURS_UNKNOWN}; {UNSCORED}"
                 promise = f"{_COST}, {known}; not yet run here"
-                rows.append(Recipe(f"{name}.as_published", backbone, modality, as_published, promise, _KEEPS))
+                rows.append(Recipe(f"{name}.as_published", backbone, modality, as_published, promise, *_KEEPS))
                 promise = promise.replace("published weights", "to reach: published weights")
-            rows.append(Recipe(name, backbone, modality, corrected, promise, _DIFFERS))
+            rows.append(Recipe(name, backbone, modality, corrected, promise, *_DIFFERS))
             rows.append(Recipe(f"{name}.tiny", backbone, modality, tiny, _TINY.get(name, NOT_YET_RUN)))
     name = "moco_v2.resnet18.s2rgb.as_published_ep200"
     promise = _COST.replace("100", "200") + f", {HOURS_UNKNOWN}; {UNSCORED}; not yet run here"
-    rows.append(Recipe(name, "resnet18", "S2RGB", as_published_200, promise, _KEEPS))
+    rows.append(Recipe(name, "resnet18", "S2RGB", as_published_200, promise, *_KEEPS))
     return rows

@@ -93,9 +93,11 @@ _PUBLISHED = (
 )
 _NOBODY = f"{_DAY}, {HOURS_UNKNOWN}; {UNPUBLISHED}; not yet run here"
 _DIFFERS = (
-    "the patch embedding learns, in the range of the real bands, with gradients bounded; "
-    "views show different seasons; bf16 for float16"
+    "gradients are bounded, views show different seasons, precision auto for float16",
+    "",
+    "the patch embedding learns, in the range of the real bands",
 )
+"""Of any network, of residual ones, of transformers."""
 _KEEPS = (
     "as published, defects included: the patch embedding is random and frozen, drawn in the range of 3 bands; "
     "a quarter of the pairs show one season"
@@ -116,7 +118,7 @@ def recipes() -> list[Recipe]:
         name = f"moco_v3.{backbone}.{catalog_name(modality)}"
         published = (backbone, modality) == ("vit_small_16", "S2L1C")
         promise = _PUBLISHED.replace("published after", "to reach: published weights after") if published else _NOBODY
-        rows.append(Recipe(name, backbone, modality, corrected, promise, _DIFFERS))
+        rows.append(Recipe(name, backbone, modality, corrected, promise, *_DIFFERS))
         if published:
             rows.append(Recipe(f"{name}.as_published", backbone, modality, as_published, _PUBLISHED, _KEEPS))
         rows.append(Recipe(f"{name}.tiny", backbone, modality, tiny, _TINY.get(name, NOT_YET_RUN)))

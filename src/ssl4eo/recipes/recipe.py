@@ -66,11 +66,21 @@ class Recipe:
     """Hardware, hours, expected score and spread, commit; says "not yet run" where nobody has."""
     changes: str = ""
     """What the builder does not do as in the runs that were published; for `as_published` what it keeps of them."""
+    changes_of_resnet: str = ""
+    """The same, said of residual networks only."""
+    changes_of_transformer: str = ""
+    """The same, said of transformers only."""
 
     @property
     def differs(self) -> str:
         """Say what is not as in the runs that were published."""
-        return "; ".join(filter(None, [self.changes, STACKED if self.modality in FUSED_INPUTS else ""]))
+        stacked = STACKED if self.modality in FUSED_INPUTS else ""
+        return "; ".join(filter(None, [self.changes, self._changes_of_kind(), stacked]))
+
+    def _changes_of_kind(self) -> str:
+        if not (self.changes_of_resnet or self.changes_of_transformer):
+            return ""  # a recipe of one's own may have a network that is in no table
+        return self.changes_of_resnet if patch_size(self.backbone) is None else self.changes_of_transformer
 
     def config(self) -> PretrainConfig:
         """Build the resolved config."""
