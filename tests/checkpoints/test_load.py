@@ -45,6 +45,17 @@ def _rewrite(path: Path, *, header: dict | None = None, **tensors: torch.Tensor 
     )
 
 
+def test_equal_backbones_are_equal_files(network: Backbone, tmp_path: Path) -> None:
+    """Byte by byte, so that a checksum tells equal runs; what is in the header in UTF-8 stays."""
+    told = TRAINING | {"recipe": "Übung\n\u2028"}
+    for number in range(8):
+        save_backbone(network, tmp_path / f"{number}.safetensors", training=told)
+
+    assert len({file_sha256(path) for path in tmp_path.iterdir()}) == 1
+    assert read_header(tmp_path / "0.safetensors")["training"] == told
+    assert load_file(tmp_path / "0.safetensors").keys() == network.net.state_dict().keys()
+
+
 def test_round_trip_keeps_every_bit(network: Backbone, file: Path) -> None:
     """Weights, statistics, contract and size come back; features are equal bit for bit."""
     loaded = load_backbone(file)

@@ -26,6 +26,8 @@ from ssl4eo.files import whole_or_told
 FORMAT = 1
 BACKBONE_FILE = "backbone.safetensors"
 _HEADER = "ssl4eo"
+_LENGTH = 8
+"""Bytes at the start of a safetensors file that tell how long its header is."""
 
 
 def save_backbone(backbone: Backbone, path: Path, *, training: Mapping[str, Any]) -> None:
@@ -51,6 +53,19 @@ def save_backbone(backbone: Backbone, path: Path, *, training: Mapping[str, Any]
         mode = partial.stat().st_mode
         save_file(weights, partial, metadata={"format": "pt", _HEADER: json.dumps(header)})  # format: HuggingFace asks
         partial.chmod(mode)
+        _settle_order(partial)
+
+
+def _settle_order(path: Path) -> None:
+    """Sort the notes in the header: safetensors writes them in any order, and equal runs would leave other bytes."""
+    with path.open("r+b") as stream:
+        size = int.from_bytes(stream.read(_LENGTH), "little")
+        header = json.loads(stream.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        settled = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(settled) <= size, "the same words take the same room"
+        stream.seek(_LENGTH)
+        stream.write(settled.ljust(size))
 
 
 @dataclass(frozen=True)
