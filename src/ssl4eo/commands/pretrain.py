@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +62,31 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
             value = getattr(base, part.name)
             if part.name == "scaling":
                 parser.set_defaults({part.name: value})
-            if is_dataclass(value):
-                parser.add_class_arguments(type(value), part.name)
-                parser.set_defaults({part.name: _plain(value)})
+            if _is_part(value):
+                _add_options(parser, part.name, value)
     return parser
+
+
+def _add_options(parser: ArgumentParser, name: str, part: Any) -> None:
+    """Add the options of a part of the recipe by the class of its object: the declared one may have fewer fields.
+
+    Args:
+        parser: that gets them.
+        name: of the part, with dots.
+        part: a dataclass; its values are the defaults.
+    """
+    values = {f.name: getattr(part, f.name) for f in fields(part)}
+    inner = {key: value for key, value in values.items() if _is_part(value)}
+    # Not instantiated: `_with_values` makes the object, out of the recipe's own.
+    options = parser.add_class_arguments(type(part), name, skip=set(inner), instantiate=False)
+    plain = {f"{name}.{key}": value for key, value in values.items()}
+    parser.set_defaults({option: plain[option] for option in options if option in plain})
+    for key, value in inner.items():
+        _add_options(parser, f"{name}.{key}", value)
+
+
+def _is_part(value: Any) -> bool:
+    return is_dataclass(value) and not isinstance(value, type)
 
 
 def _named(arguments: Sequence[str]) -> tuple[str | None, str | None]:
@@ -89,12 +110,6 @@ def _named_in(path: Path) -> dict[str, Any]:
             expected="options as `ssl4eo pretrain ... --print_config` writes them",
         ) from error
     return values if isinstance(values, dict) else {}
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    return value
 
 
 def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
@@ -131,17 +146,17 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
     Raises:
         ConfigInvalid: a value or a combination that cannot work.
     """
-    from ssl4eo.pretraining.config import PretrainConfig
     from ssl4eo.recipes.table import recipe
 
     base = recipe(values.recipe).with_backbone(values.backbone).config()
     built = parser.instantiate(values)
-    parts = {f.name: built[f.name] for f in fields(base) if is_dataclass(getattr(base, f.name))}
-    return PretrainConfig(
-        recipe=base.recipe,
-        modality=base.modality,
-        backbone=base.backbone,
-        scaling=values.scaling,
-        init_from=values.init_from,
-        **parts,
-    )
+    parts = {f.name: getattr(base, f.name) for f in fields(base)}
+    changed = {name: _with_values(part, built[name]) for name, part in parts.items() if _is_part(part)}
+    return replace(base, scaling=values.scaling, init_from=values.init_from, **changed)
+
+
+def _with_values(part: Any, values: Namespace) -> Any:
+    """Put parsed values into an object of the recipe, inner ones first, so that every class stays the recipe's."""
+    given = {f.name: getattr(part, f.name) for f in fields(part) if f.init and f.name in values}
+    changed = {k: _with_values(old, values[k]) if _is_part(old) else values[k] for k, old in given.items()}
+    return replace(part, **changed)
