@@ -13,7 +13,7 @@ import pytest
 import torch
 from process_driver import METHODS, build
 
-from ssl4eo.errors import ConfigInvalid
+from ssl4eo.errors import ConfigInvalid, UnknownName
 from ssl4eo.methods.mae import MAEConfig
 from ssl4eo.methods.method import Moment
 from ssl4eo.pretraining.config import EngineConfig
@@ -103,6 +103,49 @@ def test_remedy_for_a_batch_that_cannot_be_cut_is_one():
             assert "batch_size" not in proposed
             EngineConfig(epochs=1, **(options | proposed))
     assert refused > 50
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "near"),
+    [("strategy", "dp", "ddp"), ("photometrics", "gpu", ""), ("probe", "x", ""), ("precision", "fp16", "bf16-mixed")],
+)
+def test_a_choice_of_the_engine_that_is_none_is_named(name, value, near):
+    """As on the command line, with those that there are."""
+    with pytest.raises(UnknownName, match=rf"^no engine\.{name} is called '{value}'; expected one of .*{near}"):
+        EngineConfig(**({"epochs": 1, "batch_size": 8} | {name: value}))
+
+
+WHOLE = ("epochs", "batch_size", "seed", "devices", "num_nodes", "accumulate", "num_workers")
+
+
+@pytest.mark.parametrize("value", [8.0, 1.5, "8", None, True])
+@pytest.mark.parametrize("name", [*WHOLE, "log_every", "probe_every", "save_every"])
+def test_numbers_of_the_engine_are_whole(name, value):
+    """Fractions, text and truth values would fail much later, or not at all."""
+    with pytest.raises(ConfigInvalid, match=rf"^engine\.{name} is {value!r}; expected a whole number"):
+        EngineConfig(**({"epochs": 1, "batch_size": 8} | {name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("save_minutes", "5", "a number"),
+        ("save_minutes", None, "a number"),
+        ("compile", "no", "true or false"),
+        ("channels_last", 1, "true or false"),
+        ("accelerator", 0, "text"),
+    ],
+)
+def test_options_of_the_engine_are_of_their_type(name, value, expected):
+    """Text that says no is true in Python."""
+    with pytest.raises(ConfigInvalid, match=rf"^engine\.{name} is {value!r}; expected {expected}"):
+        EngineConfig(**({"epochs": 1, "batch_size": 8} | {name: value}))
+
+
+def test_a_whole_number_of_minutes_is_a_number():
+    """As --engine.save_minutes 5 gives it; the least of every number is taken."""
+    least = {"epochs": 1, "batch_size": 2, "seed": 0, "num_workers": 0, "probe_every": 0, "save_minutes": 0}
+    assert EngineConfig(**least).save_minutes == 0
 
 
 @pytest.mark.parametrize("pooling", ["mean_norm", "cls_last_4"])

@@ -6,18 +6,24 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ssl4eo.backbones.architectures import check_image_size, patch_size
 from ssl4eo.contract import InputContract, network_input
-from ssl4eo.errors import ConfigInvalid, unknown_name
+from ssl4eo.errors import ConfigInvalid, shown, unknown_name
 from ssl4eo.methods.method import MethodConfig, Setting
 from ssl4eo.training.finite import require_finite_options
 from ssl4eo.training.optimizer import OptimizerConfig
 from ssl4eo.training.schedule import ScheduleConfig
 from ssl4eo.views.config import Views
+
+Precision = Literal["auto", "bf16-mixed", "16-mixed", "32-true"]
+Strategy = Literal["auto", "ddp", "fsdp"]
+Photometrics = Literal["device", "worker"]
+ProbeName = Literal["knn", "knn+linear"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class EngineConfig:
     """Samples a step, over all processes."""
     seed: int = 0
     """Of weights, order and views."""
-    precision: Literal["auto", "bf16-mixed", "16-mixed", "32-true"] = "auto"
+    precision: Precision = "auto"
     """Of the forward and backward pass; weights stay float32. auto: bf16-mixed where the device computes in bf16."""
     channels_last: bool = True
     """Keep images as (B, H, W, C) in memory: the same numbers to rounding (benchmarks/bench_step.py for speed)."""
@@ -40,7 +46,7 @@ class EngineConfig:
     """Processes on each machine."""
     num_nodes: int = 1
     """Machines."""
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    strategy: Strategy = "auto"
     """ddp: each process has all weights; fsdp: each has its share of a transformer's; auto: ddp for several."""
     accumulate: int = 1
     """Parts that the batch of a process is computed in, one after the other, before the weights move."""
@@ -50,13 +56,13 @@ class EngineConfig:
     """Compile the backbone with torch.compile: another rounding; pays on GPUs and in long runs only."""
     num_workers: int = 0
     """Processes that read and crop ahead; 0 does it between the steps."""
-    photometrics: Literal["device", "worker"] = "device"
+    photometrics: Photometrics = "device"
     """Where views are scaled and changed in brightness: on the device (8 or 16 bits travel) or before."""
     log_every: int = 10
     """Steps between lines of the log."""
     probe_every: int = 1
     """Epochs between online readings on labelled data; 0 for none."""
-    probe: Literal["knn", "knn+linear"] = "knn+linear"
+    probe: ProbeName = "knn+linear"
     """What such a reading is: k-NN alone, or a linear probe of one fixed strength too."""
     save_every: int = 1
     """Epochs between checkpoints."""
@@ -68,7 +74,8 @@ class EngineConfig:
     """Queue the SLURM job again when SIGUSR1 asks the run to stop."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers below their least."""
+        """Refuse values of another type, choices that there are not, and numbers below their least."""
+        self._check_types()
         least = {"epochs": 1, "batch_size": 2, "seed": 0, "devices": 1, "num_nodes": 1, "accumulate": 1}
         if self.seed >= 2**32:
             raise ConfigInvalid(f"engine.seed is {self.seed}", expected="0 to 4294967295")
@@ -97,6 +104,16 @@ class EngineConfig:
                 remedy="leave engine.compile off, or --engine.strategy ddp",
             )
 
+    def _check_types(self) -> None:
+        """Refuse what the command line would: fractions for whole numbers, text for truth values, unknown choices."""
+        for option, choices in _CHOICES.items():
+            if getattr(self, option) not in get_args(choices):
+                raise unknown_name(f"engine.{option}", getattr(self, option), get_args(choices))
+        for option in dataclasses.fields(EngineConfig):  # a subclass has fields of its own, and checks them
+            value = getattr(self, option.name)
+            if option.name not in _CHOICES and not _is_of(str(option.type), value):
+                raise ConfigInvalid(f"engine.{option.name} is {shown(value)}", expected=_TYPES[str(option.type)])
+
     def _other_pieces(self) -> str:
         """Name fewer processes or parts that the batch can be cut into: its size decides the result, and fits a queue.
 
@@ -116,6 +133,19 @@ class EngineConfig:
     def num_processes(self) -> int:
         """Processes on all machines."""
         return self.devices * self.num_nodes
+
+
+_CHOICES: Mapping[str, Any] = MappingProxyType(
+    {"precision": Precision, "strategy": Strategy, "photometrics": Photometrics, "probe": ProbeName}
+)
+_TYPES = MappingProxyType({"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"})
+"""What a value of an annotation is, in words."""
+
+
+def _is_of(annotation: str, value: object) -> bool:
+    """Say whether a value is of a type of `_TYPES`; a truth value is no number, though Python counts with it."""
+    kinds = {"int": int, "float": (int, float), "bool": bool, "str": str}
+    return isinstance(value, kinds[annotation]) and (annotation == "bool" or not isinstance(value, bool))
 
 
 def _down(number: int) -> range:
