@@ -365,6 +365,21 @@ def test_run_without_its_config_is_not_taken_for_other_files(tmp_path):
     assert load_latest(tmp_path / "run").step == 4
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"config": {', "[]", "3", "null", '{"config": [], "data": 3}', '{"config": {}, "data": []}', '{"data": {}}'],
+)
+def test_config_that_no_run_wrote_is_told(tmp_path, text):
+    """Torn, or JSON of another form: by its name, and the run's checkpoint stays."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+    (tmp_path / "run" / "config.json").write_text(text)
+
+    with pytest.raises(CheckpointInvalid, match=r"config\.json cannot be read; expected the config of a run"):
+        pretrain(config(epochs=1), Noise(), tmp_path / "run", resume=True, quiet=True)
+
+    assert load_latest(tmp_path / "run").step == 4
+
+
 @pytest.mark.parametrize(("out", "kind"), [("thesis.txt", TargetExists), ("thesis.txt/run", WriteFailed)])
 def test_folder_that_cannot_be_is_told(tmp_path, out, kind):
     """In words, and with the remedy."""

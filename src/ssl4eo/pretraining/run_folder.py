@@ -144,8 +144,8 @@ class RunFolder:
     def _require_same(self) -> None:
         try:
             stored = json.loads((self._path / CONFIG).read_text(encoding="utf-8"))
-            config, data = stored["config"], stored["data"]
-        except (ValueError, KeyError) as error:
+            config, data = {**stored["config"]}, {**stored["data"]}  # TypeError for JSON of another form
+        except (ValueError, KeyError, TypeError) as error:
             raise CheckpointInvalid(f"{self._path / CONFIG} cannot be read", expected="the config of a run") from error
         self._changed = _require_equal(config, self._config.to_json(), data, self._data, self._path)
 
