@@ -82,6 +82,13 @@ def two(first, second):
     return build
 
 DEEP = Recipe("own.deep", "vit_small_16", "S2L1C", deep, promise="none")
+BEGUN = Recipe(
+    "own.begun",
+    "vit_small_16",
+    "S2L1C",
+    lambda *args: dataclasses.replace(deep(*args), init_from="mae.vit_small_16.s2l1c"),
+    promise="none",
+)
 PLAIN = Recipe("own.two", "resnet18", "S2L1C", two(ViewConfig, ViewConfig), promise="none")
 FLAT = Recipe("own.two", "resnet18", "S2L1C", two(ViewConfig, Flat), promise="none")
 MOODY = Recipe("own.two", "resnet18", "S2L1C", two(ViewConfig, Moody), promise="none")
@@ -110,6 +117,12 @@ def resolved(*arguments: str) -> PretrainConfig:
     given = [*arguments] if "--config" in arguments else [*arguments, "--data", "d", "--out", "o"]
     parser = build_parser(given)
     return resolve(parser, parser.parse_args(given))
+
+
+def test_weights_to_begin_with_are_those_of_the_recipe_unless_others_are_named(own: str) -> None:
+    """As every other option."""
+    assert resolved("--recipe", f"{own}:BEGUN").init_from == "mae.vit_small_16.s2l1c"
+    assert resolved("--recipe", f"{own}:BEGUN", "--init-from", "runs/a").init_from == "runs/a"
 
 
 def classes(part: object) -> dict[str, str]:

@@ -60,7 +60,7 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
         base = recipe(name).with_backbone(backbone).config()
         for part in fields(base):
             value = getattr(base, part.name)
-            if part.name == "scaling":
+            if part.name in ("scaling", "init_from"):
                 parser.set_defaults({part.name: value})
             if _is_part(value):
                 _add_options(parser, part.name, value)
