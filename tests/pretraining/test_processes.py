@@ -303,7 +303,7 @@ def test_command_line_tells_an_error_of_two_processes_once(tmp_path):
     """A folder that holds other files: status 1, one message, nobody waits."""
     for number in range(8):
         (tmp_path / "data" / "a").mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (32, 32), (number, 0, 0)).save(tmp_path / "data" / "a" / f"{number}.png")
+        Image.new("RGB", (32, 32), (number + 1, 0, 0)).save(tmp_path / "data" / "a" / f"{number}.png")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("years of work")
     engine = ["--engine.devices", "2", "--engine.accelerator", "cpu", "--engine.batch_size", "4"]
