@@ -128,26 +128,26 @@ def test_help_names_the_actions(capsys):
     """With what each is for."""
     page = helped(capsys)
 
-    for word, action in ACTIONS.items():
+    for word, action in ACTIONS.by_word.items():
         assert any(line.split() == [word, *action.title.split()] for line in page.splitlines())
 
 
-@pytest.mark.parametrize("word", ACTIONS)
+@pytest.mark.parametrize("word", ACTIONS.by_word)
 def test_help_of_an_action_has_its_own_options_and_an_example(capsys, word):
     """And none of the others'."""
     page = helped(capsys, word)
 
-    own = set(ACTIONS[word].options)
-    known = {option for action in ACTIONS.values() for option in action.options}
+    own = set(ACTIONS.by_word[word].options)
+    known = {option for action in ACTIONS.by_word.values() for option in action.options}
     assert {option for option in known if f"--{option} " in page or f"[--{option}]" in page} == own
     assert f"usage: ssl4eo checkpoints {word} " in page
-    assert f"example: ssl4eo checkpoints {ACTIONS[word].example}" in page
+    assert f"example: ssl4eo checkpoints {ACTIONS.by_word[word].example}" in page
 
 
-@pytest.mark.parametrize("word", ACTIONS)
+@pytest.mark.parametrize("word", ACTIONS.by_word)
 def test_the_example_of_an_action_is_understood(word):
     """By its own parser."""
-    arguments = ACTIONS[word].example.split()
+    arguments = ACTIONS.by_word[word].example.split()
 
     assert build_parser(arguments).parse_args(arguments).action == word
 

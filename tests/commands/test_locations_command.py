@@ -33,10 +33,10 @@ def refused(capsys, *arguments):
     return status, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("word", ACTIONS)
+@pytest.mark.parametrize("word", ACTIONS.by_word)
 def test_the_example_of_an_action_is_understood(word):
     """By its own parser."""
-    arguments = ACTIONS[word].example.split()
+    arguments = ACTIONS.by_word[word].example.split()
 
     assert build_parser(arguments).parse_args(arguments).action == word
 

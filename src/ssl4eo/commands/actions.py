@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
-from ssl4eo.commands.parsing import function_parser
+from ssl4eo.commands.parsing import call, function_parser
 from ssl4eo.errors import ConfigInvalid, unknown_name
 
 
@@ -28,31 +28,51 @@ class Action:
         return tuple(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
 
 
-def find_action(actions: Mapping[str, Action], arguments: Sequence[str]) -> str | None:
-    """Give the first argument that is an action, None if none is."""
-    return next((argument for argument in arguments if argument in actions), None)
-
-
-def action_parser(verb: str, actions: Mapping[str, Action], arguments: Sequence[str], *, title: str) -> ArgumentParser:
-    """Make the parser of the action that the arguments name, or of the choice among them.
+@dataclass(frozen=True)
+class Actions:
+    """All that can follow a verb; a module of a verb hands on `build_parser` and `run_parsed` of one of these.
 
     Args:
-        verb: name of the verb.
-        actions: by word.
-        arguments: after the verb.
+        verb: its name.
         title: of the verb, for the help of the choice.
-
-    Raises:
-        UnknownName: no such action.
-        ConfigInvalid: an option of another action.
+        by_word: the actions; what is called `list` takes no name, what is called `show` takes one.
+        is_name: tells a name, which someone may write after `list`.
     """
-    word = find_action(actions, arguments)
-    if word is None:
-        if arguments and not arguments[0].startswith("-"):
-            raise unknown_name(f"action of ssl4eo {verb}", arguments[0], actions)
-        return _choice(verb, actions, title)
-    _require_own_options(verb, actions, word, arguments)
-    return function_parser(verb, actions[word].function, word=word, example=actions[word].example)
+
+    verb: str
+    title: str
+    by_word: Mapping[str, Action]
+    is_name: Callable[[str], bool] = field(default=lambda _: False)
+
+    def build_parser(self, arguments: Sequence[str]) -> ArgumentParser:
+        """Make the parser of the action that the arguments name, or of the choice among them.
+
+        Args:
+            arguments: after the verb.
+
+        Raises:
+            UnknownName: no such action.
+            ConfigInvalid: an option of another action, or a name to list.
+        """
+        word = next((argument for argument in arguments if argument in self.by_word), None)
+        if word is None:
+            if arguments and not arguments[0].startswith("-"):
+                raise unknown_name(f"action of ssl4eo {self.verb}", arguments[0], self.by_word)
+            return _choice(self.verb, self.by_word, self.title)
+        _require_own_options(self.verb, self.by_word, word, arguments)
+        if word == "list":
+            self._require_no_name(arguments)
+        return function_parser(self.verb, self.by_word[word].function, word=word, example=self.by_word[word].example)
+
+    def run_parsed(self, parser: ArgumentParser, values: Namespace) -> int:
+        """Do what the parsed arguments say."""
+        return call(self.by_word[values.action].function, parser.instantiate(values).as_dict())
+
+    def _require_no_name(self, arguments: Sequence[str]) -> None:
+        for name in filter(self.is_name, arguments):
+            raise ConfigInvalid(
+                f"{self.verb} list {name}", expected="no name", remedy=f"did you mean {self.verb} show {name}?"
+            )
 
 
 def _choice(verb: str, actions: Mapping[str, Action], title: str) -> ArgumentParser:

@@ -6,19 +6,11 @@ What does the work is loaded when it is called, so that a list and every help an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-
-from jsonargparse import ArgumentParser, Namespace
 
 from ssl4eo.checkpoints.card import Holds
 from ssl4eo.checkpoints.catalog import CARDS
-from ssl4eo.commands.actions import Action, action_parser, find_action
-from ssl4eo.commands.parsing import call
-from ssl4eo.errors import ConfigInvalid
-
-_TITLE = "Published weights: list, show, fetch. Any weights: inspect, export."
+from ssl4eo.commands.actions import Action, Actions
 
 
 def list_cards(
@@ -103,7 +95,9 @@ def export_network(
     return run_export(source, form, out, licence=licence, offline=offline, json=json)
 
 
-ACTIONS: Mapping[str, Action] = MappingProxyType(
+ACTIONS = Actions(
+    "checkpoints",
+    "Published weights: list, show, fetch. Any weights: inspect, export.",
     {
         "list": Action(list_cards, "what is published", "list --method mae --modality S1GRD"),
         "show": Action(show_card, "the card of one: what it needs, its files", "show dino.vit_small_16.s2l1c"),
@@ -112,26 +106,7 @@ ACTIONS: Mapping[str, Action] = MappingProxyType(
         "export": Action(
             export_network, "a network for another library", "export runs/first --form timm --out first.pth"
         ),
-    }
+    },
+    is_name=CARDS.__contains__,
 )
-
-
-def build_parser(arguments: Sequence[str]) -> ArgumentParser:
-    """Make the parser of the action that the arguments name, or of the choice among them.
-
-    Raises:
-        UnknownName: no such action.
-        ConfigInvalid: an option of another action, or a name to list.
-    """
-    parser = action_parser("checkpoints", ACTIONS, arguments, title=_TITLE)
-    name = next((argument for argument in arguments if argument in CARDS), None)
-    if find_action(ACTIONS, arguments) == "list" and name is not None:
-        raise ConfigInvalid(
-            f"checkpoints list {name}", expected="no name", remedy=f"did you mean checkpoints show {name}?"
-        )
-    return parser
-
-
-def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
-    """Do what the parsed arguments say."""
-    return call(ACTIONS[values.action].function, parser.instantiate(values).as_dict())
+build_parser, run_parsed = ACTIONS.build_parser, ACTIONS.run_parsed

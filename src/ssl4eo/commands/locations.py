@@ -6,18 +6,11 @@ What does the work is loaded when it is called, so that every help answers at on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
-from jsonargparse import ArgumentParser, Namespace
-
-from ssl4eo.commands.actions import Action, action_parser
-from ssl4eo.commands.parsing import call
-
-_TITLE = "Places to collect: draw them or take them from a list, and look at them."
+from ssl4eo.commands.actions import Action, Actions
 
 
 def draw_places(  # noqa: PLR0913 - the options of the command line
@@ -96,24 +89,12 @@ def show_places(path: Path, *, map: Path | None = None, geojson: Path | None = N
     return run_show(path, picture=map, geojson=geojson, json=json)
 
 
-ACTIONS: Mapping[str, Action] = MappingProxyType(
+ACTIONS = Actions(
+    "locations",
+    "Places to collect: draw them or take them from a list, and look at them.",
     {
         "draw": Action(draw_places, "places into a table", "draw --out places.parquet --count 1000 --around cities"),
         "show": Action(show_places, "what is in a table, and a map", "show places.parquet --map map.png"),
-    }
+    },
 )
-
-
-def build_parser(arguments: Sequence[str]) -> ArgumentParser:
-    """Make the parser of the action that the arguments name, or of the choice among them.
-
-    Raises:
-        UnknownName: no such action.
-        ConfigInvalid: an option of another action.
-    """
-    return action_parser("locations", ACTIONS, arguments, title=_TITLE)
-
-
-def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
-    """Do what the parsed arguments say."""
-    return call(ACTIONS[values.action].function, parser.instantiate(values).as_dict())
+build_parser, run_parsed = ACTIONS.build_parser, ACTIONS.run_parsed

@@ -5,17 +5,12 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.table import Table
 
-from ssl4eo.commands.actions import Action, action_parser, find_action
-from ssl4eo.commands.parsing import call
-from ssl4eo.errors import ConfigInvalid
+from ssl4eo.commands.actions import Action, Actions
 from ssl4eo.extension import is_own
 
 if TYPE_CHECKING:
@@ -67,31 +62,16 @@ def show_recipe(name: str, *, backbone: str | None = None, json: bool = False) -
     return 0
 
 
-ACTIONS: Mapping[str, Action] = MappingProxyType(
+ACTIONS = Actions(
+    "recipes",
+    "List recipes, or show one in full.",
     {
         "list": Action(list_recipes, "what can be run", "list"),
         "show": Action(show_recipe, "all that one decides", "show moco_v2.resnet50.s2l1c"),
-    }
+    },
+    is_name=lambda word: word.count(".") > 1,
 )
-
-
-def build_parser(arguments: Sequence[str]) -> ArgumentParser:
-    """Make the parser of the action that the arguments name, or of the choice among them.
-
-    Raises:
-        UnknownName: no such action.
-        ConfigInvalid: an option of another action, or a name to list.
-    """
-    parser = action_parser("recipes", ACTIONS, arguments, title="List recipes, or show one in full.")
-    name = next((argument for argument in arguments if argument.count(".") > 1), None)
-    if find_action(ACTIONS, arguments) == "list" and name is not None:
-        raise ConfigInvalid(f"recipes list {name}", expected="no name", remedy=f"did you mean recipes show {name}?")
-    return parser
-
-
-def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
-    """Do what the parsed arguments say."""
-    return call(ACTIONS[values.action].function, parser.instantiate(values).as_dict())
+build_parser, run_parsed = ACTIONS.build_parser, ACTIONS.run_parsed
 
 
 def _console() -> Console:
