@@ -9,7 +9,16 @@ import sys
 import pytest
 
 from ssl4eo.errors import Busy, DataMissing, SourceInvalid, TargetExists, WriteFailed
-from ssl4eo.files import append_jsonl, atomic_path, exclusive, read_jsonl, require_absent, whole_folder, write_json
+from ssl4eo.files import (
+    append_jsonl,
+    atomic_path,
+    exclusive,
+    read_jsonl,
+    require_absent,
+    whole_folder,
+    whole_or_told,
+    write_json,
+)
 
 
 def test_failed_write_leaves_the_old_file_and_no_partial(tmp_path):
@@ -39,6 +48,18 @@ def test_folder_appears_when_it_is_whole(tmp_path):
 
     assert (path / "file").read_text() == "text"
     assert [p.name for p in path.parent.iterdir()] == ["b"]
+
+
+def test_folder_where_a_file_is_to_be_is_told_and_kept(tmp_path):
+    """Neither room nor rights would help; a run's next checkpoint is such a file."""
+    there = tmp_path / "step-00000010.pt"
+    (there / "inside").mkdir(parents=True)
+    with (
+        pytest.raises(WriteFailed, match=r"a folder has that name.*move the folder away"),
+        whole_or_told(there) as part,
+    ):
+        part.write_bytes(b"1")
+    assert [path.name for path in tmp_path.rglob("*")] == [there.name, "inside"]
 
 
 @pytest.mark.parametrize(("error", "told"), [(RuntimeError(), RuntimeError), (OSError(28, "full"), WriteFailed)])

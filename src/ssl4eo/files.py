@@ -48,12 +48,14 @@ def whole_or_told(path: Path, kinds: tuple[type[Exception], ...] = ()) -> Genera
         kinds: what a library raises in place of OSError when it cannot write.
 
     Raises:
-        WriteFailed: the disk is full or refuses; what stood under `path` stays.
+        WriteFailed: the disk is full or refuses, or a folder has that name; what stood under `path` stays.
     """
     try:
         with atomic_path(path) as partial:
             yield partial
     except (OSError, *kinds) as error:
+        if path.is_dir():
+            raise _named_like_a_folder(path) from error
         reason = " ".join(str(error).split())[:200] if isinstance(error, OSError) else _not_all_taken(path)
         raise WriteFailed(
             f"{path} cannot be written ({reason})",
@@ -81,6 +83,16 @@ def whole_folder(path: Path) -> Generator[Path]:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def _named_like_a_folder(path: Path) -> WriteFailed:
+    """Say what stands there: neither room nor rights would help."""
+    return WriteFailed(
+        f"{path} cannot be written: a folder has that name",
+        expected="a free name, or a file's",
+        remedy="move the folder away and run the same command again (a run: with --resume)",
+        path=str(path),
+    )
 
 
 def _not_all_taken(path: Path) -> str:
