@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 
 import pytest
+from lightning_fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.pretraining import launch
@@ -100,3 +102,30 @@ def test_machines_that_are_told_of_each_other_are_waited_for(monkeypatch, caplog
     several_machines(monkeypatch, MASTER_ADDR="first", MASTER_PORT="29500", NODE_RANK="0")
 
     assert "waits for 1 more at first:29500" in caplog.text
+
+
+def test_a_process_has_time_to_tell_that_another_is_gone(monkeypatch):
+    """Lightning's observer sees a dead child: it waits, then kills as it always did; without ours it kills at once."""
+    told = []
+
+    class Killed:
+        """The process of rank 1."""
+
+        pid, returncode = 4711, -9
+
+        def poll(self):
+            """It has ended."""
+
+        def send_signal(self, number):
+            """To rank 1."""
+            told.append(("child", number))
+
+    observer = _ChildProcessObserver(main_pid=42, child_processes=[Killed()])
+    monkeypatch.setattr(launch.threading, "enumerate", lambda: [observer])
+    monkeypatch.setattr(launch.time, "sleep", lambda seconds: told.append(("wait", seconds)))
+    monkeypatch.setattr(launch.os, "kill", lambda pid, number: told.append((pid, number)))
+
+    launch._let_errors_be_told()
+
+    assert observer._run()
+    assert told == [("wait", launch.LONGEST_FAREWELL_S), ("child", signal.SIGKILL), (42, signal.SIGKILL)]

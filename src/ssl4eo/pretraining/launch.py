@@ -12,6 +12,8 @@ import inspect
 import logging
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ from ssl4eo.pretraining.together import TIMEOUT
 from ssl4eo.training.sharding import shard
 
 log = logging.getLogger(__name__)
+
+LONGEST_FAREWELL_S = 30
+"""How long a process has to tell that another one is gone, and to end."""
 
 
 def settle(config: PretrainConfig) -> PretrainConfig:
@@ -148,6 +153,28 @@ def _launch(fabric: Fabric, engine: EngineConfig) -> None:
                 remedy="give both places the same numbers",
             ) from error
     fabric.launch()
+    _let_errors_be_told()
+
+
+def _let_errors_be_told() -> None:
+    """Make Lightning wait before it kills this process for the death of another, which it looks for every 5 s.
+
+    This process mostly knows by then and is about to say so: its message and its status would be lost. One that hangs
+    in what the dead one does not answer is killed all the same, a little later.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "child-process-observer":  # it has no public name
+            _kill_later(thread)
+
+
+def _kill_later(observer: Any) -> None:
+    kill = observer._terminate_all  # noqa: SLF001
+
+    def farewell() -> None:
+        time.sleep(LONGEST_FAREWELL_S)  # in a thread that ends with this process
+        kill()
+
+    observer._terminate_all = farewell  # noqa: SLF001
 
 
 def _require_address(engine: EngineConfig) -> None:
