@@ -7,6 +7,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
+# Byte code of what is used is written when it is first used; else each process would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo docs test tests check lint format install clean
 
 demo: $(STAMP)
@@ -38,8 +41,8 @@ format: $(STAMP)
 install: $(STAMP)
 
 # torch first and pinned: with a range, pip may pick a build of several gigabytes for another CUDA.
-# Byte code is compiled beside pip and by all cores at the end, not by pip with one. It is not left to the first import:
-# where PYTHONDONTWRITEBYTECODE is set, each process would compile torch anew. Templates in some packages are no Python.
+# pip compiles byte code by one core and to the last file: torch's is compiled beside the second pip instead, and the
+# command is started once, so that its imports are compiled wherever it is run. Templates in some packages are no Python.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"Python {sys.version.split()[0]} found, 3.11 or newer expected: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -47,7 +50,7 @@ $(STAMP): pyproject.toml constraints.txt
 	($(BIN)/python -m compileall -qq $(VENV)/lib || true) & \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[test,lint]'; \
 	status=$$?; wait; exit $$status
-	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib src || true
+	$(BIN)/ssl4eo recipes show moco_v2.resnet18.s2l1c.tiny >/dev/null
 	touch $(STAMP)
 
 clean:
