@@ -8,6 +8,7 @@ import json
 import pytest
 
 from ssl4eo.cli import main
+from ssl4eo.pretraining.config import flatten
 from ssl4eo.recipes.table import RECIPES
 
 
@@ -71,6 +72,35 @@ def test_stacked_sensors_are_told_apart_from_published_runs(capsys: pytest.Captu
     for text in (full, small):
         assert "\ndiffers from published runs of this method: " in text
         assert "half of the views lose one sensor and none is gray" in text
+
+
+def test_two_recipes_are_compared_option_by_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """All that differs and nothing else, against the configs as they are; `show` says how to ask."""
+    full, small = "mae.vit_small_16.s2l1c", "dino.resnet18.s2rgb.tiny"
+    options = [flatten(RECIPES[name].config().to_json()) for name in (full, small)]
+    same = {key for key in options[0].keys() & options[1].keys() if options[0][key] == options[1][key]}
+
+    compared = json.loads(_shown(capsys, "compare", full, small, "--json"))
+    text = _shown(capsys, "compare", "moco_v2.resnet18.s2rgb", "moco_v2.resnet18.s2rgb.tiny")
+
+    assert {"views.view.size", "engine.seed"} & set(compared["first"]["options"]) == {"views.view.size"}
+    for side, name, config in zip(("first", "second"), (full, small), options, strict=True):
+        assert compared[side]["name"] == name
+        assert compared[side]["options"] == {k: v for k, v in config.items() if k not in same | {"recipe"}}
+    assert [line.split()[1::2] for line in text.splitlines() if "method.temperature" in line] == [
+        ["method.temperature", "0.2", "0.1"]
+    ]
+    command = "ssl4eo recipes compare moco_v2.resnet18.s2rgb moco_v2.resnet18.s2rgb.tiny"
+    assert command in _shown(capsys, "show", "moco_v2.resnet18.s2rgb.tiny")
+
+
+def test_a_recipe_does_not_differ_from_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """And a name that there is not is told."""
+    name = "dino.vit_small_16.s2l1c"
+
+    assert _shown(capsys, "compare", name, name) == "no option differs\n"
+    assert main(["recipes", "compare", name, f"{name}x"]) == 2
+    assert f"did you mean {name}" in capsys.readouterr().err
 
 
 def test_unknown_recipe_gives_the_nearest_names_and_where_all_are(capsys: pytest.CaptureFixture[str]) -> None:

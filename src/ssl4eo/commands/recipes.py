@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ssl4eo recipes list|show`: what can be run, and all that it decides."""
+"""`ssl4eo recipes list|show|compare`: what can be run, all that it decides, and in what two of them differ."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ssl4eo.commands.actions import Action, Actions
 from ssl4eo.extension import is_own
 
 if TYPE_CHECKING:
     from ssl4eo.recipes.recipe import Recipe
+
+_ABSENT = object()
 
 
 def list_recipes(*, json: bool = False) -> int:
@@ -45,7 +48,7 @@ def show_recipe(name: str, *, backbone: str | None = None, json: bool = False) -
         json: print JSON for programs.
     """
     from ssl4eo.pretraining.config import flatten
-    from ssl4eo.recipes.table import beside, recipe
+    from ssl4eo.recipes.table import beside, full_form, recipe
 
     found = recipe(name).with_backbone(backbone)
     words, config = _words(found, () if is_own(name) else beside(found.name)), found.config().to_json()
@@ -54,7 +57,7 @@ def show_recipe(name: str, *, backbone: str | None = None, json: bool = False) -
         return 0
     console = _console()
     console.print(f"[bold]{found.name}[/]\n{found.promise}", highlight=False)
-    for line in _differences(words):
+    for line in _differences(words, None if is_own(name) else full_form(found.name)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print()
     for key, value in flatten(config).items():
@@ -62,12 +65,43 @@ def show_recipe(name: str, *, backbone: str | None = None, json: bool = False) -
     return 0
 
 
+def compare_recipes(first: str, second: str, *, json: bool = False) -> int:
+    """Show every option in which two recipes differ, such as a full form and its tiny one.
+
+    Args:
+        first: name of a recipe, such as moco_v2.resnet50.s2l1c, or module:name of your own.
+        second: name of another.
+        json: print JSON for programs; what a recipe does not have is left out there.
+    """
+    from ssl4eo.pretraining.config import flatten
+    from ssl4eo.recipes.table import recipe
+
+    names = (first, second)
+    sides = [flatten(recipe(name).config().to_json() | {"recipe": ""}) for name in names]
+    keys = [key for key in sides[0] | sides[1] if sides[0].get(key, _ABSENT) != sides[1].get(key, _ABSENT)]
+    if json:
+        rows = [
+            {"name": n, "options": {k: side[k] for k in keys if k in side}}
+            for n, side in zip(names, sides, strict=True)
+        ]
+        print(jsonlib.dumps(dict(zip(("first", "second"), rows, strict=True)), indent=2))  # noqa: T201 - the result
+        return 0
+    table = Table("option", *names)
+    for key in keys:
+        table.add_row(key, *(Text(repr(side[key]) if key in side else "") for side in sides))
+    _console().print(table if keys else "no option differs")
+    return 0
+
+
 ACTIONS = Actions(
     "recipes",
-    "List recipes, or show one in full.",
+    "List recipes, show one in full, or compare two.",
     {
         "list": Action(list_recipes, "what can be run", "list"),
         "show": Action(show_recipe, "all that one decides", "show moco_v2.resnet50.s2l1c"),
+        "compare": Action(
+            compare_recipes, "in what two differ", "compare moco_v2.resnet50.s2l1c moco_v2.resnet50.s2l1c.as_published"
+        ),
     },
     is_name=lambda word: word.count(".") > 1,
 )
@@ -82,8 +116,8 @@ def _words(found: Recipe, siblings: tuple[str, ...]) -> dict[str, Any]:
     return {"name": found.name, "promise": found.promise, "differs": found.differs, "beside": list(siblings)}
 
 
-def _differences(words: dict[str, Any]) -> list[str]:
-    """Say how a recipe stands to the published run, and what the form beside it is called."""
+def _differences(words: dict[str, Any], full: str | None) -> list[str]:
+    """Say how a recipe stands to the published run, what the form beside it is called, and how to compare them."""
     published = ".as_published" in words["name"]
     lines = []
     if words["differs"]:
@@ -92,4 +126,6 @@ def _differences(words: dict[str, Any]) -> list[str]:
     if words["beside"]:
         kind = "corrected form" if published else "as published"
         lines.append(f"{kind}: {', '.join(words['beside'])}")
+    others = filter(None, [*words["beside"], full])
+    lines.extend(f"option by option: ssl4eo recipes compare {other} {words['name']}" for other in others)
     return lines

@@ -49,3 +49,13 @@ def beside(name: str) -> tuple[str, ...]:
     if name in published:
         return (corrected,)
     return published if name == corrected else ()
+
+
+def full_form(name: str) -> str | None:
+    """Name the recipe that a tiny one is the small form of; None for others.
+
+    >>> full_form("mae.vit_small_16.s2l1c.tiny"), full_form("mae.vit_small_16.s2l1c")
+    ('mae.vit_small_16.s2l1c', None)
+    """
+    full = name.removesuffix(".tiny")
+    return full if full != name and full in RECIPES else None
