@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_records import config_json, full_run, knn_row, score_row, step_row, write_run
+from report_records import config_json, full_run, knn_row, score_row, step_row, write_features, write_run
 
 import ssl4eo
 from ssl4eo.errors import ConfigInvalid, LocationMissing, SourceInvalid, TargetExists
@@ -78,30 +78,43 @@ def archive(monkeypatch, tmp_path_factory):
     return use
 
 
+def _scored_run(path):
+    """Write a run of two scores, of which a report has one small figure."""
+    return write_run(path, scores=[score_row(0.5), score_row(0.6, pretrained=True)])
+
+
 def _snapshot(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_full_run_gives_one_page_that_needs_nothing_else(tmp_path, archive):
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """The folder of a report of all records and a picture of the data, written once."""
+    folder = tmp_path_factory.mktemp("full")
+    tiny = folder / "tiny.zarr"
+    tiny.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ssl4eo.__dict__, "open_archive", lambda path: _TinyArchive(synthetic=True))
+        page = write_report([full_run(folder / "run")], folder / "out", archive=tiny)
+    assert page == folder / "out/report.html"
+    return folder / "out"
+
+
+def test_a_full_run_gives_one_page_that_needs_nothing_else(full):
     """No script, no address outside the file, an alternative text for every picture."""
-    page = write_report([full_run(tmp_path / "run")], tmp_path / "out", archive=archive())
+    html = _Page(full / "report.html")
 
-    html = _Page(page)
-
-    assert page == tmp_path / "out" / "report.html"
     assert len(html.alts) == 4
     assert all(html.alts)
     assert all(re.match("data:image/(png|webp);base64,", address) for address in html.addresses)
     assert "script" not in html.tags
     assert "link" not in html.tags
-    assert not re.search(r"https?://|@import|url\(", page.read_text(encoding="utf-8"))
+    assert not re.search(r"https?://|@import|url\(", (full / "report.html").read_text(encoding="utf-8"))
 
 
-def test_both_pages_say_the_same_numbers(tmp_path):
+def test_both_pages_say_the_same_numbers(full):
     """55.0 untrained, 80.0 pre-trained, worked by hand; spreads 7.1 and 14.1."""
-    page = write_report([full_run(tmp_path / "run")], tmp_path / "out")
-
-    words, document = _Page(page).words, (tmp_path / "out/report.md").read_text(encoding="utf-8")
+    words, document = _Page(full / "report.html").words, (full / "report.md").read_text(encoding="utf-8")
 
     for text in ("55.0 \u00b1 7.1", "80.0 \u00b1 14.1", "+25.0", "moco_v2.resnet18.s2l1c", "features shrink"):
         assert text in words
@@ -110,22 +123,20 @@ def test_both_pages_say_the_same_numbers(tmp_path):
     assert "ssl4eo report" in document
 
 
-def test_results_are_kept_as_data(tmp_path):
+def test_results_are_kept_as_data(full):
     """results.json holds every value behind the table, and lists what was written."""
-    write_report([full_run(tmp_path / "run")], tmp_path / "out")
-
-    results = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))
+    results = json.loads((full / "results.json").read_text(encoding="utf-8"))
 
     (row,) = results["table"]
     assert row["untrained"]["values"] == [0.5, 0.6]
     assert row["difference_points"] == pytest.approx(25.0)
     assert results["synthetic"] is True
-    assert set(results["files"]) == set(_snapshot(tmp_path / "out"))
+    assert set(results["files"]) == set(_snapshot(full))
 
 
-def test_synthetic_is_said_wherever_something_synthetic_is_shown(tmp_path, archive):
+def test_synthetic_is_said_wherever_something_synthetic_is_shown(full):
     """Title, headline, table row, record and every caption; nowhere for real data."""
-    page = write_report([full_run(tmp_path / "run")], tmp_path / "out", archive=archive()).read_text(encoding="utf-8")
+    page = (full / "report.html").read_text(encoding="utf-8")
 
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", page)
     assert len(captions) == 4
@@ -245,13 +256,18 @@ def test_one_side_alone_makes_no_claim(tmp_path, pretrained, words):
 
 
 def test_an_absent_features_file_is_named(tmp_path):
-    """The score stays, the picture goes, the reader is told."""
-    run = full_run(tmp_path / "run")
-    (run / "after.npz").unlink()
+    """The score stays, the picture goes, the reader is told; what the other network kept is drawn."""
+    scores = [score_row(0.5, features="before.npz"), score_row(0.7, pretrained=True, features="after.npz")]
+    run = write_run(tmp_path / "run", scores=scores)
+    write_features(run / "before.npz")
 
     page = write_report([run], tmp_path / "out")
 
-    assert "after.npz is named in scores.jsonl but absent" in _Page(page).words
+    words = _Page(page).words
+    assert "after.npz is named in scores.jsonl but absent" in words
+    assert "before.npz is named" not in words
+    assert "70.0" in words
+    assert (tmp_path / "out/figures/projection.png").is_file()
 
 
 def test_markup_in_names_is_shown_as_it_is(tmp_path):
@@ -295,9 +311,10 @@ def test_an_earlier_report_is_replaced_and_foreign_files_stay(tmp_path):
 @pytest.mark.parametrize("step", ["render_html", "_write_synced"])
 def test_a_failure_leaves_the_old_report_whole(tmp_path, monkeypatch, step):
     """Whether drawing or writing fails, the folder is byte for byte what it was."""
-    run, out = full_run(tmp_path / "run", features=False), tmp_path / "out"
+    run, out = _scored_run(tmp_path / "run"), tmp_path / "out"
     write_report([run], out)
     before = _snapshot(out)
+    assert any(name.startswith("figures/") for name in before)
 
     def fail(*arguments):
         raise OSError("no space left")
@@ -311,9 +328,10 @@ def test_a_failure_leaves_the_old_report_whole(tmp_path, monkeypatch, step):
 
 def test_a_malformed_record_leaves_the_old_report_whole(tmp_path):
     """Reading comes before writing."""
-    run, out = full_run(tmp_path / "run", features=False), tmp_path / "out"
+    run, out = _scored_run(tmp_path / "run"), tmp_path / "out"
     write_report([run], out)
     before = _snapshot(out)
+    assert any(name.startswith("figures/") for name in before)
     (run / "scores.jsonl").write_text("{}\n{}\n", encoding="utf-8")
 
     with pytest.raises(SourceInvalid, match=r"line 1 of .*scores\.jsonl"):
