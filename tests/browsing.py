@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import json
 import shutil
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,15 +48,26 @@ def visiting(browser: Any, wait: Callable[[Any], None] = lambda page: None) -> G
         browser: the fixture.
         wait: returns once a page is drawn.
     """
-    contexts, noise, hosts = [], [], set()
+    used: list[tuple[str, Any]] = []
+    noise, hosts, origins = [], set(), set()
+
+    def asked(request: Any) -> None:
+        address = urlsplit(request.url)
+        hosts.add(address.hostname)
+        origins.add(f"{address.scheme}://{address.netloc}")
+
+    listeners = {
+        "console": lambda message: noise.append(f"{message.type}: {message.text}"),
+        "pageerror": lambda error: noise.append(f"error: {error}"),
+        "request": asked,
+    }
 
     def opened(url: str, *, ready: bool = True, **options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: noise.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: noise.append(f"error: {error}"))
-        page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
+        chosen = {"viewport": {"width": 1280, "height": 800}, **options}
+        page = _fresh_page(browser, chosen)
+        used.append((json.dumps(chosen), page))
+        for event, listener in listeners.items():
+            page.on(event, listener)
         page.goto(url)
         if ready:
             wait(page)
@@ -63,10 +76,40 @@ def visiting(browser: Any, wait: Callable[[Any], None] = lambda page: None) -> G
     opened.noise = noise  # type: ignore[attr-defined]
     yield opened
     told = list(noise)  # before requests are cut off that a busy machine has not answered yet
-    for context in contexts:
-        context.close()
+    for key, page in used:
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
+        _give_back(browser, key, page, origins)
     assert told == [], told  # this module is not rewritten by pytest: say what there was
     assert hosts - {None} == {"127.0.0.1"}, hosts  # pictures inside of a page have no host
+
+
+_IDLE: weakref.WeakKeyDictionary[Any, dict[str, list[Any]]] = weakref.WeakKeyDictionary()
+"""Of each browser, pages that nobody has open, by the options of their profile: a new one costs a second or two."""
+
+
+def _fresh_page(browser: Any, options: dict[str, Any]) -> Any:
+    """Give a page of a profile that keeps nothing of another test."""
+    idle = _IDLE.setdefault(browser, {}).get(json.dumps(options))
+    return idle.pop() if idle else browser.new_context(**options).new_page()
+
+
+def _give_back(browser: Any, key: str, page: Any, origins: set[str]) -> None:
+    """Take from a page and its profile all that a test can have left there, and keep them for the next one."""
+    if page.is_closed():
+        page.context.close()
+        return
+    page.unroute_all()
+    page.set_default_timeout(30_000)
+    page.mouse.move(0, 0)
+    page.goto("about:blank")
+    session = page.context.new_cdp_session(page)
+    for origin in origins:
+        session.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+    session.send("Network.clearBrowserCache")
+    session.send("Page.resetNavigationHistory")
+    session.detach()
+    _IDLE[browser].setdefault(key, []).append(page)
 
 
 @pytest.fixture

@@ -334,10 +334,9 @@ def test_dark_and_light_follow_the_system_and_the_button(served: str, visit: Ope
 
 def test_a_phone_of_360_pixels_needs_no_sideways_scrolling(served: str, visit: Open) -> None:
     """Map, place and about are as wide as the screen; targets are large enough to touch."""
-    for address in ("", "#/place/0000003", "#/about"):
+    for address in ("#/place/0000003", "#/about", ""):
         page = visit(served + address, viewport={"width": 360, "height": 740}, has_touch=True)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
-    page = visit(served, viewport={"width": 360, "height": 740}, has_touch=True)
     assert page.locator("#search").bounding_box()["height"] >= 30
     assert page.locator("#map").bounding_box()["width"] == 360
 
