@@ -9,6 +9,7 @@ calls. How a command starts is not shown by this: tests of that start a real one
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -64,6 +65,8 @@ def _serve(listener: socket.socket) -> None:
     """Fork for every client: one after another, as shells start them, or side by side, as pipes do."""
     for name in HEAVY:
         import_module(name)
+    gc.collect()
+    gc.freeze()  # else each fork would copy, and go through, a million objects when it ends
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for who watches
     while True:
         client, _ = listener.accept()
