@@ -41,8 +41,8 @@ class TwoSeasons:
 
 
 def places(count: int) -> dict[str, Place]:
-    """Places along a parallel, over three zones of UTM."""
-    return {f"{i:07d}": Place(f"{i:07d}", ((10 + i / 4, 48.0),), {"city": f"c{i}"}) for i in range(count)}
+    """Places along a parallel, one a degree; nine are in three zones of UTM."""
+    return {f"{i:07d}": Place(f"{i:07d}", ((10.0 + i, 48.0),), {"city": f"c{i}"}) for i in range(count)}
 
 
 def truths(count: int, modality: str = "S2L2A", *, minutes: int = 0, **facts: Any) -> list[Truth]:

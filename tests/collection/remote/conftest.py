@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from earthengine_helpers import ADDRESS, Sleeper, make_credentials
+from earthengine_helpers import ADDRESS, Sleeper, service_at
 from earthengine_server import EarthEngineServer
 
 from ssl4eo.collection.remote import earthengine_session
 from ssl4eo.collection.remote.earthengine import EarthEngine
-from ssl4eo.collection.remote.earthengine_session import Account
-from ssl4eo.collection.remote.retrying import Retry
 
 
 @pytest.fixture
@@ -24,11 +22,8 @@ def sleeper() -> Sleeper:
 @pytest.fixture
 def ee_service(ee_server: EarthEngineServer, sleeper: Sleeper) -> Iterator[EarthEngine]:
     """Give Earth Engine at the stand-in, which is empty and well."""
-    ee_server.reset()
-    account = Account(project=ee_server.project, url=ee_server.url, credentials=make_credentials, read_timeout=30)
-    yield EarthEngine(account=account, retry=Retry(sleep=sleeper, jitter=lambda: 1.0))
-    ee_server.release.set()
-    assert not ee_server.errors, ee_server.errors[0]
+    with service_at(ee_server, sleeper) as service:
+        yield service
 
 
 @pytest.fixture(scope="session")

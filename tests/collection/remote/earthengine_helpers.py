@@ -4,7 +4,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from earthengine_server import EarthEngineServer
+
+from ssl4eo.collection.remote.earthengine import EarthEngine
+from ssl4eo.collection.remote.earthengine_session import Account
+from ssl4eo.collection.remote.retrying import Retry
 
 ADDRESS: list[str] = []
 """Of the stand-in: credentials are made by a function of a module, which travels by name."""
@@ -34,3 +42,13 @@ class Sleeper:
         """Take a wait down."""
         with self._lock:
             self.waits.append(seconds)
+
+
+@contextmanager
+def service_at(server: EarthEngineServer, sleeper: Sleeper) -> Iterator[EarthEngine]:
+    """Give Earth Engine at a stand-in, which is empty and well; a mistake of the stand-in itself is a failure."""
+    server.reset()
+    account = Account(project=server.project, url=server.url, credentials=make_credentials, read_timeout=30)
+    yield EarthEngine(account=account, retry=Retry(sleep=sleeper, jitter=lambda: 1.0))
+    server.release.set()
+    assert not server.errors, server.errors[0]
