@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +254,8 @@ def _summary(tally: Tally, band: int, dtype: np.dtype[Any]) -> BandStatistics:
         low, step, width = _FLOAT_LOW, FLOAT_STEP, 0.5
     minimum, maximum = tally.extremes[band].tolist()
     edge = 0.0 if is_integer else -50.0
-    levels = {q: _quantile(counters, q, low, step, is_integer=is_integer) for q in QUANTILES}
+    ends = np.cumsum(counters)
+    levels = {q: _quantile(ends, q, low, step, is_integer=is_integer) for q in QUANTILES}
     return BandStatistics(
         count=number,
         nodata=int(tally.zeros[band]) / number,
@@ -279,9 +280,16 @@ def _exact_moments(counters: NDArray[np.int64], count: int) -> tuple[float, floa
     return total / count, math.sqrt((squares * count - total * total) / (count * count))
 
 
-def _quantile(counters: NDArray[np.int64], level: float, low: float, step: float, *, is_integer: bool) -> float:
-    """Give the value at `level` of the sorted pixels, between two of them where it falls there."""
-    ends = np.cumsum(counters)
+def _quantile(ends: NDArray[np.int64], level: float, low: float, step: float, *, is_integer: bool) -> float:
+    """Give the value at `level` of the sorted pixels, between two of them where it falls there.
+
+    Args:
+        ends: how many pixels each counter and all before it hold.
+        level: share of the pixels below.
+        low: value where the first counter begins.
+        step: width of a counter.
+        is_integer: whether a counter is one value, not a range.
+    """
     position = (int(ends[-1]) - 1) * level
     first = math.floor(position)
     middle = 0.0 if is_integer else step / 2
@@ -295,5 +303,11 @@ def _quantile(counters: NDArray[np.int64], level: float, low: float, step: float
 
 def _coarse(counters: NDArray[np.int64], low: float, step: float, edge: float, width: float) -> tuple[int, ...]:
     """Gather fine counters into NUM_BINS bins; the outer ones take what lies outside."""
-    bins = ((low + step * np.arange(len(counters)) - edge) // width).clip(0, NUM_BINS - 1).astype(np.int64)
+    bins = _bins(len(counters), low, step, edge, width)
     return tuple(np.bincount(bins, weights=counters, minlength=NUM_BINS).astype(np.int64).tolist())
+
+
+@lru_cache(maxsize=4)
+def _bins(count: int, low: float, step: float, edge: float, width: float) -> NDArray[np.int64]:
+    """Give the bin of each counter: the same for all bands of a type, and most of the work where images are few."""
+    return ((low + step * np.arange(count) - edge) // width).clip(0, NUM_BINS - 1).astype(np.int64)

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
-from scipy.signal import fftconvolve
 
 from ssl4eo.sample import Image
 
@@ -47,6 +45,8 @@ def coregistration(images: Mapping[str, Sequence[Image]]) -> dict[str, float]:
 
 
 def _edges(values: NDArray[np.generic]) -> NDArray[np.float64]:
+    from scipy.ndimage import gaussian_filter  # here, as below: SciPy takes seconds to load, for some collections only
+
     smooth = gaussian_filter(np.nan_to_num(values.astype(np.float64)), _SMOOTH)
     rows, columns = np.gradient(smooth)
     return np.hypot(rows, columns)
@@ -54,6 +54,8 @@ def _edges(values: NDArray[np.generic]) -> NDArray[np.float64]:
 
 def _shift(radar: NDArray[np.float64], optical: NDArray[np.float64]) -> tuple[float, float, float]:
     """Give (correlation, east, south) of the place in the radar image [px] where the optical image fits best."""
+    from scipy.signal import fftconvolve
+
     side = MAX_SHIFT
     core = optical[side:-side, side:-side]
     core = core - core.mean()
