@@ -16,6 +16,7 @@ from ssl4eo.collection.parts import find_parts
 from ssl4eo.collection.published import RawLayout
 from ssl4eo.collection.rawtar import RawTarStream
 from ssl4eo.errors import ChecksumMismatch, ConfigInvalid, SourceInvalid
+from ssl4eo.sample import Sample
 
 IDS = (3, 17, 40)
 
@@ -23,6 +24,14 @@ IDS = (3, 17, 40)
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_layout(tmp_path_factory.mktemp("raw"), IDS)
+
+
+@pytest.fixture(scope="module")
+def whole(template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[str, Sample]]]:
+    """By folder a layout, not to be changed, and the samples that its folders give."""
+    roots = {"s2c": template, "s1": write_layout(tmp_path_factory.mktemp("radar"), IDS, "s1")}
+    layouts = {folder: RawLayout(root, _size=SIZE) for folder, root in roots.items()}
+    return {folder: (roots[folder], {i: layout.read(i) for i in layout.ids()}) for folder, layout in layouts.items()}
 
 
 @pytest.fixture
@@ -57,8 +66,9 @@ def same(left, right) -> bool:
     )
 
 
-def test_the_samples_are_those_of_the_folders(tmp_path: Path, root: Path) -> None:
+def test_the_samples_are_those_of_the_folders(tmp_path: Path, whole) -> None:
     """Whatever the parts: borders within headers, members and the gzip header."""
+    root, samples = whole["s2c"]
     data = zipped(tar_bytes(root))
     chance = random.Random(0)
     layout = RawLayout(root, _size=SIZE)
@@ -68,8 +78,8 @@ def test_the_samples_are_those_of_the_folders(tmp_path: Path, root: Path) -> Non
         stream = stream_of(tmp_path / f"parts{number}", data, cuts)
         found = read_all(stream)
 
-        assert list(found) == list(layout.ids())
-        assert all(same(found[i], layout.read(i)) for i in found)
+        assert list(found) == list(samples)
+        assert all(same(found[i], samples[i]) for i in found)
         assert (stream.forms, stream.shape, stream.num_seasons) == (layout.forms, layout.shape, 2)
         assert stream.provenance.licence == layout.provenance.licence
         assert stream.identity.startswith("x.tar.gz.partaa ")
@@ -78,20 +88,19 @@ def test_the_samples_are_those_of_the_folders(tmp_path: Path, root: Path) -> Non
 @pytest.mark.parametrize("folder", ["s1", "s2c"])
 @pytest.mark.parametrize("settings", [{"format": tarfile.GNU_FORMAT}, {"format": tarfile.PAX_FORMAT}])
 @pytest.mark.parametrize("top", ["", "./", "some/folder/that/has/" + "a-very-long-name/" * 12])
-def test_any_tar_is_read(tmp_path: Path, folder: str, settings, top: str) -> None:
+def test_any_tar_is_read(tmp_path: Path, whole, folder: str, settings, top: str) -> None:
     """GNU long names and PAX headers, folders above, plain and gzipped."""
-    write_layout(tmp_path / "raw", IDS, folder)
+    root, samples = whole[folder]
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", **settings) as tar:
-        tar.add(tmp_path / "raw" / folder, f"{top}{folder}")
+        tar.add(root / folder, f"{top}{folder}")
     (tmp_path / "x.tar").write_bytes(out.getvalue())
-    layout = RawLayout(tmp_path / "raw", _size=SIZE)
 
     plain = read_all(RawTarStream(find_parts(tmp_path / "x.tar"), _size=SIZE))
     packed = read_all(stream_of(tmp_path / "parts", zipped(out.getvalue())))
 
-    assert sorted(plain) == sorted(packed) == list(layout.ids())
-    assert all(same(plain[i], layout.read(i)) and same(packed[i], layout.read(i)) for i in plain)
+    assert sorted(plain) == sorted(packed) == list(samples)
+    assert all(same(plain[i], samples[i]) and same(packed[i], samples[i]) for i in plain)
 
 
 def test_every_cursor_leads_to_the_rest(tmp_path: Path, root: Path) -> None:
