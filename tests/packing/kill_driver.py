@@ -162,7 +162,9 @@ def main(root: Path, workers: int, start: str, number: int, seed: int) -> None:
     rng = random.Random(seed)
     tell({"total": total})
     for i in range(number):
-        moments = [rng.randint(1, total) for _ in range(1 + i % 2)]
+        # the first kills are spread over the whole run, one in each part of it; where the second ones come is chance
+        stage = rng.randint(1 + i * total // number, (i + 1) * total // number)
+        moments = [stage, *(rng.randint(1, total) for _ in range(i % 2))]
         row = trial(root / f"{i}.zarr", wanted, workers=workers, start=start, moments=moments)
         tell({"moments": moments, **row})
 
