@@ -8,6 +8,8 @@ expanded to the published shape, so that files stay small. Nothing here imports 
 from __future__ import annotations
 
 import argparse
+import copy
+import functools
 
 import timm
 import torch
@@ -26,6 +28,14 @@ WIDTH = {"vit_small_16": 384, "vit_base_16": 768, "vit_large_16": 1024, "vit_hug
 
 def encoder(arch: str, bands: int, *, seed: int = 0) -> nn.Module:
     """Build a network by torchvision or timm."""
+    net = copy.deepcopy(_drawn(arch, bands, seed, torch.get_default_device()))
+    torch.manual_seed(seed)
+    return net
+
+
+@functools.lru_cache(maxsize=3)
+def _drawn(arch: str, bands: int, seed: int, device: torch.device) -> nn.Module:
+    """Draw a network, not to be changed: copies cost a tenth of it. The device is that of the caller's context."""
     torch.manual_seed(seed)
     if arch.startswith("resnet"):
         net = getattr(torchvision.models, arch)(weights=None)
