@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,32 @@ def chosen(archive: Archive, layout: str) -> dict:
     return {"ids": archive.ids[18:22]} if layout == "raw" else {}
 
 
+@pytest.fixture(scope="module")
+def fresh(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict]:
+    """Give what an undisturbed run writes into a layout with some options; each is run once."""
+
+    @cache
+    def found(layout: str, shard_locations: int = 0) -> dict:
+        options = chosen(archive, layout) | ({"shard_locations": shard_locations} if shard_locations else {})
+        folder = tmp_path_factory.mktemp("fresh") / layout
+        unpack(archive, folder, layout=layout, **options)
+        return content(layout, folder)
+
+    return found
+
+
+@pytest.fixture(scope="module")
+def harmed(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive whose location 20 is damaged, not to be changed: finding a byte of it takes many reads."""
+    return damaged(archive, tmp_path_factory.mktemp("harmed") / "a.zarr", location=20).path
+
+
+@pytest.fixture
+def broken(harmed: Path, tmp_path: Path) -> Archive:
+    """A copy of it."""
+    return open_archive(shutil.copytree(harmed, tmp_path / "copy.zarr"))
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -112,10 +140,11 @@ unpack(open_archive({archive!r}), {out!r}, layout={layout!r}, **{options!r})
     ],
 )
 def test_unpacking_goes_on_after_kill_9_to_the_same_result(
-    archive: Archive, tmp_path: Path, layout: str, at: int
+    archive: Archive, fresh: Callable[..., dict], tmp_path: Path, layout: str, at: int
 ) -> None:
     """Killed at a flush, a rename or a new folder; what is whole is kept, what is not leaves no trace."""
-    options = chosen(archive, layout) | ({"shard_locations": 8} if layout == "webdataset" else {})
+    few = {"shard_locations": 8} if layout == "webdataset" else {}
+    options = chosen(archive, layout) | few
     script = KILLED.format(
         at=at,
         archive=str(archive.path),
@@ -131,8 +160,7 @@ def test_unpacking_goes_on_after_kill_9_to_the_same_result(
     assert report.num_written + report.num_found == len(options.get("ids", archive))
     assert report.num_written > 0
     assert (report.num_found > 0) == ((layout, at) in (("raw", 90), ("lmdb", 7), ("lmdb", 8), ("webdataset", 7)))
-    unpack(archive, tmp_path / "fresh", layout=layout, **options)
-    assert content(layout, tmp_path / "out") == content(layout, tmp_path / "fresh")
+    assert content(layout, tmp_path / "out") == fresh(layout, **few)
 
 
 @pytest.mark.parametrize("layout", list(LAYOUTS))
@@ -230,11 +258,10 @@ def test_one_writer_at_a_time(archive: Archive, tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", ["raw", "lmdb", "webdataset"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_damaged_location_stops_and_leaves_whole_things(
-    archive: Archive, tmp_path: Path, layout: str, workers: int
+    archive: Archive, broken: Archive, fresh: Callable[..., dict], tmp_path: Path, layout: str, workers: int
 ) -> None:
     """The mended archive goes on from there to what an undamaged run gives."""
     options = chosen(archive, layout)
-    broken = damaged(archive, tmp_path / "copy.zarr", location=20)
 
     with pytest.raises(ShardCorrupt, match="location 0000020"):
         unpack(broken, tmp_path / "out", layout=layout, workers=workers, **options)
@@ -243,18 +270,18 @@ def test_a_damaged_location_stops_and_leaves_whole_things(
         (broken.path / file.relative_to(archive.path)).write_bytes(file.read_bytes())
     report = unpack(open_archive(broken.path), tmp_path / "out", layout=layout, **options)
     assert report.num_found == {"raw": 2, "lmdb": 16, "webdataset": 0}[layout]
-    unpack(archive, tmp_path / "fresh", layout=layout, **options)
-    found, fresh = (content(layout, tmp_path / name) for name in ("out", "fresh"))
+    found, expected = content(layout, tmp_path / "out"), dict(fresh(layout))
     for key in ("unpack.json", b"note"):  # they name the archive's folder
-        found.pop(key, None), fresh.pop(key, None)
-    assert found == fresh
+        found.pop(key, None), expected.pop(key, None)
+    assert found == expected
 
 
 @pytest.mark.parametrize("layout", ["raw", "lmdb", "webdataset", "uint16-geotiff", "rgb-png"])
-def test_a_damaged_location_is_left_out_where_that_is_asked_for(archive: Archive, tmp_path: Path, layout: str) -> None:
+def test_a_damaged_location_is_left_out_where_that_is_asked_for(
+    archive: Archive, broken: Archive, tmp_path: Path, layout: str
+) -> None:
     """The reason is in the report and in skipped.jsonl, once, however often it is tried."""
     options = chosen(archive, layout)
-    broken = damaged(archive, tmp_path / "copy.zarr", location=20)
 
     reports = [unpack(broken, tmp_path / "out", layout=layout, errors="skip", **options) for _ in range(2)]
 
@@ -269,9 +296,8 @@ def test_a_damaged_location_is_left_out_where_that_is_asked_for(archive: Archive
     assert not list((tmp_path / "out").rglob("*0000020*"))
 
 
-def test_what_a_killed_run_had_begun_is_swept_away(archive: Archive, tmp_path: Path) -> None:
+def test_what_a_killed_run_had_begun_is_swept_away(broken: Archive, tmp_path: Path) -> None:
     """Also of a location that is left out now."""
-    broken = damaged(archive, tmp_path / "copy.zarr", location=20)
     (tmp_path / "out").mkdir()
     options = {"layout": "rgb-png", "ids": ["0000019", "0000020"], "errors": "skip"}
     unpack(broken, tmp_path / "out", **options)
@@ -283,10 +309,8 @@ def test_what_a_killed_run_had_begun_is_swept_away(archive: Archive, tmp_path: P
     assert not list((tmp_path / "out").rglob(".*.partial"))
 
 
-def test_nothing_but_damage_is_an_error(archive: Archive, tmp_path: Path) -> None:
+def test_nothing_but_damage_is_an_error(broken: Archive, tmp_path: Path) -> None:
     """With the first reasons."""
-    broken = damaged(archive, tmp_path / "copy.zarr", location=20)
-
     with pytest.raises(DataMissing, match="none of 1 locations can be written"):
         unpack(broken, tmp_path / "out", layout="raw", ids=["0000020"], errors="skip")
 
