@@ -47,11 +47,11 @@ def write_tif(path: Path, pixels: np.ndarray) -> None:
         file.write(pixels, 1)
 
 
-def write_location(root: Path, number: int, folder: str = "s2c", *, size: int = SIZE) -> Path:
-    """Write both products of a location; give its folder."""
+def write_location(root: Path, number: int, folder: str = "s2c", *, size: int = SIZE, products: int = 2) -> Path:
+    """Write both products of a location, or the last one; give its folder."""
     rng = np.random.default_rng(number)
     place = root / folder / f"{number:07d}"
-    for product in PRODUCTS[folder]:
+    for product in PRODUCTS[folder][-products:]:
         (place / product).mkdir(parents=True)
         for band in BANDS[folder]:
             shape = (size // COARSER.get(band, 1),) * 2
@@ -61,10 +61,12 @@ def write_location(root: Path, number: int, folder: str = "s2c", *, size: int = 
     return place
 
 
-def write_layout(root: Path, numbers: Sequence[int], folder: str = "s2c", *, size: int = SIZE) -> Path:
+def write_layout(
+    root: Path, numbers: Sequence[int], folder: str = "s2c", *, size: int = SIZE, products: int = 2
+) -> Path:
     """Write some locations of one modality."""
     for number in numbers:
-        write_location(root, number, folder, size=size)
+        write_location(root, number, folder, size=size, products=products)
     return root
 
 
