@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SSL4EO-S12 v1.1: read as zarr-python and xarray read it, in order of time, and refused where it is broken."""
 
+import itertools
 import json
 import logging
 import pickle
@@ -326,20 +327,20 @@ def test_a_damaged_chunk_costs_one_location(copy: Path) -> None:
         assert source.read(location).num_seasons == 4
 
 
-def _damage(data: bytes, chance: random.Random) -> bytes:
-    """Flip a bit, overwrite parts of the list of entries, cut the end off or bytes out."""
+def _damage(data: bytes, kind: str, share: float, chance: random.Random) -> bytes:
+    """Flip a bit, overwrite parts of the list of entries, cut the end off or bytes out: at a share of the file."""
     broken = bytearray(data)
-    kind = chance.choice(["flip", "flip", "list", "list", "cut", "out"])
+    place = int(share * len(broken))
     if kind == "flip":
-        broken[chance.randrange(len(broken))] ^= 1 << chance.randrange(8)
+        broken[place] ^= 1 << chance.randrange(8)
     elif kind == "list":
-        for _ in range(3):
-            broken[chance.randrange(len(broken) - 6000, len(broken))] = chance.randrange(256)
+        start = len(broken) - 6000
+        for at in (int(share * 6000), chance.randrange(6000), chance.randrange(6000)):
+            broken[start + at] = chance.randrange(256)
     elif kind == "cut":
-        del broken[chance.randrange(len(broken)) :]
+        del broken[place:]
     else:
-        start = chance.randrange(len(broken))
-        del broken[start : start + chance.randrange(1, 20)]
+        del broken[place : place + chance.randrange(1, 20)]
     return bytes(broken)
 
 
@@ -356,15 +357,15 @@ def _same(left: Sample, right: Sample) -> bool:
 
 
 def test_whatever_is_damaged_gives_the_same_values_or_a_refusal(tmp_path: Path) -> None:
-    """300 damages: no other error, and never a pixel, mask, time or name that was not written."""
+    """120, of each kind all over the file: no other error, and never a pixel, mask, time or name not written."""
     chance = random.Random(11)
     path = write_zip(tmp_path / "S2L2A" / STAMP.format("val", 1), make_dataset("S2L2A", ["0000001"]))
     data = path.read_bytes()
     whole = ZipFolder(tmp_path).read("0000001")
     num_refused = 0
 
-    for _ in range(300):
-        path.write_bytes(_damage(data, chance))
+    for number, kind in itertools.product(range(30), ("flip", "list", "cut", "out")):
+        path.write_bytes(_damage(data, kind, (number + chance.random()) / 30, chance))
         source = ZipFolder(tmp_path)
         for location in source.ids():
             try:
@@ -374,7 +375,7 @@ def test_whatever_is_damaged_gives_the_same_values_or_a_refusal(tmp_path: Path) 
             else:
                 assert _same(sample, whole)
 
-    assert num_refused > 100
+    assert num_refused > 40
 
 
 def test_entries_that_no_release_has_are_refused(copy: Path) -> None:
