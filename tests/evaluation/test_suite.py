@@ -131,6 +131,7 @@ def test_a_split_that_is_not_whole_is_judged_on_request_and_told(tmp_path, roots
     assert (row["task"], row["checkpoint"], len(row["items"])) == ("eurosat", "", 10)
 
     command = ["evaluate", "--checkpoint", RGB, "--task", "eurosat", "--root", str(home), "--split", "torchgeo"]
+    command += ["--image_size", "32"]
     assert main([*command, "--protocol", "knn", "--out", str(tmp_path / "one")]) == 1
     assert "or judge on what is there: --skip-missing" in capsys.readouterr().err
     assert main([*command, "--protocol", "knn", "--skip-missing", "--out", str(tmp_path / "one")]) == 0
