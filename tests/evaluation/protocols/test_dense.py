@@ -139,20 +139,20 @@ def test_levels_of_a_resnet50_are_as_wide_as_published():
 def test_squares_are_found(protocol, name):
     """Better than calling everything ground, whose IoU is 0.45 on average."""
     task = make("segmentation")
-    prediction = protocol(trial_of(task, name, epochs=12))
+    prediction = protocol(trial_of(task, name, epochs=8))
 
     measured = judged(task, prediction)
 
     assert all(m.shape == (SIDE, SIDE) for m in prediction.maps)
     assert measured.measures["mean_iou"].value > 0.6
-    assert len(prediction.curve) == 12
+    assert len(prediction.curve) == 8
 
 
 @pytest.mark.parametrize("name", [NETWORKS[0], pytest.param(NETWORKS[1], marks=pytest.mark.slow)])
 def test_what_is_gone_is_found(name):
     """And what stays is not."""
     task = make("change")
-    prediction = change(trial_of(task, name, epochs=12))
+    prediction = change(trial_of(task, name, epochs=8))
 
     assert judged(task, prediction).measures["f1"].value > 0.6
 
