@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Embed an archive and be killed before the n-th part gets its name; the script of test_embed.py."""
+"""Embed an archive and be killed before the n-th part gets its name; a process of test_embed.py."""
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from pathlib import Path
 
 from ssl4eo.embedding import embed as embed_module
@@ -27,8 +25,3 @@ def main(archive: Path, out: Path, kill_at: int, number: int) -> None:
 
     work.whole_or_told = counting
     embed_archive("random.resnet18.s2l1c", archive, out, image_size=32, workers=1)
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -6,17 +6,16 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import embed_driver
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import ssl4eo
+from forked import run_forked
 from ssl4eo.cli import main
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.embedding import embed as embed_module
@@ -33,7 +32,6 @@ from ssl4eo.errors import (
 )
 from ssl4eo.packing.pack import pack
 
-DRIVER = Path(__file__).with_name("embed_driver.py")
 NETWORK = "random.resnet18.s2l1c"
 
 
@@ -89,10 +87,7 @@ def test_rows_are_what_the_network_gives_for_each_image(archive, undisturbed):
 def killed_once(archive, tmp_path_factory):
     """What a run killed with -9 before its second part got its name has left."""
     out = tmp_path_factory.mktemp("killed") / "e.parquet"
-    killed = subprocess.run(
-        [sys.executable, str(DRIVER), str(archive), str(out), "2", str(int(signal.SIGKILL))],
-        check=False, capture_output=True, text=True,
-    )  # fmt: skip
+    killed = run_forked(embed_driver.main, archive, out, 2, signal.SIGKILL, folder=out.parent / "told")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not out.exists()
     return out.with_name("e.parquet.partial")

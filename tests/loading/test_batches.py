@@ -6,14 +6,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from forked import CONTEXT, run_forked
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import network_input, stored
 from ssl4eo.errors import ConfigInvalid, SampleInvalid, ShardCorrupt, WorkerLost
@@ -297,20 +295,27 @@ def test_worker_that_is_told_twice_ends():
         load(source, workers=1)
 
 
-def test_workers_end_with_the_run():
-    """A run that is killed leaves no worker: whoever holds its output open would keep this from ending."""
-    code = (
-        "import os, sys; sys.path.insert(0, sys.argv[1])\n"
-        "from test_batches import Order, Pixels, ResumableBatches, dataset, make_loader\n"
-        "order = ResumableBatches(Order(8, 4, 0), first_step=0, num_steps=50)\n"
-        "batches = make_loader(dataset(Pixels()), order, num_workers=2, pin=False)\n"
-        "next(batches); os.kill(os.getpid(), 9)"
-    )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+def be_killed_with_workers(end):
+    """Be a run that is killed while its workers load; they hold the end of a pipe that it holds."""
+    order = ResumableBatches(Order(8, 4, 0), first_step=0, num_steps=50)
+    batches = make_loader(dataset(Pixels()), order, num_workers=2, pin=False)
+    next(batches)
+    end.send("loading")
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    done = subprocess.run(command, capture_output=True, check=False, timeout=600)
+
+def test_workers_end_with_the_run(tmp_path):
+    """A run that is killed leaves no worker: whoever holds the pipe open would keep its end from being seen."""
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+
+    done = run_forked(be_killed_with_workers, theirs, folder=tmp_path)
+    theirs.close()
 
     assert done.returncode == -signal.SIGKILL, done.stderr
+    assert ours.recv() == "loading"
+    assert ours.poll(600), "a worker is still there"
+    with pytest.raises(EOFError):
+        ours.recv()
 
 
 def test_both_placements_give_the_same_views():

@@ -12,6 +12,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
+from forked import run_forked
 from ssl4eo.backbones.architectures import ARCHITECTURES
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.contract import network_input
@@ -261,9 +262,9 @@ def loss_and_gradient(rows):
     return output.loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
 
 
-def one_of_two(rank, folder):
+def one_of_two(folder):
     """Be one of two processes that share a batch, and leave what it found in a file."""
-    torch.set_num_threads(1)
+    rank = int(os.environ["LOCAL_RANK"])
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     torch.save(loss_and_gradient(slice(4 * rank, 4 * rank + 4)), f"{folder}/{rank}.pt")
@@ -290,8 +291,9 @@ def test_two_processes_have_the_loss_and_gradient_of_one(tmp_path):
     """Gathered keys: the mean over two processes is what one computes of the whole batch (float32, two sums)."""
     loss, gradient = loss_and_gradient(slice(None))
 
-    torch.multiprocessing.spawn(one_of_two, args=(str(tmp_path),), nprocs=2)
+    done = run_forked(one_of_two, str(tmp_path), folder=tmp_path / "told", ranks=2)
 
+    assert done.returncode == 0, done.stderr
     (loss0, gradient0), (loss1, gradient1) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert not torch.allclose(loss0, loss1)
     torch.testing.assert_close((loss0 + loss1) / 2, loss)
