@@ -22,7 +22,7 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, save_backbone
 from ssl4eo.checkpoints.training_state import load_step, save_state
-from ssl4eo.environment import environment
+from ssl4eo.environment import commit
 from ssl4eo.errors import RunStopped
 from ssl4eo.evaluation.online import NO_READING, Reading
 from ssl4eo.files import append_jsonl
@@ -273,6 +273,6 @@ def training_record(config: PretrainConfig, steps: int) -> dict[str, Any]:
         "seed": config.engine.seed,
         "steps": steps,
         "epochs": config.engine.epochs,
-        "commit": environment().get("commit"),
+        "commit": commit(),
         **({"init_from": config.init_from} if config.init_from else {}),
     }
