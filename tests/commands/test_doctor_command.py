@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,14 +30,23 @@ def planet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def short() -> Iterator[None]:
     """Measure as little as possible, on views of 32 px."""
-    for name in ("LOADING_SECONDS", "LOADER_SECONDS", "COMPUTE_SECONDS"):
-        monkeypatch.setattr(doctor_measure, name, 0.0)
-
     small, less = _small("small", batch_size=8), _small("less", batch_size=2)
-    monkeypatch.setattr(table, "RECIPES", {**RECIPES, "small": small, "less": less, "moco_v2.resnet50.s2l1c": small})
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("LOADING_SECONDS", "LOADER_SECONDS", "COMPUTE_SECONDS"):
+            patch.setattr(doctor_measure, name, 0.0)
+        patch.setattr(table, "RECIPES", {**RECIPES, "small": small, "less": less, "moco_v2.resnet50.s2l1c": small})
+        yield
+
+
+@pytest.fixture(scope="module")
+def words(planet: Path, short: None) -> str:
+    """What a recipe with a batch of 8 is told of an archive of 3 locations, in words."""
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        assert main(["doctor", "--data", str(planet), "--recipe", "small", "--num_workers", "0"]) == 0
+    return told.getvalue()
 
 
 def _small(name: str, *, batch_size: int) -> Recipe:
@@ -66,24 +78,18 @@ def test_recipe_and_archive_are_measured_stage_by_stage(planet: Path, capsys: py
     assert facts["diagnosis"]["bound"] in ("read", "render", "compute")
 
 
-def test_words_have_figures_and_units(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_words_have_figures_and_units(words: str) -> None:
     """A line a stage, then the finding; SYNTHETIC is said."""
-    assert main(["doctor", "--data", str(planet), "--recipe", "small", "--num_workers", "0"]) == 0
-
-    text = capsys.readouterr().out
-    for words in ("synthetic", "read ", "render ", "views/s", "num_workers 0", "whole step", "GB at most"):
-        assert words in text
-    assert "4 samples a step, of 8 for lack of time" in text
-    assert "samples/s, the device takes" in text
+    for part in ("synthetic", "read ", "render ", "views/s", "num_workers 0", "whole step", "GB at most"):
+        assert part in words
+    assert "4 samples a step, of 8 for lack of time" in words
+    assert "samples/s, the device takes" in words
 
 
-def test_what_a_run_would_be_refused_for_is_told(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_run_would_be_refused_for_is_told(words: str) -> None:
     """A batch of 8 from 3 locations: speed is measured all the same."""
-    assert main(["doctor", "--data", str(planet), "--recipe", "small", "--num_workers", "0"]) == 0
-
-    text = capsys.readouterr().out
-    assert "WARNING: a run of this recipe over these data would be refused: a batch of 8 from 3 items" in text
-    assert "whole step" in text
+    assert "WARNING: a run of this recipe over these data would be refused: a batch of 8 from 3 items" in words
+    assert "whole step" in words
 
 
 def test_what_is_doubtful_about_a_run_is_told(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
