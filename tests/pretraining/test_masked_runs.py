@@ -45,10 +45,13 @@ class Interrupted(Exception):
 def config(method, **engine):
     """Make a run of 3 epochs of 2 steps on 32 px views."""
     base = recipe(f"{method}.vit_small_16.s2rgb.tiny").config()
-    changes = {"data2vec": {"num_masked": 9, "drop_path": 0.3, "attention_drop": 0.1}, "mae": {}}[method]
+    changes = {"data2vec": {"num_masked": 9, "top_blocks": 2, "drop_path": 0.3, "attention_drop": 0.1}, "mae": {}}[
+        method
+    ]
     options = {"epochs": 3, "batch_size": 4, "precision": "32-true", "save_every": 1, "log_every": 1} | engine
     return dataclasses.replace(
         base,
+        backbone="vit_thin_8",
         method=dataclasses.replace(base.method, **changes),
         views=dataclasses.replace(base.views, view=dataclasses.replace(base.views.view, size=32)),
         engine=dataclasses.replace(base.engine, **(options | {"probe_every": 1})),
