@@ -17,7 +17,7 @@ from ssl4eo.errors import CheckpointInvalid
 from ssl4eo.files import read_jsonl
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-SMALL = DemoConfig(num_locations=60, epochs=1, batch_size=16, seeds=(0,))
+SMALL = DemoConfig(num_locations=30, epochs=1, batch_size=8, seeds=(0,))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_demo_leaves_archive_runs_scores_and_report(finished):
         ("linear", False),
         ("linear", True),
     ]
-    assert all(s["synthetic"] and s["num_test"] == 20 for s in scores)
+    assert all(s["synthetic"] and s["num_test"] == 10 for s in scores)
     page = result.report.read_text(encoding="utf-8")
     assert "synthetic" in page.lower()
     assert page.count("data:image/png") >= 3
@@ -68,7 +68,7 @@ def test_demo_of_another_size_is_refused(tmp_path):
         demo(tmp_path, SMALL, say=interrupt)
 
     with pytest.raises(CheckpointInvalid, match="choose another --out"):
-        demo(tmp_path, dataclasses.replace(SMALL, num_locations=61), say=interrupt)
+        demo(tmp_path, dataclasses.replace(SMALL, num_locations=31), say=interrupt)
 
 
 def test_demo_too_small_to_train_is_refused_before_it_makes_a_planet(tmp_path, capsys):
