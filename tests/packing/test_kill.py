@@ -16,8 +16,13 @@ DRIVER = Path(__file__).with_name("kill_driver.py")
 
 @pytest.mark.parametrize(
     ("workers", "start", "number"),
-    [(1, "fork", 14), pytest.param(2, "fork", 20, marks=pytest.mark.slow), (2, "spawn", 2)],
-    ids=["1", "2", "2-spawned"],
+    [
+        (1, "fork", 14),
+        (2, "spawn", 2),
+        pytest.param(1, "fork", 28, marks=pytest.mark.slow),
+        pytest.param(2, "fork", 22, marks=pytest.mark.slow),
+    ],
+    ids=["1", "2-spawned", "1-often", "2-often"],
 )
 def test_packing_survives_kill_9_at_every_stage(tmp_path: Path, workers: int, start: str, number: int) -> None:
     """At a random moment of each; half of the runs are killed twice. All end whole and as the uninterrupted one."""

@@ -7,7 +7,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,23 +93,32 @@ def require_same(one: Path, other: Path) -> None:
                     np.testing.assert_array_equal(pixels, twin.pixels[resolution])
 
 
+@pytest.mark.parametrize(
+    ("count", "zones"), [(9, (32, 33, 34)), pytest.param(40, range(32, 40), marks=pytest.mark.slow)]
+)
 def test_places_are_the_same_from_both(
-    ee_service: EarthEngine, ee_server: EarthEngineServer, stac_server: StacServer, tmp_path: Path
+    ee_service: EarthEngine,
+    ee_server: EarthEngineServer,
+    stac_server: StacServer,
+    tmp_path: Path,
+    count: int,
+    zones: Sequence[int],
 ) -> None:
-    """L2A of two seasons, in three zones, with and without the offset of baseline 04.00: value by value."""
-    scenes = [*truths(4, baseline=300), *truths(9, baseline=400)[8:]]
+    """L2A of two seasons, in several zones, with and without the offset of baseline 04.00: value by value."""
+    older = count // 2
+    scenes = [*truths(older, baseline=300), *truths(count, baseline=400)[2 * older :]]
     ee_server.add(*scenes)
     for scene in scenes:
         publish(stac_server, "planetary-computer", scene)
     stac = planetary(stac_server)
 
-    collect(source_of(ee_service, 9, OPTICAL), tmp_path / "ee.zarr", threads=4)
-    collect(source_of(stac, 9, {"S2L2A": stac.product("S2L2A")}), tmp_path / "stac.zarr", threads=4)
+    collect(source_of(ee_service, count, OPTICAL), tmp_path / "ee.zarr", threads=4)
+    collect(source_of(stac, count, {"S2L2A": stac.product("S2L2A")}), tmp_path / "stac.zarr", threads=4)
 
     require_same(tmp_path / "ee.zarr", tmp_path / "stac.zarr")
     found = samples(tmp_path / "ee.zarr")
-    assert len(found) == 9
-    assert {s.images["S2L2A"][0].crs for s in found} == {"EPSG:32632", "EPSG:32633", "EPSG:32634"}
+    assert len(found) == count
+    assert {s.images["S2L2A"][0].crs for s in found} == {f"EPSG:326{zone}" for zone in zones}
     assert {s.images["S2L2A"][0].baseline for s in found} == {300, 400}
 
 
