@@ -78,10 +78,7 @@ class Form:
         >>> [r for r, _ in Form.native("S2L1C").groups]
         [10, 20, 60]
         """
-        known = modality(modality_name)
-        wanted = known.bands if bands is None else bands
-        groups = ((r, tuple(b for b in names if b in wanted)) for r, names in known.groups.items())
-        return cls(known.name, tuple((r, names) for r, names in groups if names), known.dtype)
+        return _native(modality_name, None if bands is None else tuple(bands))
 
     @classmethod
     def gridded(
@@ -202,6 +199,15 @@ AnyForm = Form | FusedForm
 def fuse_forms(parts: Sequence[Form]) -> AnyForm:
     """Put the forms of several modalities together; one alone stays what it is."""
     return parts[0] if len(parts) == 1 else FusedForm(tuple(parts))
+
+
+@functools.lru_cache
+def _native(modality_name: str, bands: tuple[str, ...] | None) -> Form:
+    """Make a form once: each image of an archive asks for that of its modality, many times."""
+    known = modality(modality_name)
+    wanted = known.bands if bands is None else bands
+    groups = ((r, tuple(b for b in names if b in wanted)) for r, names in known.groups.items())
+    return Form(known.name, tuple((r, names) for r, names in groups if names), known.dtype)
 
 
 def _is_power_of_two(value: float) -> bool:
