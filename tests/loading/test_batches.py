@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -14,11 +15,12 @@ import torch
 from forked import CONTEXT, run_forked
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import network_input, stored
-from ssl4eo.errors import ConfigInvalid, SampleInvalid, ShardCorrupt, WorkerLost
+from ssl4eo.errors import ConfigInvalid, SampleInvalid, ShardCorrupt, WorkerLost, WriteFailed
+from ssl4eo.files import whole_or_told
 from ssl4eo.form import Form
 from ssl4eo.loading import batches
 from ssl4eo.loading.batches import ViewDataset
-from ssl4eo.loading.loader import make_loader
+from ssl4eo.loading.loader import make_loader, telling_lost_workers
 from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.recipes.views import published_view
 from ssl4eo.sensors import modality
@@ -258,6 +260,44 @@ def test_fault_of_a_killed_worker_says_which_location():
         load(source, workers=1)
 
     assert caught.value.where["locations"] == ["0000002"]
+
+
+LOST = RuntimeError("DataLoader worker (pid 77) is killed by signal: Killed. ")
+
+
+def lost_in_a_write(path):
+    """Hear of a dead worker while a file is written: it came out as a full disk."""
+    with whole_or_told(path, (RuntimeError,)):
+        raise LOST
+
+
+def lost_before_another_error(path):
+    """Hear of it where what is underway then fails to end, as torch's writer of archives does."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(torch.zeros(1).view, 2)
+        raise LOST
+
+
+@pytest.mark.parametrize("where", [lost_in_a_write, lost_before_another_error])
+def test_death_of_a_worker_is_told_as_such_in_the_middle_of_anything(tmp_path, where):
+    """Torch raises it in a signal handler, wherever the run is at that moment."""
+    with (
+        pytest.raises(WorkerLost, match=r"Killed while it waited; .*: resume; .* engine\.num_workers$"),
+        telling_lost_workers(dataset(Pixels())),
+    ):
+        where(tmp_path / "a.pt")
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    """A disk that is full is no dead worker."""
+    with (
+        pytest.raises(WriteFailed),
+        telling_lost_workers(dataset(Pixels())),
+        whole_or_told(tmp_path / "a.pt"),
+    ):
+        raise OSError(28, "No space left on device")
 
 
 class Signaled(Pixels):

@@ -27,18 +27,35 @@ def telling_lost_workers(dataset: ViewDataset) -> Generator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(.*)", str(error))
+    except WorkerLost:
+        raise
+    except Exception as error:
+        found = _death_told(error)
         if found is None:
             raise
         items = dataset.reading.by({int(pid) for pid in found[1].split(",")})
         locations = [dataset.source.id_of(index) for _, index in items]
+        doing = f"read {', '.join(locations)}" if locations else "waited"
+        place = ", else look at that location" if locations else ""
         raise WorkerLost(
-            f"a loading process{found[2].rstrip('. ')} while it read {', '.join(locations) or 'nothing'}",
+            f"a loading process{found[2].rstrip('. ')} while it {doing}",
             expected="processes that live as long as the run",
-            remedy="resume; if it was out of memory, with fewer engine.num_workers, else look at that location",
+            remedy=f"resume; if it was out of memory, with fewer engine.num_workers{place}",
             locations=locations,
         ) from error
+
+
+def _death_told(error: BaseException | None) -> re.Match[str] | None:
+    """Find what torch says of a dead worker in an error or in what led to it.
+
+    It says so in the handler of a signal, wherever the run is then: in the middle of a checkpoint, it fails the write.
+    """
+    while error is not None:
+        found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(.*)", str(error))
+        if found is not None:
+            return found
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @dataclass(frozen=True)
