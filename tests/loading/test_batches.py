@@ -335,25 +335,38 @@ def test_worker_that_is_told_twice_ends():
         load(source, workers=1)
 
 
-def be_killed_with_workers(end):
-    """Be a run that is killed while its workers load; they hold the end of a pipe that it holds."""
+class Holding(Pixels):
+    """A source that holds the end of a pipe, in the run and in each of its workers."""
+
+    end = None
+
+
+def be_killed_with_workers(end, method):
+    """Be a run that is killed while its workers load."""
+    torch.multiprocessing.set_start_method(method, force=True)
+    source = Holding()
+    source.end = end
     order = ResumableBatches(Order(8, 4, 0), first_step=0, num_steps=50)
-    batches = make_loader(dataset(Pixels()), order, num_workers=2, pin=False)
+    batches = make_loader(dataset(source), order, num_workers=2, pin=False)
     next(batches)
     end.send("loading")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_workers_end_with_the_run(tmp_path):
-    """A run that is killed leaves no worker: whoever holds the pipe open would keep its end from being seen."""
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_workers_end_with_the_run(tmp_path, method):
+    """A run that is killed leaves no worker: one that is there keeps the end of the pipe from being seen.
+
+    By fork a worker's parent is the run; from Python 3.14 on it is a server, which lives as long as its workers.
+    """
     ours, theirs = CONTEXT.Pipe(duplex=False)
 
-    done = run_forked(be_killed_with_workers, theirs, folder=tmp_path)
+    done = run_forked(be_killed_with_workers, theirs, method, folder=tmp_path)
     theirs.close()
 
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert ours.recv() == "loading"
-    assert ours.poll(600), "a worker is still there"
+    assert ours.poll(60), "a worker is still there"
     with pytest.raises(EOFError):
         ours.recv()
 

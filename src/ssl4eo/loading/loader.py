@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from typing import Any
 
 import torch
@@ -84,15 +87,28 @@ def _identity(batch: Batch | _Failed) -> Batch | _Failed:
     return batch
 
 
-def _leave_signals_to_the_run(worker: int) -> None:
+def _serve_the_run(worker: int) -> None:
     """Let a worker outlive what asks its run to stop, so that the run can end its step and write a checkpoint.
 
     SLURM signals every process of a job. A second SIGTERM is obeyed: it comes from the run, of a worker that hangs.
-    Without its run a worker ends all the same, within seconds: torch looks whether the parent still lives.
+    A run that is killed takes its workers along.
     """
     del worker
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
+
+
+def _end_with_the_run() -> None:
+    """End this process when its run has ended, however it did.
+
+    torch looks whether the parent of a worker still lives. Where workers come from a fork server, as they do from
+    Python 3.14 on, that is the server, which lives as long as they do: after a kill -9 of the run both stayed for ever.
+    """
+    run = parent_process()
+    assert run is not None, "a loader's worker was started by its run"
+    run.join()
+    os._exit(1)
 
 
 def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers: int, pin: bool) -> Generator[Batch]:
@@ -107,7 +123,7 @@ def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers:
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=_identity,  # pyright: ignore[reportArgumentType] - torch types it for lists; __getitems__ gives a batch
-        worker_init_fn=_leave_signals_to_the_run,
+        worker_init_fn=_serve_the_run,
         pin_memory=pin,
         prefetch_factor=2 if num_workers else None,
         generator=torch.Generator().manual_seed(0),  # else it would draw from the global generator
