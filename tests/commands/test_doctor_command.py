@@ -118,6 +118,7 @@ def test_without_a_recipe_nothing_is_computed(planet: Path, capsys: pytest.Captu
         (["--data", "PLANET", "--recipe", "smal"], 2, "did you mean small?"),
         (["--data", "PLANET", "--recipe", "moco_v2.resnet18.s1grd"], 1, "choose a recipe for what it holds"),
         (["--data", "PLANET", "--num_workers", "-1"], 2, "numbers from 0"),
+        (["--data", "PLANET", "--num_workers", "1000000"], 2, "256 at most"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

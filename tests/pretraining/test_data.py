@@ -109,6 +109,19 @@ def _folder(path, *, size=(32, 32), black=()):
     return path
 
 
+def test_folder_of_other_classes_says_that_nothing_is_read_in_passing(tmp_path, caplog):
+    """A fifth is held back all the same; on request all is trained on, and nothing is missing."""
+    data = open_training_data(_folder(tmp_path), contract=RGB)
+
+    assert data.probe is None
+    assert len(data.source) < 10
+    assert "classes of " in caplog.text
+    assert "no k-NN and probe while training" in caplog.text
+    caplog.clear()
+    open_training_data(tmp_path, contract=RGB, split="none")
+    assert not caplog.text
+
+
 def test_black_pictures_are_refused_before_training(tmp_path):
     """All are in memory by then; named as they would be hours later."""
     with pytest.raises(SampleInvalid, match=r"2 images show nothing but zeros: a/4\.png at season 0, b/7\.png"):

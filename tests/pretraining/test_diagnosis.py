@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from unittest.mock import ANY
 
 import pytest
 
@@ -21,23 +22,25 @@ def steps(rate, device="gpu"):
     return Compute(device, "32-true", 64, 64, "", rate, 1000.0, 1 << 30)
 
 
-def judge(loading, compute, *, profile="default", emulated=True, precision="32-true", size=224, **engine):
+def judge(
+    loading, compute, *, profile="default", emulated=True, precision="32-true", size=224, loaders=LOADERS, **engine
+):
     """Judge a MoCo v2 run."""
     base = recipe("moco_v2.resnet18.s2l1c").config()
     view = dataclasses.replace(base.views.view, size=size)
     options = dataclasses.replace(base.engine, **({"num_workers": 0, "precision": precision} | engine))
     config = dataclasses.replace(base, views=dataclasses.replace(base.views, view=view), engine=options)
-    return diagnose(loading, LOADERS, compute, config=config, profile=profile, emulated=emulated)
+    return diagnose(loading, loaders, compute, config=config, profile=profile, emulated=emulated)
 
 
 def test_fast_loader_leaves_the_device_as_the_bound():
     """40 samples/s arrive, 30 are taken: smaller views are all that is left."""
-    found = judge(READER, steps(30.0))
+    found = judge(READER, steps(30.0), num_workers=1)
 
     assert found.bound == "compute"
-    assert "give 40 samples/s, the device takes 30" in found.words
+    assert "1 worker gives 40 samples/s, the device takes 30" in found.words
     assert found.advice == ("smaller views than 224 px, where the recipe allows it",)
-    assert judge(READER, steps(30.0), size=64).advice == ()
+    assert judge(READER, steps(30.0), size=64, num_workers=1).advice == ()
 
 
 def test_slow_loader_is_cured_by_the_fewest_workers_that_suffice():
@@ -47,6 +50,27 @@ def test_slow_loader_is_cured_by_the_fewest_workers_that_suffice():
     assert found.bound == "read"
     assert found.advice[0].startswith("--engine.num_workers 2: 80 samples/s")
     assert len(found.advice) == 1
+
+
+def test_without_workers_loading_and_steps_take_turns():
+    """1 / (1/40 + 1/30) = 17.1: a worker makes it 30. At 400 a second loading is a tenth at most, and stays."""
+    found = judge(READER, steps(30.0))
+
+    assert found.bound == "read"
+    assert "no workers (loading between the steps) give 40 samples/s, the device takes 30; in turns that is 17.14" in (
+        found.words
+    )
+    assert found.advice[0].startswith("--engine.num_workers 1: 40 samples/s")
+    assert judge(READER, steps(3.0), size=64) == dataclasses.replace(found, bound="compute", words=ANY, advice=())
+
+
+def test_workers_are_not_given_up_for_a_loader_that_is_faster_alone():
+    """110 beside steps of 100 are more than 400 in turns with them, which make 80."""
+    rows = [Loader(0, 400.0), Loader(1, 105.0)]
+
+    found = judge(READER, steps(100.0), loaders=rows, num_workers=1)
+
+    assert not any("num_workers 0" in row for row in found.advice)
 
 
 def test_on_a_cpu_workers_and_steps_share_the_cores():
@@ -99,7 +123,7 @@ def test_float16_without_a_gpu_is_told():
 
 def test_channels_last_is_advised_where_it_is_off():
     """Only then."""
-    found = judge(READER, steps(30.0), num_workers=0, channels_last=False)
+    found = judge(READER, steps(30.0), num_workers=1, channels_last=False)
 
     assert found.advice[0].startswith("--engine.channels_last true")
 

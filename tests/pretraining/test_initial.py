@@ -162,6 +162,9 @@ def test_what_does_not_fit_is_refused_with_the_remedy(tmp_path):
     assert "queue.keys is (8, 16)" in refused("moco_v2.resnet18", tmp_path / "queue.pth")
     assert "missing (head.0.bias" in refused("moco_v2.resnet18", tmp_path / "headless.pth")
     assert "take its backbone.safetensors" in refused("moco_v2.vit_thin_8", tmp_path / "mae")
+    save_backbone(other("mae.vit_thin_8").backbone, tmp_path / "mae.safetensors", training={})
+    assert "lacks blocks.0" in refused("data2vec.vit_thin_8", tmp_path / "mae.safetensors")
+    assert "data2vec's transformers have parts" in refused("data2vec.vit_thin_8", tmp_path / "mae.safetensors")
     assert "leave it out" in refused("moco_v2.vit_thin_8", "random.vit_thin_8.s2rgb")
     assert "no checkpoint" in refused("moco_v2.vit_thin_8", tmp_path / "nowhere")
 

@@ -25,6 +25,8 @@ from ssl4eo.pretraining.launch import computes_in_bf16
 from ssl4eo.recipes import table
 from ssl4eo.recipes.recipe import INPUTS
 
+MOST_WORKERS = 256
+"""Processes that a loader is measured with: each takes seconds to start and a quarter of a gigabyte."""
 LOADING_SECONDS, LOADER_SECONDS, COMPUTE_SECONDS = 3.0, 3.0, 15.0
 """How long each stage is measured [s]: short, so that the answer is there within a minute."""
 
@@ -100,6 +102,10 @@ def _checked(num_workers: tuple[int, ...] | None) -> tuple[int, ...]:
         return tuple(n for n in (0, 1, 2, 4, 8) if n <= max(1, os.cpu_count() or 1))
     if not num_workers or min(num_workers) < 0:
         raise ConfigInvalid(f"--num_workers {' '.join(map(str, num_workers))}", expected="numbers from 0, at least one")
+    if max(num_workers) > MOST_WORKERS:
+        raise ConfigInvalid(
+            f"--num_workers {max(num_workers)}", expected=f"{MOST_WORKERS} at most", remedy="a few more than cores do"
+        )
     return tuple(sorted(set(num_workers)))
 
 
@@ -145,13 +151,16 @@ def _show(facts: dict[str, Any]) -> None:
     for row in facts["loaders"]:
         say(f"  loader           {row['samples_per_second']:10.4g} samples/s with num_workers {row['num_workers']}")
     if compute is not None:
-        reduced = f", of {compute['wanted_batch_size']} for lack of {compute['limit']}" if compute["limit"] else ""
+        reduced = ""
+        if compute["limit"]:
+            reduced = f", of {compute['wanted_batch_size']} for lack of {compute['limit']} (larger batches are faster)"
         say(f"  photometrics     {compute['photometric_per_second']:10.4g} samples/s on {compute['device']}")
         say(
             f"  whole step       {compute['samples_per_second']:10.4g} samples/s on {compute['device']} in "
             f"{compute['precision']}, {compute['batch_size']} samples a step{reduced}"
         )
-        say(f"  memory of a step {compute['peak_bytes'] / 1e9:10.4g} GB at most")
+        whose = "of the process, in a step" if compute["device"] == "cpu" else "of a step"
+        say(f"  memory           {compute['peak_bytes'] / 1e9:10.4g} GB at most {whose}")
     for row in facts["warnings"]:
         say(f"WARNING: {row}")
     say(found["words"])

@@ -139,6 +139,8 @@ def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> Tr
         task = open_task(eurosat.NAME, path, contract=contract, split=split)
         assert np.array_equal(_learnable(task), train), "the task and the folder split alike"
         probe = judge(task)
+    elif split != WHOLE:
+        log.warning("classes of %s are not those of EuroSAT: no k-NN and probe while training", path)
     source = FolderPixels(folder, indices=train)
     _require_square(path, source.shape)
     return TrainingData(source, probe)

@@ -56,15 +56,17 @@ def diagnose(
         return Diagnosis(slow, words, _for_loading(slow, config, profile))
     planned = _nearest(loaders, config.engine.num_workers)
     need = compute.samples_per_second
+    rate = _rate(planned, need)
     words = (
-        f"{_workers(planned.num_workers)} give {planned.samples_per_second:.4g} samples/s, the device takes {need:.4g}"
+        f"{_workers(planned.num_workers)} give{'s' * (planned.num_workers == 1)} {planned.samples_per_second:.4g} "
+        f"samples/s, the device takes {need:.4g}" + f"; in turns that is {rate:.4g}" * (planned.num_workers == 0)
     )
     advice = _for_precision(config, emulated, on_cpu=_on_cpu(compute))
-    if planned.samples_per_second >= MARGIN * need:
+    if _is_enough(planned, need):
         return Diagnosis("compute", f"the device bounds the run: {words}", (*advice, *_for_compute(config)))
-    enough = [row for row in loaders if row.samples_per_second >= MARGIN * need]
-    if enough or best.samples_per_second > MARGIN * planned.samples_per_second:
-        chosen = min(enough, key=lambda row: row.num_workers) if enough else best
+    enough = [row for row in loaders if _is_enough(row, need)]
+    chosen = min(enough or loaders, key=lambda row: row.num_workers if enough else -_rate(row, need))
+    if enough or _rate(chosen, need) > MARGIN * rate:
         advice = (
             f"--engine.num_workers {chosen.num_workers}: {chosen.samples_per_second:.4g} samples/s were measured "
             "with it" + (", while the device was idle: on a CPU, workers and steps share the cores" * _on_cpu(compute)),
@@ -77,6 +79,19 @@ def diagnose(
 
 def _on_cpu(compute: Compute) -> bool:
     return compute.device == "cpu"
+
+
+def _rate(loader: Loader, need: float) -> float:
+    """Samples a second of a run: without workers, loading and steps take turns."""
+    loaded = loader.samples_per_second
+    return 1 / (1 / loaded + 1 / need) if loader.num_workers == 0 else min(loaded, need)
+
+
+def _is_enough(loader: Loader, need: float) -> bool:
+    """Say whether the device hardly waits: workers must be faster than it, for they are never evenly fast."""
+    if loader.num_workers == 0:
+        return MARGIN * _rate(loader, need) >= need
+    return loader.samples_per_second >= MARGIN * need
 
 
 def _nearest(loaders: Sequence[Loader], num_workers: int) -> Loader:

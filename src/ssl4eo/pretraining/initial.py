@@ -131,7 +131,7 @@ def _of_run(method: Method, config: PretrainConfig, stored: Mapping[str, Any], o
         raise ConfigInvalid(
             f"init_from {path}, a run of {theirs}",
             expected=f"a run of {own}",
-            remedy="take its backbone.safetensors: an encoder goes with any method",
+            remedy="take its backbone.safetensors: an encoder goes with any method (data2vec's with itself alone)",
         )
     for field, wanted in (("modality", config.modality), ("backbone", config.backbone), ("scaling", config.scaling)):
         found = stored["config"].get(field, wanted)
@@ -166,7 +166,10 @@ def _of_network(method: Method, config: PretrainConfig, network: Backbone, path:
     unknown = [key for key in fresh if not key.startswith(("norm.", "fc_norm."))]
     if unknown:
         raise CheckpointInvalid(
-            f"{path} lacks {', '.join(sorted(unknown)[:3])}", expected="a whole encoder", path=str(path)
+            f"{path} lacks {', '.join(sorted(unknown)[:3])}",
+            expected=f"every part of the {config.backbone} of {method_of(method.state_dict())}",
+            remedy="take a whole encoder; data2vec's transformers have parts that those of other methods lack",
+            path=str(path),
         )
     rows = [f"{what}: {len(weights)} tensors of {path.name} in {len(places)} places; the rest as drawn from the seed"]
     return [*rows, f"as drawn: {', '.join(sorted(fresh))}"] if fresh else rows

@@ -152,7 +152,7 @@ _KEEPS = (
 """Of any network, and of residual ones."""
 _TINY = {
     "dino.resnet18.s2rgb": (
-        "8,000 EuroSAT RGB tiles, 2 CPU cores, 10 minutes: k-NN 47.2 -> 59.4 %, linear 63.1 -> 67.1 "
+        "8,000 EuroSAT RGB tiles, 10 minutes of processor time: k-NN 47.2 -> 59.4 %, linear 63.1 -> 67.1 "
         "(seed 0, commit cddfe93, benchmarks/results/learning.md)"
     ),
 }
