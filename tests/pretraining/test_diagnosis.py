@@ -64,6 +64,13 @@ def test_without_workers_loading_and_steps_take_turns():
     assert judge(READER, steps(3.0), size=64) == dataclasses.replace(found, bound="compute", words=ANY, advice=())
 
 
+@pytest.mark.parametrize(("rate", "bound"), [(13.0, "compute"), (14.0, "read")])
+def test_on_a_cpu_turns_are_well_as_long_as_a_run_raises_no_alarm(rate, bound):
+    """At 40 samples/s loaded, steps of 13.3 a second wait for a quarter of the time; a GPU of 13 wants a worker."""
+    assert judge(READER, steps(rate, device="cpu")).bound == bound
+    assert judge(READER, steps(rate)).bound == "read"
+
+
 def test_workers_are_not_given_up_for_a_loader_that_is_faster_alone():
     """110 beside steps of 100 are more than 400 in turns with them, which make 80."""
     rows = [Loader(0, 400.0), Loader(1, 105.0)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.pretraining.doctor import Compute, Loader, Loading
+from ssl4eo.training.alarms import STARVED
 
 MARGIN = 1.1
 """A loader is fast enough if it is faster than the device by this: it is never evenly fast."""
@@ -62,9 +63,9 @@ def diagnose(
         f"samples/s, the device takes {need:.4g}" + f"; in turns that is {rate:.4g}" * (planned.num_workers == 0)
     )
     advice = _for_precision(config, emulated, on_cpu=_on_cpu(compute))
-    if _is_enough(planned, need):
+    if _is_enough(planned, need, on_cpu=_on_cpu(compute)):
         return Diagnosis("compute", f"the device bounds the run: {words}", (*advice, *_for_compute(config)))
-    enough = [row for row in loaders if _is_enough(row, need)]
+    enough = [row for row in loaders if _is_enough(row, need, on_cpu=_on_cpu(compute))]
     chosen = min(enough or loaders, key=lambda row: row.num_workers if enough else -_rate(row, need))
     if enough or _rate(chosen, need) > MARGIN * rate:
         advice = (
@@ -87,10 +88,14 @@ def _rate(loader: Loader, need: float) -> float:
     return 1 / (1 / loaded + 1 / need) if loader.num_workers == 0 else min(loaded, need)
 
 
-def _is_enough(loader: Loader, need: float) -> bool:
-    """Say whether the device hardly waits: workers must be faster than it, for they are never evenly fast."""
+def _is_enough(loader: Loader, need: float, *, on_cpu: bool) -> bool:
+    """Say whether the device hardly waits: workers must be faster than it, for they are never evenly fast.
+
+    On a CPU, which workers would share with the steps, taking turns is well up to what the alarm of a run allows.
+    """
     if loader.num_workers == 0:
-        return MARGIN * _rate(loader, need) >= need
+        allowed = STARVED if on_cpu else 1 - 1 / MARGIN
+        return 1 - _rate(loader, need) / need <= allowed
     return loader.samples_per_second >= MARGIN * need
 
 
