@@ -104,7 +104,9 @@ def _checked(num_workers: tuple[int, ...] | None) -> tuple[int, ...]:
         raise ConfigInvalid(f"--num_workers {' '.join(map(str, num_workers))}", expected="numbers from 0, at least one")
     if max(num_workers) > MOST_WORKERS:
         raise ConfigInvalid(
-            f"--num_workers {max(num_workers)}", expected=f"{MOST_WORKERS} at most", remedy="a few more than cores do"
+            f"--num_workers {max(num_workers)}",
+            expected=f"{MOST_WORKERS} at most",
+            remedy="measure up to a few more than there are cores",
         )
     return tuple(sorted(set(num_workers)))
 
