@@ -180,7 +180,7 @@ MOST_NEAR = 3
 """Names that a message proposes of a longer table."""
 
 
-def unknown_name(kind: str, name: object, known: Iterable[str], *, lister: str = "") -> UnknownName:
+def unknown_name(kind: str, name: object, known: Iterable[str], *, lister: str = "", others: str = "") -> UnknownName:
     """Make the error for a name that is not in a table, with the nearest ones as a remedy.
 
     Args:
@@ -188,6 +188,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str], *, lister: str =
         name: that was asked for.
         known: all names of the table.
         lister: command that prints them, for a table too long for a message.
+        others: names that are in no table, in words.
 
     >>> str(unknown_name("modality", "S2L1D", ["S2L1C", "S1GRD"]))
     "no modality is called 'S2L1D'; expected one of S2L1C, S1GRD: did you mean S2L1C?"
@@ -199,4 +200,6 @@ def unknown_name(kind: str, name: object, known: Iterable[str], *, lister: str =
     expected = f"one of {', '.join(known)}"
     if is_long:
         expected = f"one of {len(known)} names" + (f" that `{lister}` lists" if lister else "")
+    if others:
+        expected += f", {others}"
     return UnknownName(f"no {kind} is called {name!r}", expected=expected, remedy=remedy)

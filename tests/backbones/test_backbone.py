@@ -36,12 +36,16 @@ def test_every_architecture_gives_its_features_for_any_number_of_bands(arch: str
 
 
 def test_published_widths() -> None:
-    """Of He et al. 2016 and of Dosovitskiy et al. 2021, table 1 (and Touvron et al. 2021 for S)."""
+    """Of He et al. 2016 and of Dosovitskiy et al. 2021, table 1 (and Touvron et al. 2021 for Ti and S)."""
     widths = {arch: on_meta(arch, num_bands=3).num_features for arch in ARCHITECTURES if "nano" not in arch}
 
     assert widths == {
         "resnet18": 512,
+        "resnet34": 512,
         "resnet50": 2048,
+        "resnet101": 2048,
+        "resnet152": 2048,
+        "vit_tiny_16": 192,
         "vit_small_16": 384,
         "vit_base_16": 768,
         "vit_large_16": 1024,

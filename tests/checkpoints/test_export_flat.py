@@ -12,7 +12,9 @@ import timm
 import torch
 from export_networks import TRAINING, features, kept, looks_trained, scaled, small
 
+from ssl4eo.backbones.architectures import on_meta
 from ssl4eo.checkpoints.export import export
+from ssl4eo.checkpoints.export.torchvision import CONSTRUCTORS
 from ssl4eo.contract import contract_from_json, network_input
 from ssl4eo.errors import ConfigInvalid, DataMissing, TargetExists, UnknownName, WriteFailed
 
@@ -32,6 +34,20 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
 def test_timm_builds_loads_strictly_and_agrees(kind: str, tmp_path: Path) -> None:
     """The record alone is enough; features agree, pooling included."""
     backbone = small(kind)
+
+    export(kept(backbone, tmp_path / "run"), "timm", tmp_path / "a.pth")
+
+    weights, record = read(tmp_path / "a.pth")
+    network = build(record)
+    network.load_state_dict(weights, strict=True)
+    images = scaled(backbone)
+    torch.testing.assert_close(features(network, images), features(backbone, images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ["vit_w48d2h3_8", "vit_tiny_16", "test_resnet", "seresnet18"])
+def test_timm_builds_networks_whose_name_says_what_they_are(arch: str, tmp_path: Path) -> None:
+    """Sizes of one's own, other stems and blocks."""
+    backbone = looks_trained(arch, network_input("S1GRD"), image_size=64)
 
     export(kept(backbone, tmp_path / "run"), "timm", tmp_path / "a.pth")
 
@@ -88,10 +104,24 @@ def test_torchvision_loads_residual_networks(tmp_path: Path) -> None:
     torch.testing.assert_close(features(network, images), features(backbone, images), rtol=1e-5, atol=1e-6)
 
 
-def test_torchvision_refuses_transformers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arch", CONSTRUCTORS)
+def test_networks_of_torchvision_have_our_keys(arch: str) -> None:
+    """And shapes, but for the classifier."""
+    models = pytest.importorskip("torchvision.models")
+    with torch.device("meta"):
+        theirs = getattr(models, arch)().state_dict()
+
+    ours = on_meta(arch, num_bands=3).state_dict()
+
+    assert {k: v.shape for k, v in theirs.items() if not k.startswith("fc.")} == {k: v.shape for k, v in ours.items()}
+
+
+@pytest.mark.parametrize("arch", ["vit_nano_8", "test_resnet"])
+def test_torchvision_refuses_what_it_does_not_have(arch: str, tmp_path: Path) -> None:
     """Before anything is written."""
-    with pytest.raises(ConfigInvalid, match=r"vit_nano_8 in the form torchvision.*--form timm"):
-        export(kept(small("cls"), tmp_path / "run"), "torchvision", tmp_path / "a.pth")
+    backbone = looks_trained(arch, network_input("S2RGB"), image_size=64)
+    with pytest.raises(ConfigInvalid, match=rf"{arch} in the form torchvision; expected one of resnet18.*--form timm"):
+        export(kept(backbone, tmp_path / "run"), "torchvision", tmp_path / "a.pth")
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 

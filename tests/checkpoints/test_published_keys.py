@@ -220,11 +220,18 @@ def test_unknown_keys_of_ours_are_refused() -> None:
         to_published("moco_v2", small("moco_v2.resnet18.s2l1c") | {"extra.weight": torch.zeros(1)})
 
 
-def test_method_around_a_network_that_nobody_published_is_refused() -> None:
-    """MoCo v2 was published around residual networks."""
-    state = {"backbone.net.patch_embed.proj.weight": torch.zeros(1), "queue.keys": torch.zeros(1, 1)}
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        ("patch_embed.proj", "moco_v2 around a transformer"),
+        ("conv1.0", "moco_v2 around a resnet with a stem of several layers"),
+    ],
+)
+def test_method_around_a_network_that_nobody_published_is_refused(layer: str, words: str) -> None:
+    """MoCo v2 was published around residual networks whose stem is one convolution."""
+    state = {f"backbone.net.{layer}.weight": torch.zeros(1), "queue.keys": torch.zeros(1, 1)}
 
-    with pytest.raises(ConfigInvalid, match="moco_v2 around a transformer"):
+    with pytest.raises(ConfigInvalid, match=words):
         to_published("moco_v2", state)
     with pytest.raises(CheckpointInvalid, match="without a network"):
         to_published("moco_v2", {"queue.keys": torch.zeros(1, 1)})

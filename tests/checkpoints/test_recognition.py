@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that we do not have: told by what they look like, with what we have."""
+"""Networks are told by the shapes of their weights; those that we do not have by what they look like."""
 
 from __future__ import annotations
 
@@ -8,32 +8,89 @@ import timm
 import torch
 import torchvision
 from published_files import blank, encoder
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.load import load_backbone
-from ssl4eo.errors import CheckpointInvalid
+from ssl4eo.checkpoints.recognition import Found, recognize
+from ssl4eo.contract import network_input
+from ssl4eo.errors import CheckpointInvalid, UnknownName
 
-NETWORKS = [
-    (torchvision.models.resnet34, r"a network like resnet34 \(.*expected one of resnet18, resnet50"),
-    (torchvision.models.resnet101, r"a network like resnet101 \("),
-    (torchvision.models.resnext50_32x4d, r"a network like resnext50_32x4d \("),
-    (torchvision.models.wide_resnet50_2, r"like resnet50 with 128 channels in place of 64 \("),
+KNOWN = {
+    "resnet34": torchvision.models.resnet34,
+    "resnet101": torchvision.models.resnet101,
+    "resnext50_32x4d": torchvision.models.resnext50_32x4d,
+    "wide_resnet50_2": torchvision.models.wide_resnet50_2,
+    "vit_tiny_16": lambda: timm.create_model("vit_tiny_patch16_224"),
+    "vit_small_32": lambda: timm.create_model("vit_small_patch32_224"),
+}
+UNKNOWN = [
+    (lambda: ResNet(BasicBlock, [1, 1, 1, 1]), r"an unknown network \(.*expected one of resnet18, resnet34"),
     (
-        lambda: timm.create_model("vit_tiny_patch16_224"),
-        r"like vit_tiny_16 \(patches of 16 px, width 192, 12 blocks\).*vit_nano_8 \(patches of 8 px",
+        lambda: ResNet(Bottleneck, [3, 4, 6, 3], width_per_group=96),
+        r"like resnet50 with 96 channels in place of 64 \(",
     ),
-    (lambda: timm.create_model("vit_small_patch32_224"), r"like vit_small_32 \(patches of 32 px, width 384, 12"),
+    (
+        lambda: timm.models.VisionTransformer(embed_dim=100, depth=2, num_heads=2),
+        r"an unknown vision transformer \(patches of 16 px, width 100, 2 blocks\).*vit_nano_8 \(patches of 8 px",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("make", "words"), NETWORKS)
-def test_network_that_we_do_not_have_is_told_by_what_it_looks_like(make, words, tmp_path):
-    """With what we have, in the same numbers, and what to do."""
+def weights_like(make):
+    """Give weights of zeros with the shapes of a network."""
     with torch.device("meta"):
         shapes = {name: tuple(value.shape) for name, value in make().state_dict().items()}
-    torch.save({name: blank(*shape) for name, shape in shapes.items()}, tmp_path / "a.pth")
+    return {name: blank(*shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_network_of_any_library_is_told_by_its_shapes(name):
+    """Of each size of the literature; its three bands too."""
+    found = recognize(weights_like(KNOWN[name]), "a.pth")
+
+    assert found == Found(name, 3, 224)
+
+
+@pytest.mark.parametrize(("make", "words"), UNKNOWN)
+def test_network_that_we_do_not_have_is_told_by_what_it_looks_like(make, words, tmp_path):
+    """With what we have, in the same numbers, and what to do."""
+    torch.save(weights_like(make), tmp_path / "a.pth")
 
     with pytest.raises(CheckpointInvalid, match=words + ".*load the file with the library that wrote it"):
         load_backbone(tmp_path / "a.pth")
+
+
+def test_heads_of_a_transformer_of_ones_own_size_are_told(tmp_path):
+    """Features are those of the network that was saved; a name with other shapes, or another network, is refused."""
+    contract = network_input("S2RGB")
+    net = Backbone("vit_w48d2h2_8", contract, image_size=32, seed=1).eval()
+    torch.save(net.net.state_dict(), tmp_path / "a.pth")
+    images = torch.rand(2, 3, 32, 32)
+
+    loaded = load_backbone(tmp_path / "a.pth", contract=contract, arch="vit_w48d2h2_8")
+
+    with torch.no_grad():
+        assert torch.equal(loaded(images), net(images))
+    assert loaded.arch == "vit_w48d2h2_8"
+    with pytest.raises(CheckpointInvalid, match=r"width 48, 2 blocks.*arch='vit_w<width>"):
+        load_backbone(tmp_path / "a.pth", contract=contract)
+    with pytest.raises(CheckpointInvalid, match=r"width 48, 2 blocks"):
+        load_backbone(tmp_path / "a.pth", contract=contract, arch="vit_w64d2h2_8")
+    with pytest.raises(UnknownName, match="vit_w48d2h5_8"):
+        load_backbone(tmp_path / "a.pth", contract=contract, arch="vit_w48d2h5_8")
+
+
+def test_network_that_is_told_must_be_that_of_the_file(tmp_path):
+    """A residual network is no transformer, and no other residual network."""
+    torch.save(encoder("resnet18", 3).state_dict(), tmp_path / "a.pth")
+
+    for arch in ("vit_small_16", "resnet34"):
+        with pytest.raises(CheckpointInvalid, match=f"a.pth holds a resnet18; expected {arch}, as the caller says"):
+            load_backbone(tmp_path / "a.pth", contract=network_input("S2RGB"), arch=arch)
+    torch.save(encoder("vit_small_16", 3).state_dict(), tmp_path / "b.pth")
+    with pytest.raises(CheckpointInvalid, match=r"b.pth holds a vit_small_16; expected vit_w384d12h6_8"):
+        load_backbone(tmp_path / "b.pth", contract=network_input("S2RGB"), arch="vit_w384d12h6_8")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_network_is_read_from_a_config_file_too(tmp_path: Path) -> None:
         ("mae.vit_small_16.s2l1c", "resnet50", "a vision transformer"),
         ("dino.vit_small_16.s2l1c", "vit_huge_14", "image_size is 96"),
         ("mae.vit_small_16.s2l1c.tiny", "vit_base_16", "its own network"),
-        ("moco_v2.resnet18.s2l1c", "resnet34", "resnet34"),
+        ("moco_v2.resnet18.s2l1c", "resnet35", "resnet34"),
     ],
 )
 def test_network_that_cannot_be_had_is_refused_before_anything_starts(

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from small_networks import small_networks
 from test_loop import Noise, config
 
 from ssl4eo.checkpoints import training_state
@@ -53,12 +52,12 @@ TAUGHT = Data2VecConfig(
 )
 METHODS = {
     "moco_v2.resnet18": ("resnet18", QUEUED, 0.05),
-    "moco_v2.vit_thin_8": ("vit_thin_8", dataclasses.replace(QUEUED, batch_negatives=True), 0.05),
-    "moco_v3.vit_thin_8": ("vit_thin_8", IN_BATCH, 0.001),
-    "dino.vit_thin_8": ("vit_thin_8", CENTERED, 1e-4),
-    "mae.vit_thin_8": ("vit_thin_8", MASKED, 0.05),
-    "data2vec.vit_thin_8": ("vit_thin_8", TAUGHT, 0.05),
-    "data2vec_batch.vit_thin_8": ("vit_thin_8", dataclasses.replace(TAUGHT, target_norm="batch"), 0.05),
+    "moco_v2.vit_w48d2h3_8": ("vit_w48d2h3_8", dataclasses.replace(QUEUED, batch_negatives=True), 0.05),
+    "moco_v3.vit_w48d2h3_8": ("vit_w48d2h3_8", IN_BATCH, 0.001),
+    "dino.vit_w48d2h3_8": ("vit_w48d2h3_8", CENTERED, 1e-4),
+    "mae.vit_w48d2h3_8": ("vit_w48d2h3_8", MASKED, 0.05),
+    "data2vec.vit_w48d2h3_8": ("vit_w48d2h3_8", TAUGHT, 0.05),
+    "data2vec_batch.vit_w48d2h3_8": ("vit_w48d2h3_8", dataclasses.replace(TAUGHT, target_norm="batch"), 0.05),
 }
 """Name -> backbone, method, rate: a line here puts a method under every test of several processes and of resuming.
 
@@ -134,8 +133,7 @@ def die_while_saving(number):
 
 def main(*runs):
     """Do one run after the other, and end as the command line does: with the first status that is not 0."""
-    with small_networks():
-        return next((status for status in map(drive, runs) if status), 0)
+    return next((status for status in map(drive, runs) if status), 0)
 
 
 def drive(told):

@@ -155,7 +155,7 @@ def test_mae_refuses_features_that_it_does_not_train(pooling):
         MAEConfig(mask_ratio=0.75, norm_pixels="band", pooling=pooling)
 
 
-@pytest.mark.parametrize(("name", "options"), [*((n, {}) for n in METHODS), ("mae.vit_thin_8", {"pooling": "cls"})])
+@pytest.mark.parametrize(("name", "options"), [*((n, {}) for n in METHODS), ("mae.vit_w48d2h3_8", {"pooling": "cls"})])
 def test_every_parameter_that_learns_gets_a_gradient(name, options):
     """What is built, kept and moved by the optimizer is reached by the loss, for each method and pooling."""
     config = build(name)

@@ -53,7 +53,7 @@ def config(**engine):
     options = {"epochs": 2, "batch_size": 4, "log_every": 1, "probe_every": 0, "precision": "32-true"} | engine
     return dataclasses.replace(
         base,
-        backbone="resnet_thin",
+        backbone="test_resnet",
         method=MoCoV2Config(dim=16, queue_size=16, momentum=0.9, temperature=0.2),
         views=dataclasses.replace(base.views, view=dataclasses.replace(base.views.view, size=32)),
         engine=dataclasses.replace(base.engine, **options),

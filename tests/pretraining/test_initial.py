@@ -22,7 +22,13 @@ from ssl4eo.pretraining.initial import find_initial, initialize
 from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.pretraining.step import build_method
 
-NAMES = ["moco_v2.resnet18", "moco_v3.vit_thin_8", "dino.vit_thin_8", "mae.vit_thin_8", "data2vec.vit_thin_8"]
+NAMES = [
+    "moco_v2.resnet18",
+    "moco_v3.vit_w48d2h3_8",
+    "dino.vit_w48d2h3_8",
+    "mae.vit_w48d2h3_8",
+    "data2vec.vit_w48d2h3_8",
+]
 
 
 def other(name, seed=7):
@@ -85,8 +91,8 @@ def test_network_alone_is_put_in_every_place(name, tmp_path):
 
 def test_run_begins_with_the_weights_of_another(tmp_path):
     """From its folder, all of it; the log says which file, and a resumed run does not ask for it again."""
-    pretrain(build("moco_v2.vit_thin_8", epochs=1), Pictures(), tmp_path / "first", quiet=True)
-    config = dataclasses.replace(build("moco_v2.vit_thin_8", epochs=1), init_from=str(tmp_path / "first"))
+    pretrain(build("moco_v2.vit_w48d2h3_8", epochs=1), Pictures(), tmp_path / "first", quiet=True)
+    config = dataclasses.replace(build("moco_v2.vit_w48d2h3_8", epochs=1), init_from=str(tmp_path / "first"))
 
     pretrain(config, Pictures(), tmp_path / "second", quiet=True)
     longer = dataclasses.replace(config, engine=dataclasses.replace(config.engine, save_minutes=0.0))
@@ -102,8 +108,8 @@ def test_run_begins_with_the_weights_of_another(tmp_path):
 
 def test_beginning_is_part_of_the_run(tmp_path):
     """The same run from other weights is another run."""
-    pretrain(build("moco_v2.vit_thin_8", epochs=1), Pictures(), tmp_path / "first", quiet=True)
-    config = dataclasses.replace(build("moco_v2.vit_thin_8", epochs=1), init_from=str(tmp_path / "first"))
+    pretrain(build("moco_v2.vit_w48d2h3_8", epochs=1), Pictures(), tmp_path / "first", quiet=True)
+    config = dataclasses.replace(build("moco_v2.vit_w48d2h3_8", epochs=1), init_from=str(tmp_path / "first"))
 
     with pytest.raises(CheckpointInvalid, match="init_from ''"):
         pretrain(config, Pictures(), tmp_path / "first", resume=True, quiet=True)
@@ -111,11 +117,11 @@ def test_beginning_is_part_of_the_run(tmp_path):
 
 def test_encoder_of_another_method_goes_without_its_heads(tmp_path, caplog):
     """A DINO file for MoCo v3: the file does not say its bands, so the run's own are taken, and said."""
-    theirs = other("dino.vit_thin_8")
+    theirs = other("dino.vit_w48d2h3_8")
     torch.save(to_published("dino", theirs.state_dict()).values, tmp_path / "a.pth")
 
     with caplog.at_level(logging.WARNING):
-        ours, notes = start("moco_v3.vit_thin_8", tmp_path / "a.pth")
+        ours, notes = start("moco_v3.vit_w48d2h3_8", tmp_path / "a.pth")
 
     assert "its encoder alone, for dino has other heads than moco_v3" in notes[0]
     assert "does not say what it was fed" in caplog.text
@@ -124,7 +130,7 @@ def test_encoder_of_another_method_goes_without_its_heads(tmp_path, caplog):
 
 def test_other_size_of_a_network_is_interpolated(tmp_path):
     """Views of 32 px, a network of 64 px."""
-    name = "mae.vit_thin_8"
+    name = "mae.vit_w48d2h3_8"
     larger = dataclasses.replace(
         build(name),
         views=dataclasses.replace(build(name).views, view=dataclasses.replace(build(name).views.view, size=64)),
@@ -153,20 +159,20 @@ def test_what_does_not_fit_is_refused_with_the_remedy(tmp_path):
     torch.save({"state_dict": shorter}, tmp_path / "queue.pth")
     headless = {k: v for k, v in published.items() if "encoder_q.fc." not in k}
     torch.save({"state_dict": headless}, tmp_path / "headless.pth")
-    pretrain(build("mae.vit_thin_8", epochs=1), Pictures(), tmp_path / "mae", quiet=True)
+    pretrain(build("mae.vit_w48d2h3_8", epochs=1), Pictures(), tmp_path / "mae", quiet=True)
     optical = Backbone("resnet18", network_input("S2L1C"), image_size=32, seed=0)
     save_backbone(optical, tmp_path / "optical.safetensors", training={})
 
     assert "which wants 13 bands" in refused("moco_v2.resnet18", tmp_path / "optical.safetensors")
-    assert "--backbone resnet18" in refused("moco_v2.vit_thin_8", tmp_path / "resnet.safetensors")
+    assert "--backbone resnet18" in refused("moco_v2.vit_w48d2h3_8", tmp_path / "resnet.safetensors")
     assert "queue.keys is (8, 16)" in refused("moco_v2.resnet18", tmp_path / "queue.pth")
     assert "missing (head.0.bias" in refused("moco_v2.resnet18", tmp_path / "headless.pth")
-    assert "take its backbone.safetensors" in refused("moco_v2.vit_thin_8", tmp_path / "mae")
-    save_backbone(other("mae.vit_thin_8").backbone, tmp_path / "mae.safetensors", training={})
-    assert "lacks blocks.0" in refused("data2vec.vit_thin_8", tmp_path / "mae.safetensors")
-    assert "data2vec's transformers have parts" in refused("data2vec.vit_thin_8", tmp_path / "mae.safetensors")
-    assert "leave it out" in refused("moco_v2.vit_thin_8", "random.vit_thin_8.s2rgb")
-    assert "no checkpoint" in refused("moco_v2.vit_thin_8", tmp_path / "nowhere")
+    assert "take its backbone.safetensors" in refused("moco_v2.vit_w48d2h3_8", tmp_path / "mae")
+    save_backbone(other("mae.vit_w48d2h3_8").backbone, tmp_path / "mae.safetensors", training={})
+    assert "lacks blocks.0" in refused("data2vec.vit_w48d2h3_8", tmp_path / "mae.safetensors")
+    assert "data2vec's transformers have parts" in refused("data2vec.vit_w48d2h3_8", tmp_path / "mae.safetensors")
+    assert "leave it out" in refused("moco_v2.vit_w48d2h3_8", "random.vit_w48d2h3_8.s2rgb")
+    assert "no checkpoint" in refused("moco_v2.vit_w48d2h3_8", tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +206,7 @@ def test_full_checkpoint_of_half_precision_is_cast_and_said(tmp_path, caplog):
     assert torch.equal(ours.backbone.net.conv1.weight, halves["module.encoder_q.conv1.weight"].float())
 
 
-@pytest.mark.parametrize("name", ["moco_v2.resnet18", "moco_v3.vit_thin_8"])
+@pytest.mark.parametrize("name", ["moco_v2.resnet18", "moco_v3.vit_w48d2h3_8"])
 def test_flipped_bit_in_a_file_is_refused(name, tmp_path):
     """In a head of a full checkpoint, and in any part of a file that gives its encoder alone."""
     state = published_residual()
@@ -214,8 +220,8 @@ def test_flipped_bit_in_a_file_is_refused(name, tmp_path):
 
 def test_hash_of_the_file_is_recorded(tmp_path):
     """So that a reader of the log knows which weights these were."""
-    save_backbone(other("moco_v2.vit_thin_8").backbone, tmp_path / "a.safetensors", training={})
-    config = dataclasses.replace(build("moco_v2.vit_thin_8", epochs=1), init_from=str(tmp_path / "a.safetensors"))
+    save_backbone(other("moco_v2.vit_w48d2h3_8").backbone, tmp_path / "a.safetensors", training={})
+    config = dataclasses.replace(build("moco_v2.vit_w48d2h3_8", epochs=1), init_from=str(tmp_path / "a.safetensors"))
 
     pretrain(config, Pictures(), tmp_path / "run", quiet=True)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_networks import small_networks
 
 from forked import run_forked
 from ssl4eo.checkpoints.load import load_backbone
@@ -72,7 +71,7 @@ class Noise:
         return {10: self.images[index, season]}
 
 
-def config(epochs=3, backbone="vit_thin_8", **engine):
+def config(epochs=3, backbone="vit_w48d2h3_8", **engine):
     """Make a run of 4 steps an epoch on 32 px views; the network is as small as can be."""
     base = recipe("moco_v2.resnet18.s2rgb.tiny").config()
     view = dataclasses.replace(base.views.view, size=32)
@@ -110,16 +109,15 @@ def test_pictures_with_data_in_a_corner_only_train_through(tmp_path):
 
 def die_reading(read, out, engine):
     """Be a run that is killed while it reads."""
-    with small_networks():
-        pretrain(config(**engine), Noise(die_at=read), out, quiet=True)
+    pretrain(config(**engine), Noise(die_at=read), out, quiet=True)
 
 
 @pytest.mark.parametrize(
     ("backbone", "precision", "save_minutes", "kept"),
     [
-        ("vit_thin_8", "bf16-mixed", 10.0, {4}),  # convolutions take long where a processor has to emulate bf16
+        ("vit_w48d2h3_8", "bf16-mixed", 10.0, {4}),  # convolutions take long where a processor has to emulate bf16
         pytest.param("resnet18", "32-true", 10.0, {4}, marks=pytest.mark.slow),
-        ("resnet_thin", "32-true", 0.0, {5, 6, 7}),
+        ("test_resnet", "32-true", 0.0, {5, 6, 7}),
     ],
 )
 def test_killed_run_resumes_to_bit_identical_weights(tmp_path, backbone, precision, save_minutes, kept):
@@ -326,7 +324,7 @@ def test_network_that_fits_no_memory_is_refused_before_anything_is_written(tmp_p
     """The message has the sizes that were asked for; a machine may give 2 PB one day, and not 2 EB."""
     huge = dataclasses.replace(config(), method=dataclasses.replace(config().method, dim=dim))
 
-    with pytest.raises(ConfigInvalid, match=rf"vit_thin_8 .*method\.dim {dim}, method\.queue_size 16"):
+    with pytest.raises(ConfigInvalid, match=rf"vit_w48d2h3_8 .*method\.dim {dim}, method\.queue_size 16"):
         pretrain(huge, Noise(), tmp_path / "run", quiet=True)
 
     assert not (tmp_path / "run").exists()

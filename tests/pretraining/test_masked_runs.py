@@ -51,7 +51,7 @@ def config(method, **engine):
     options = {"epochs": 3, "batch_size": 4, "precision": "32-true", "save_every": 1, "log_every": 1} | engine
     return dataclasses.replace(
         base,
-        backbone="vit_thin_8",
+        backbone="vit_w48d2h3_8",
         method=dataclasses.replace(base.method, **changes),
         views=dataclasses.replace(base.views, view=dataclasses.replace(base.views.view, size=32)),
         engine=dataclasses.replace(base.engine, **(options | {"probe_every": 1})),

@@ -122,12 +122,12 @@ def each(tmp_path_factory):
 
 
 CLOSE = {
-    "moco_v2.vit_thin_8": 1e-5,
-    "moco_v3.vit_thin_8": 1e-3,
-    "dino.vit_thin_8": 1e-4,
-    "mae.vit_thin_8": 1e-5,
-    "data2vec.vit_thin_8": 1e-5,
-    "data2vec_batch.vit_thin_8": 1e-5,
+    "moco_v2.vit_w48d2h3_8": 1e-5,
+    "moco_v3.vit_w48d2h3_8": 1e-3,
+    "dino.vit_w48d2h3_8": 1e-4,
+    "mae.vit_w48d2h3_8": 1e-5,
+    "data2vec.vit_w48d2h3_8": 1e-5,
+    "data2vec_batch.vit_w48d2h3_8": 1e-5,
 }
 """Method -> largest relative difference of a loss from that of one process, over 6 steps.
 
@@ -194,7 +194,7 @@ def test_only_the_first_process_writes(both):
     assert left == {".lock", "backbone.safetensors", "checkpoints", "config.json", "log.jsonl"}
 
 
-@pytest.mark.parametrize("name", ["moco_v2.vit_thin_8"])
+@pytest.mark.parametrize("name", ["moco_v2.vit_w48d2h3_8"])
 def test_cut_weights_have_the_losses_of_whole_ones(name, tmp_path):
     """FSDP in two processes, in two parts: losses, kept weights and checkpoint of one process, to float32 rounding."""
     engine = {"epochs": 2, "accumulate": 2, "batch_size": 8, "log_every": 1}
@@ -235,7 +235,7 @@ def test_cut_weights_have_the_losses_of_whole_ones_with_each_method(name, cut, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["data2vec.vit_thin_8"])
+@pytest.mark.parametrize("name", ["data2vec.vit_w48d2h3_8"])
 def test_killed_run_of_cut_weights_resumes_bit_by_bit(name, cut, tmp_path):
     """SIGKILL of a process: with as many the weights of the undisturbed run, with one process and back its losses."""
     out, moved = tmp_path / "killed", tmp_path / "moved"

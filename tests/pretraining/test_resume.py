@@ -25,7 +25,7 @@ from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.pretraining.step import Stepper
 from ssl4eo.pretraining.stop import StopSignals, requeue
 
-NAME = "moco_v2.vit_thin_8"
+NAME = "moco_v2.vit_w48d2h3_8"
 STEPS = np.random.default_rng(2026).choice(np.arange(1, 12), 2, replace=False).tolist()
 
 

@@ -36,7 +36,7 @@ PLAIN = OptimizerConfig("sgd", 1.0, 0.0, momentum=0.0)
 
 def uncoupled(optimizer=PLAIN, **engine):
     """Make a run in which samples do not meet: a transformer has no batch norm, MoCo v2 compares with its queue."""
-    config = build("moco_v2.vit_thin_8", optimizer, batch_size=8, **engine)
+    config = build("moco_v2.vit_w48d2h3_8", optimizer, batch_size=8, **engine)
     return dataclasses.replace(config, method=QUEUED, schedule=ScheduleConfig())
 
 
@@ -169,7 +169,7 @@ def test_activation_checkpointing_changes_no_bit(tmp_path):
     """Blocks computed twice, with the same random numbers: the same weights."""
     method = Dropping(**{f.name: getattr(QUEUED, f.name) for f in dataclasses.fields(QUEUED)})
     for name, twice in (("once", False), ("twice", True)):
-        config = build("moco_v2.vit_thin_8", epochs=1, activation_checkpointing=twice)
+        config = build("moco_v2.vit_w48d2h3_8", epochs=1, activation_checkpointing=twice)
         pretrain(dataclasses.replace(config, method=method), Noise(), tmp_path / name, quiet=True)
 
     assert_equal(weights(tmp_path / "once"), weights(tmp_path / "twice"))
@@ -180,9 +180,9 @@ def test_activation_checkpointing_changes_no_bit(tmp_path):
     [
         ("moco_v2.resnet18", {"strategy": "fsdp"}, "engine.strategy ddp"),
         ("moco_v2.resnet18", {"activation_checkpointing": True}, "statistics twice"),
-        ("moco_v2.vit_thin_8", {"strategy": "fsdp", "precision": "16-mixed"}, "bf16-mixed"),
-        ("moco_v2.vit_thin_8", {"strategy": "fsdp", "compile": True}, "engine.compile"),
-        ("moco_v2.vit_thin_8", {"devices": 3}, "--engine.devices 2"),
+        ("moco_v2.vit_w48d2h3_8", {"strategy": "fsdp", "precision": "16-mixed"}, "bf16-mixed"),
+        ("moco_v2.vit_w48d2h3_8", {"strategy": "fsdp", "compile": True}, "engine.compile"),
+        ("moco_v2.vit_w48d2h3_8", {"devices": 3}, "--engine.devices 2"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(name, engine, match):
@@ -194,7 +194,7 @@ def test_options_that_do_not_go_together_are_refused(name, engine, match):
 def test_sixteen_bits_without_a_gpu_are_refused(tmp_path):
     """Nothing else is computed in silence."""
     with pytest.raises(ConfigInvalid, match="32-true"):
-        pretrain(build("moco_v2.vit_thin_8", precision="16-mixed"), Noise(), tmp_path / "run", quiet=True)
+        pretrain(build("moco_v2.vit_w48d2h3_8", precision="16-mixed"), Noise(), tmp_path / "run", quiet=True)
 
     assert not (tmp_path / "run").exists()
 
@@ -217,7 +217,7 @@ def test_compiling_without_a_compiler_is_refused(monkeypatch):
 def test_compiled_backbone_has_the_same_losses(tmp_path):
     """Fused kernels round differently: two epochs agree to 1e-4."""
     for name in ("plain", "compiled"):
-        config = build("moco_v2.vit_thin_8", epochs=2, compile=name == "compiled")
+        config = build("moco_v2.vit_w48d2h3_8", epochs=2, compile=name == "compiled")
         pretrain(config, Noise(), tmp_path / name, quiet=True)
 
     plain, compiled = ([r["loss"] for r in read_jsonl(tmp_path / n / "log.jsonl")] for n in ("plain", "compiled"))
@@ -226,7 +226,7 @@ def test_compiled_backbone_has_the_same_losses(tmp_path):
 
 def test_kept_network_of_cut_weights_has_the_options_of_whole_ones():
     """DINO keeps a teacher without drop path, whichever way its weights are put together."""
-    config = dataclasses.replace(build("dino.vit_thin_8"), method=dataclasses.replace(CENTERED, drop_path=0.1))
+    config = dataclasses.replace(build("dino.vit_w48d2h3_8"), method=dataclasses.replace(CENTERED, drop_path=0.1))
     learner = Learner(Fabric(accelerator="cpu", devices=1), config, None)
 
     kept = learner.backbone()

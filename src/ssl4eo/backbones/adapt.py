@@ -22,6 +22,8 @@ from ssl4eo.errors import ConfigInvalid, ContractMismatch, unknown_name
 log = logging.getLogger(__name__)
 
 POSITIONS, RELATIVE = "pos_embed", "rel_pos_bias.relative_position_bias_table"
+FIRST_LAYERS = ("patch_embed.proj.weight", "conv1.weight", "conv1.0.weight")
+"""Of a transformer, of a residual network, of one whose stem has several layers."""
 NewBands = Literal["zero", "mean"]
 """Weights of a band that the network has not seen: zero, so that features stay, or the mean of the others."""
 
@@ -85,7 +87,7 @@ def with_contract(backbone: Backbone, contract: InputContract, *, new_bands: New
             remedy="new_bands 'zero' leaves features as they are, 'mean' starts from the mean of the others",
         )
     weights = dict(backbone.net.state_dict())
-    name = "conv1.weight" if backbone.patch is None else "patch_embed.proj.weight"
+    name = next(name for name in FIRST_LAYERS if name in weights)
     weights[name] = _columns(weights[name], [known.index(c) if c in known else None for c in wanted], new_bands)
     dropped = [channel[1] for channel in known if channel not in wanted]
     log.info(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which networks there are and what may be chosen about each: one explicit table over timm.
+"""Which networks there are and what may be chosen about each: names that say what they are, over timm.
 
 A vision transformer has options that its method decides (position embedding, pooling, drop path, initialization);
 they travel with the backbone, so that a checkpoint is rebuilt as it was trained. Nothing here trains.
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
@@ -100,17 +102,90 @@ class ViTShape:
     heads: int
 
 
-ARCHITECTURES: Mapping[str, ResNetShape | ViTShape] = MappingProxyType(
+_VIT_SIZES: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     {
-        "resnet18": ResNetShape("resnet18"),
-        "resnet50": ResNetShape("resnet50"),
-        "vit_nano_8": ViTShape(8, 192, 6, 3),  # of the tiny recipes: half the depth of ViT-Ti
-        "vit_small_16": ViTShape(16, 384, 12, 6),
-        "vit_base_16": ViTShape(16, 768, 12, 12),
-        "vit_large_16": ViTShape(16, 1024, 24, 16),
-        "vit_huge_14": ViTShape(14, 1280, 32, 16),
+        "nano": (192, 6, 3),  # of the tiny recipes: half the depth of ViT-Ti
+        "tiny": (192, 12, 3),
+        "small": (384, 12, 6),
+        "base": (768, 12, 12),
+        "large": (1024, 24, 16),
+        "huge": (1280, 32, 16),
     }
 )
+"""Width, blocks and heads by the name of a size (Dosovitskiy et al. 2021, table 1; Touvron et al. 2021, table 1)."""
+_VIT_NAME = re.compile(r"vit_(?:(?P<size>[a-z]+)|w(?P<dim>\d+)d(?P<depth>\d+)h(?P<heads>\d+))_(?P<patch>\d+)")
+_LARGEST_VIT = ViTShape(patch=64, dim=8192, depth=256, heads=128)
+"""Sizes beyond these are no network that anybody trained."""
+_LISTED = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("vit_nano_8", "vit_tiny_16", "vit_small_16", "vit_base_16", "vit_large_16", "vit_huge_14"),
+)
+OTHERS = "vit_<size>_<patch> such as vit_small_8, or a residual network of timm such as wide_resnet50_2"
+"""What else there is, in words."""
+
+
+class Architectures(Mapping[str, ResNetShape | ViTShape]):
+    """All networks by name: those listed, and those whose name says what they are, so that any file can name them.
+
+    `vit_<size>_<patch>` with a size of the literature (nano, tiny, small, base, large, huge) or of one's own,
+    `w<width>d<blocks>h<heads>`, and every name in timm's module of residual networks. Iterating gives those listed.
+
+    >>> ARCHITECTURES["vit_small_8"], ARCHITECTURES["vit_w256d8h4_8"]
+    (ViTShape(patch=8, dim=384, depth=12, heads=6), ViTShape(patch=8, dim=256, depth=8, heads=4))
+    """
+
+    def __getitem__(self, name: str) -> ResNetShape | ViTShape:
+        """Give the shape of a network; KeyError for names that mean none."""
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - of files
+            raise KeyError(name)
+        shape = ResNetShape(name) if name in _residual_names() else _transformer_named(name)
+        if shape is None:
+            raise KeyError(name)
+        return shape
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the names that are listed."""
+        return iter(_LISTED)
+
+    def __len__(self) -> int:
+        """Count those listed."""
+        return len(_LISTED)
+
+
+def _transformer_named(name: str) -> ViTShape | None:
+    found = _VIT_NAME.fullmatch(name)
+    if found is None or any(len(digits) > 4 for digits in re.findall(r"\d+", found[0])):
+        return None
+    if found["size"] is not None:
+        sizes = _VIT_SIZES.get(found["size"])
+    else:
+        sizes = int(found["dim"]), int(found["depth"]), int(found["heads"])
+    if sizes is None:
+        return None
+    shape = ViTShape(int(found["patch"]), *sizes)
+    values, largest = dataclasses.astuple(shape), dataclasses.astuple(_LARGEST_VIT)
+    fits = all(1 <= value <= most for value, most in zip(values, largest, strict=True))
+    # A quarter of the width for each of sine and cosine, of rows and columns.
+    return shape if fits and shape.dim % shape.heads == 0 and shape.dim % 4 == 0 else None
+
+
+@cache
+def _residual_names() -> frozenset[str]:
+    return frozenset(timm.list_models(module="resnet"))
+
+
+def name_of_transformer(patch: int, dim: int, depth: int) -> str:
+    """Name a vision transformer of a size of the literature; empty for others, whose heads nobody can tell.
+
+    >>> name_of_transformer(8, 384, 12), name_of_transformer(16, 100, 12)
+    ('vit_small_8', '')
+    """
+    sizes = (size for size, (width, blocks, _) in _VIT_SIZES.items() if (width, blocks) == (dim, depth))
+    return next((name for size in sizes if (name := f"vit_{size}_{patch}") in ARCHITECTURES), "")
+
+
+ARCHITECTURES = Architectures()
+"""The networks there are."""
 
 
 LARGEST_IMAGE = 8192
@@ -124,7 +199,7 @@ def patch_size(arch: str) -> int | None:
         UnknownName: no such architecture.
     """
     if arch not in ARCHITECTURES:
-        raise unknown_name("backbone", arch, ARCHITECTURES)
+        raise unknown_name("backbone", arch, ARCHITECTURES, others=OTHERS)
     return ARCHITECTURES[arch].patch
 
 

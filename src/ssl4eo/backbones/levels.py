@@ -26,9 +26,7 @@ def level_widths(backbone: Backbone) -> tuple[int, ...]:
     net = cast("Any", backbone.net)
     if backbone.patch is not None:
         return (int(net.embed_dim),) * len(_SCALES)
-    stages = [net.layer1, net.layer2, net.layer3, net.layer4]
-    last = [list(stage.children())[-1] for stage in stages]
-    return (int(net.conv1.out_channels), *(int(getattr(block, "conv3", block.conv2).out_channels) for block in last))
+    return tuple(int(level["num_chs"]) for level in net.feature_info)
 
 
 def level_maps(backbone: Backbone, images: Tensor) -> list[Tensor]:

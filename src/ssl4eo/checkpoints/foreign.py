@@ -63,6 +63,7 @@ def read_foreign(
     method: str | None = None,
     pooling: Pooling | None = None,
     residual_size: int | None = None,
+    arch: str | None = None,
 ) -> Foreign:
     """Read an encoder and account for every key, without judging yet.
 
@@ -71,6 +72,7 @@ def read_foreign(
         method: that trained it, where that is known; an encoder alone does not tell.
         pooling: another way to a feature than the family's own.
         residual_size: image size of a residual network, where it is known [px].
+        arch: see `recognize`.
 
     Raises:
         DataMissing, CheckpointInvalid: see `read_container` and `find_state`, no architecture of ours, or a file of
@@ -78,7 +80,7 @@ def read_foreign(
     """
     state = find_state(read_container(path), path)
     weights, report = encoder_of(state)
-    found = recognize(weights, path)
+    found = recognize(weights, path, arch=arch)
     if residual_size is not None and patch_size(found.arch) is None:
         found = dataclasses.replace(found, image_size=residual_size)
     _require_method(state, method, path)
@@ -110,6 +112,7 @@ def load_foreign(
     method: str | None = None,
     pooling: Pooling | None = None,
     residual_size: int | None = None,
+    arch: str | None = None,
 ) -> Backbone:
     """Load an encoder that others wrote, with the contract of its input.
 
@@ -119,12 +122,13 @@ def load_foreign(
         method: that trained it, where that is known.
         pooling: another way to a feature than the family's own.
         residual_size: image size of a residual network, where it is known [px].
+        arch: see `recognize`.
 
     Raises:
         DataMissing, CheckpointInvalid: see `read_foreign` and `usable_weights`.
         ContractMismatch: another number of bands than the contract's, or one that nothing can be assumed of.
     """
-    foreign = read_foreign(path, method=method, pooling=pooling, residual_size=residual_size)
+    foreign = read_foreign(path, method=method, pooling=pooling, residual_size=residual_size, arch=arch)
     weights = usable_weights(foreign)
     contract = contract or _assumed(foreign)
     if contract.num_bands != foreign.found.num_bands:

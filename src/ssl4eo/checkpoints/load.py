@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from ssl4eo.backbones.adapt import with_image_size
-from ssl4eo.backbones.architectures import Pooling
+from ssl4eo.backbones.architectures import Pooling, patch_size
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, is_own, load_own
 from ssl4eo.checkpoints.cache import fetch_url, fetch_weights
@@ -38,6 +38,7 @@ def load_backbone(
     untrained_weights: bool = False,
     contract: InputContract | None = None,
     pooling: Pooling | None = None,
+    arch: str | None = None,
     offline: bool | None = None,
 ) -> Backbone:
     """Load a network by catalog name, address, file, or the folder of a run; in evaluation mode.
@@ -52,6 +53,8 @@ def load_backbone(
         contract: of a file that others wrote, the values that it wants; None: of its card in the catalog or of the
             record beside it (FILE.json, see `checkpoints.sidecar`), else assumed by the number of bands, and said.
         pooling: of a transformer that others wrote, another way to a feature than its family's.
+        arch: the network of a file that others wrote, such as `vit_w256d8h4_8`: needed for transformers of no size of
+            the literature, whose weights do not tell their heads.
         offline: fetch nothing; None: as SSL4EO_OFFLINE says.
 
     Raises:
@@ -61,8 +64,10 @@ def load_backbone(
             not those of a network of ours, or another than its name or its record says.
         ContractMismatch: another number of bands than the contract's.
         ConfigInvalid: a size that the network cannot see, or an option that is not for this file.
-        UnknownName: no such untrained network.
+        UnknownName: no such untrained network, or no such `arch`.
     """
+    if arch is not None:
+        patch_size(arch)  # raises for an unknown name
     if contract is not None and not is_contract(contract):
         raise ConfigInvalid(
             f"the contract {contract!r}", expected="a contract, such as ssl4eo.contract.network_input('S2L1C')"
@@ -71,10 +76,10 @@ def load_backbone(
     if path is None:
         return untrained(str(name), seed=seed, image_size=224 if image_size is None else image_size).eval()
     if is_own(path):
-        if contract is not None or pooling is not None:
+        if contract is not None or pooling is not None or arch is not None:
             raise ConfigInvalid(
-                f"a contract or a pooling for {path}",
-                expected="neither: a file of ours knows both",
+                f"a contract, a pooling or an arch for {path}",
+                expected="none: a file of ours knows all of them",
                 remedy="use backbones.adapt for another input",
             )
         backbone = load_own(path, untrained_weights=untrained_weights)
@@ -86,7 +91,7 @@ def load_backbone(
             remedy="name one, such as random.resnet50.s2l1c",
         )
     else:
-        backbone = _load_told(path, told_of(name, path), contract=contract, pooling=pooling)
+        backbone = _load_told(path, told_of(name, path), contract=contract, pooling=pooling, arch=arch)
     return (backbone if image_size is None else with_image_size(backbone, image_size)).eval()
 
 
@@ -102,31 +107,44 @@ def _require_agreement(path: Path, backbone: Backbone) -> None:
         )
 
 
-def _load_told(path: Path, told: Told | None, *, contract: InputContract | None, pooling: Pooling | None) -> Backbone:
+def _load_told(
+    path: Path, told: Told | None, *, contract: InputContract | None, pooling: Pooling | None, arch: str | None
+) -> Backbone:
     """Load a file of others as it is told to be; a contract that the caller gives stands above all."""
     if told is None:
-        return load_foreign(path, contract=contract, pooling=pooling)
+        backbone = load_foreign(path, contract=contract, pooling=pooling, arch=arch)
+        _require_arch(path, backbone, arch, by="the caller")
+        return backbone
     if contract is not None and contract != told.contract:
         log.info("%s: fed %s as asked; %s says %s", path.name, contract, told.by, told.contract)
     if told.certainty and contract is None:
         log.info("%s: how sure its input is: %s", path.name, told.certainty)
     if told.record is not None and told.record.is_whole and contract is None and pooling is None:
-        return load_recorded(path, told.record)
+        backbone = load_recorded(path, told.record)
+        _require_arch(path, backbone, arch, by="the caller")
+        return backbone
     backbone = load_foreign(
         path,
         contract=contract or told.contract,
         method=told.method,
         pooling=pooling,
         residual_size=told.image_size,
+        arch=arch or told.arch,
     )
-    if told.arch not in (None, backbone.arch):
+    _require_arch(path, backbone, told.arch, by=told.by)
+    _require_arch(path, backbone, arch, by="the caller")
+    return backbone
+
+
+def _require_arch(path: Path, backbone: Backbone, arch: str | None, *, by: str) -> None:
+    """Refuse a file that holds another network than is told by somebody."""
+    if arch not in (None, backbone.arch):
         raise CheckpointInvalid(
             f"{path} holds a {backbone.arch}",
-            expected=f"{told.arch}, as {told.by} says",
+            expected=f"{arch}, as {by} says",
             remedy="it is another file under this name: rename it to load it as it is",
             path=str(path),
         )
-    return backbone
 
 
 def checkpoint_file(name: str | Path, *, offline: bool | None = None) -> Path | None:

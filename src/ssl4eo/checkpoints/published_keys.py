@@ -188,7 +188,13 @@ _ONLY_OF: Mapping[str, str] = MappingProxyType(
 )
 """Method -> a key of our state that no other method has."""
 
-_FIRST_LAYER: Mapping[str, str] = MappingProxyType({"resnet": "conv1.weight", "transformer": "patch_embed.proj.weight"})
+_FIRST_LAYER: Mapping[str, str] = MappingProxyType(
+    {
+        "resnet": "conv1.weight",
+        "transformer": "patch_embed.proj.weight",
+        "resnet with a stem of several layers": "conv1.0.weight",
+    }
+)
 """Kind of network -> a key that no other kind has."""
 
 

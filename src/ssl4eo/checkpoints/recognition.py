@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ssl4eo.backbones.architectures import ARCHITECTURES, ViTShape
+from ssl4eo.backbones.architectures import ARCHITECTURES, OTHERS, ViTShape, name_of_transformer
 from ssl4eo.errors import CheckpointInvalid
 
 RESNET_SIZE = 224
@@ -31,8 +31,6 @@ _RESIDUAL: Mapping[tuple[bool, tuple[int, ...]], str] = MappingProxyType(
 """Whether blocks have three convolutions, blocks of each stage -> name in the literature."""
 _RESIDUAL_WIDTH = 64
 """Channels inside the first block, in one group."""
-_VIT_WIDTHS: Mapping[int, str] = MappingProxyType({192: "tiny", 384: "small", 768: "base", 1024: "large", 1280: "huge"})
-"""Width -> size of a vision transformer in the literature."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,13 @@ class _Transformer(NamedTuple):
         return f"patches of {self.patch} px, width {self.dim}, {self.depth} blocks"
 
 
-def recognize(weights: Mapping[str, Tensor], path: object) -> Found:
+def recognize(weights: Mapping[str, Tensor], path: object, *, arch: str | None = None) -> Found:
     """Tell architecture, bands and image size by shapes.
+
+    Args:
+        weights: of an encoder.
+        path: of the file, for messages.
+        arch: taken where it has these shapes and they do not tell: the heads of a transformer leave no trace in them.
 
     Raises:
         CheckpointInvalid: no architecture of ours, or positions of no square grid.
@@ -66,12 +69,10 @@ def recognize(weights: Mapping[str, Tensor], path: object) -> Found:
             return Found(name, weights["conv1.weight"].shape[1], RESNET_SIZE)
         raise _unknown(weights, f"a network like {name}" if name else "an unknown network", path)
     vit = _transformer(weights)
-    arch = next(
-        (a for a, s in ARCHITECTURES.items() if isinstance(s, ViTShape) and (s.patch, s.dim, s.depth) == vit), ""
-    )
-    if vit is not None and arch:
-        return Found(arch, weights["patch_embed.proj.weight"].shape[1], vit.patch * _grid(weights, path))
-    raise _unknown(weights, "an unknown network" if vit is None else _name_of(vit), path)
+    name = "" if vit is None else _name_of(vit, arch)
+    if vit is not None and name:
+        return Found(name, weights["patch_embed.proj.weight"].shape[1], vit.patch * _grid(weights, path))
+    raise _unknown(weights, "an unknown network" if vit is None else f"an unknown vision transformer ({vit})", path)
 
 
 def _residual(weights: Mapping[str, Tensor]) -> str:
@@ -84,6 +85,8 @@ def _residual(weights: Mapping[str, Tensor]) -> str:
     width, groups = inner.shape[0], inner.shape[0] // inner.shape[1]
     if groups > 1:
         return f"{name.replace('resnet', 'resnext')}_{groups}x{inner.shape[1]}d"
+    if width == 2 * _RESIDUAL_WIDTH:
+        return f"wide_{name}_2"
     return name if width == _RESIDUAL_WIDTH else f"{name} with {width} channels in place of {_RESIDUAL_WIDTH}"
 
 
@@ -96,11 +99,12 @@ def _transformer(weights: Mapping[str, Tensor]) -> _Transformer | None:
     return _Transformer(patches.shape[2], patches.shape[0], depth)
 
 
-def _name_of(vit: _Transformer) -> str:
-    size = _VIT_WIDTHS.get(vit.dim)
-    return (
-        f"an unknown vision transformer ({vit})" if size is None else f"a network like vit_{size}_{vit.patch} ({vit})"
-    )
+def _name_of(vit: _Transformer, arch: str | None) -> str:
+    """Name a transformer: as it is told to be, if that has its shapes, or by the literature; empty if nobody knows."""
+    told = None if arch is None else ARCHITECTURES[arch]
+    if arch is not None and isinstance(told, ViTShape) and (told.patch, told.dim, told.depth) == vit:
+        return arch
+    return name_of_transformer(*vit)
 
 
 def _unknown(weights: Mapping[str, Tensor], looks: str, path: object) -> CheckpointInvalid:
@@ -112,9 +116,10 @@ def _unknown(weights: Mapping[str, Tensor], looks: str, path: object) -> Checkpo
     )
     return CheckpointInvalid(
         f"{path} has {len(weights)} tensors of {looks} (first layer {first})",
-        expected=f"one of {', '.join(ours)}",
-        remedy="ssl4eo builds no other: take weights of one of these, or load the file with the library that wrote it; "
-        "`ssl4eo checkpoints inspect` shows its shapes",
+        expected=f"one of {', '.join(ours)}, {OTHERS}",
+        remedy="take weights of one of these, or load the file with the library that wrote it; the heads of a "
+        "transformer of another size are told with load_backbone(..., arch='vit_w<width>d<blocks>h<heads>_<patch>'); "
+        "`ssl4eo checkpoints inspect` shows shapes",
         path=str(path),
     )
 

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from ssl4eo.backbones.adapt import with_image_size
+from ssl4eo.backbones.architectures import ARCHITECTURES, ResNetShape, name_of_transformer
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import is_own
 from ssl4eo.checkpoints.cache import fetch_weights
@@ -97,7 +98,7 @@ def initialize(method: Method, config: PretrainConfig, initial: Initial) -> list
         return _of_published(method, config, container, own, path)
     told = told_of(config.init_from, path)
     if told is None:
-        network = load_backbone(path, contract=_only_if_counted(config, path))
+        network = load_backbone(path, contract=_only_if_counted(config, path), arch=_only_if_own_size(config))
     else:
         network = load_backbone(path, contract=told.contract if told.record is None else None)
     what = "a network alone" if family == "flat" else f"its encoder alone, for {family} has other heads than {own}"
@@ -108,6 +109,14 @@ def _only_if_counted(config: PretrainConfig, path: Path) -> InputContract:
     """Give the config's own contract for a file that does not tell its input, and say so."""
     log.warning("%s does not say what it was fed: taken to be %s, as this run is", path.name, config.contract)
     return config.contract
+
+
+def _only_if_own_size(config: PretrainConfig) -> str | None:
+    """Give the config's own network where weights do not tell which it is."""
+    shape = ARCHITECTURES[config.backbone]
+    if isinstance(shape, ResNetShape) or name_of_transformer(shape.patch, shape.dim, shape.depth):
+        return None
+    return config.backbone
 
 
 def _of_published(

@@ -32,6 +32,8 @@ _MAE_MODEL: Mapping[str, str] = MappingProxyType(
         "vit_huge_14": "mae_vit_huge_patch14",
     }
 )
+_NETWORKS = frozenset({"resnet18", "resnet34", "resnet50", "resnet101", "resnet152", *_ARCH, *_MAE_MODEL})
+"""What the reference's scripts can build."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,6 @@ def _notes(method: str, run: Run) -> tuple[str, ...]:
         notes.append("they leave out the last norm, this run's features have it")
     if run.config.get("scaling", "default") != "default":
         notes.append(f"this run was fed values scaled by {run.config['scaling']}, theirs are from 0 to 1")
-    if run.arch == "vit_nano_8":
-        notes.append("the reference has no network of this size")
+    if run.arch not in _NETWORKS:
+        notes.append(f"the reference has no {run.arch}")
     return tuple(notes)

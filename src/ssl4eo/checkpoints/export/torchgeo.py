@@ -16,7 +16,9 @@ from ssl4eo.checkpoints.export.source import Source, Written, backbone_record
 from ssl4eo.checkpoints.export.timm_network import TIMM_NAMES, timm_network
 from ssl4eo.errors import ConfigInvalid
 
-CONSTRUCTORS: Mapping[str, str] = MappingProxyType({"resnet18": "resnet18", "resnet50": "resnet50", **TIMM_NAMES})
+CONSTRUCTORS: Mapping[str, str] = MappingProxyType(
+    {"resnet18": "resnet18", "resnet50": "resnet50", "resnet152": "resnet152", **TIMM_NAMES}
+)
 """Architecture -> function of torchgeo.models."""
 PUBLISHED_SIZE = 224
 

@@ -8,27 +8,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssl4eo.backbones.architectures import ARCHITECTURES, ResNetShape
 from ssl4eo.checkpoints.export.flat import flat_weights, write_torch
 from ssl4eo.checkpoints.export.source import Source, Written, backbone_record
 from ssl4eo.errors import ConfigInvalid
+
+CONSTRUCTORS = (
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *("resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"),
+)
+"""Networks that torchvision has under our names."""
 
 
 def write(source: Source, out: Path) -> Written:
     """Write the file and its record.
 
     Raises:
-        ConfigInvalid: a transformer.
+        ConfigInvalid: a transformer, or a residual network that torchvision does not have.
     """
     backbone = source.backbone()
-    shape = ARCHITECTURES[backbone.arch]
-    if not isinstance(shape, ResNetShape):
+    if backbone.arch not in CONSTRUCTORS:
         raise ConfigInvalid(
             f"{backbone.arch} in the form torchvision",
-            expected="a residual network: torchvision's transformers have other names and another table of positions",
+            expected=f"one of {', '.join(CONSTRUCTORS)}: torchvision's transformers have other names and another table "
+            "of positions",
             remedy="export it with --form timm",
         )
-    name, num_bands = f"torchvision.models.{shape.timm_name}", backbone.contract.num_bands
+    name, num_bands = f"torchvision.models.{backbone.arch}", backbone.contract.num_bands
     replaced = {
         "conv1": f"torch.nn.Conv2d({num_bands}, 64, 7, stride=2, padding=3, bias=False)",
         "fc": "torch.nn.Identity()",
