@@ -19,7 +19,7 @@ LOADERS = [Loader(0, 40.0), Loader(1, 40.0), Loader(2, 80.0)]
 
 def steps(rate, device="gpu"):
     """Make a reading of steps at `rate` samples a second."""
-    return Compute(device, "32-true", 64, 64, "", rate, 1000.0, 1 << 30)
+    return Compute(device, "32-true", 64, 64, "", rate, rate, 1000.0, 1 << 30)
 
 
 def judge(

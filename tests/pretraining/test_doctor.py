@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from test_loop import Noise, config
 
 from ssl4eo.contract import stored
@@ -28,6 +30,23 @@ class Multispectral(Noise):
         rng = np.random.default_rng((index, season))
         groups = modality("S2L2A").groups.items()
         return {r: rng.integers(1, 9000, (len(b), 240 // r, 240 // r)).astype(np.uint16) for r, b in groups}
+
+
+class Pretended:
+    """Steps whose time is known: so much a step, and so much a sample [s]."""
+
+    def __init__(self, *, fixed, each):
+        self.fixed, self.each, self.sizes = fixed, each, []
+        self.fabric = SimpleNamespace(device=torch.device("cpu"))
+
+    def batch(self, size):
+        """Give the size itself."""
+        return size
+
+    def seconds(self, batch):
+        """Give the time of a step and of what comes before it."""
+        self.sizes.append(batch)
+        return self.fixed + self.each * batch, 0.01
 
 
 def settings(**engine):
@@ -86,3 +105,56 @@ def test_steps_are_measured_on_an_archive_of_other_bands(photometrics, finished)
     assert [view.shape[1] for view in batch.views] == [13 if finished else 12] * 2
     assert [rows.shape[1] for rows in batch.photometric] == [4 + 2 * 13] * 2
     assert all(seconds > 0 for seconds in trial.seconds(batch))
+
+
+@pytest.fixture
+def compute(monkeypatch):
+    """Measure pretended steps of a batch of `wanted`."""
+
+    def measure(trial, *, wanted, seconds):
+        trial.config = SimpleNamespace(engine=SimpleNamespace(batch_size=wanted, precision="32-true"))
+        monkeypatch.setattr(doctor, "Trial", lambda config, source: trial)
+        return doctor.measure_compute(trial.config, Noise(), seconds=seconds)
+
+    return measure
+
+
+def test_rate_of_the_whole_batch_is_told_from_two_sizes(compute):
+    """A step is pretended that takes 2 s and a tenth of a second a sample, with time for 8 of 256 samples."""
+    trial = Pretended(fixed=2.0, each=0.1)
+
+    found = compute(trial, wanted=256, seconds=25.0)
+
+    assert (found.batch_size, found.limit) == (8, "time")
+    assert found.samples_per_second == pytest.approx(8 / 2.8)
+    assert found.expected_per_second == pytest.approx(256 / (2 + 25.6))
+    assert trial.sizes == [4] * 2 + [8] * 4 + [4] * 2
+
+
+def test_smallest_batch_is_compared_with_the_next(compute):
+    """Where there is no time for more than 4 samples, 8 are tried all the same."""
+    trial = Pretended(fixed=2.0, each=0.1)
+
+    found = compute(trial, wanted=256, seconds=5.0)
+
+    assert (found.batch_size, found.expected_per_second) == (4, pytest.approx(256 / (2 + 25.6)))
+    assert trial.sizes == [4] * 6 + [8] * 2
+
+
+@pytest.mark.parametrize(
+    ("fixed", "seconds", "sizes"), [(0.0, 30.0, [4] * 2 + [64] * 4 + [4] * 2), (0.0, 1e6, [4] * 2 + [256] * 4)]
+)
+def test_batch_that_costs_nothing_beside_its_samples_is_as_fast_as_any(compute, fixed, seconds, sizes):
+    """10 samples a second, whatever the batch; where the whole batch is measured no other is."""
+    trial = Pretended(fixed=fixed, each=0.1)
+
+    found = compute(trial, wanted=256, seconds=seconds)
+
+    assert found.expected_per_second == pytest.approx(10)
+    assert trial.sizes == sizes
+
+
+@pytest.mark.parametrize("seconds", [{4: 5.0, 8: 4.0}, {4: 2.0, 8: 4.5}, {4: 4.0, 8: 4.0}])
+def test_readings_that_no_step_can_have_promise_nothing(seconds):
+    """A larger batch that is faster, or slower a sample: the rate that was seen."""
+    assert doctor.expected_rate(seconds, wanted=64) == 8 / seconds[8]

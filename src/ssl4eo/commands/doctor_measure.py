@@ -155,7 +155,10 @@ def _show(facts: dict[str, Any]) -> None:
     if compute is not None:
         reduced = ""
         if compute["limit"]:
-            reduced = f", of {compute['wanted_batch_size']} for lack of {compute['limit']} (larger batches are faster)"
+            reduced = (
+                f", of {compute['wanted_batch_size']} for lack of {compute['limit']}; with all of them "
+                f"{compute['expected_per_second']:.4g} are expected, from steps of two sizes"
+            )
         say(f"  photometrics     {compute['photometric_per_second']:10.4g} samples/s on {compute['device']}")
         say(
             f"  whole step       {compute['samples_per_second']:10.4g} samples/s on {compute['device']} in "

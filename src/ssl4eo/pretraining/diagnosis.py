@@ -56,7 +56,7 @@ def diagnose(
         )
         return Diagnosis(slow, words, _for_loading(slow, config, profile))
     planned = _nearest(loaders, config.engine.num_workers)
-    need = compute.samples_per_second
+    need = compute.expected_per_second
     rate = _rate(planned, need)
     words = (
         f"{_workers(planned.num_workers)} give{'s' * (planned.num_workers == 1)} {planned.samples_per_second:.4g} "

@@ -78,7 +78,9 @@ class Compute:
     limit: str
     """What made the measured batch smaller than the recipe's: time or memory; empty if it is not."""
     samples_per_second: float
-    """Whole steps."""
+    """Whole steps of the measured batch."""
+    expected_per_second: float
+    """Whole steps of the recipe's batch: the same if it was measured, else told from steps of two sizes."""
     photometric_per_second: float
     """Samples a second, if there were only the move to the device, scaling and brightness."""
     peak_bytes: int
@@ -204,6 +206,9 @@ def measure_compute(config: PretrainConfig, source: PixelSource, *, seconds: flo
     meter.start()
     times = [trial.seconds(batch) for _ in range(NUM_STEPS)]
     whole, prepared = (sorted(column)[NUM_STEPS // 2] for column in zip(*times, strict=True))
+    expected = size / whole
+    if limit and (other := _other_size(halvings(wanted), size, limit)) is not None:
+        expected = expected_rate({other: _fastest(trial, other), size: whole}, wanted)
     return Compute(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         precision=trial.config.engine.precision,
@@ -211,6 +216,7 @@ def measure_compute(config: PretrainConfig, source: PixelSource, *, seconds: flo
         wanted_batch_size=wanted,
         limit=limit,
         samples_per_second=size / whole,
+        expected_per_second=expected,
         photometric_per_second=size / max(prepared, 1e-9),
         peak_bytes=meter.peak,
     )
@@ -226,6 +232,38 @@ def _fitting_size(trial: Trial, wanted: int, seconds: float) -> tuple[int, str]:
     meter.start()
     each = trial.seconds(batch)[0] / small
     return choose_size(sizes, second_each=each, byte_each=meter.grown / small, seconds=seconds, free=free)
+
+
+def _other_size(sizes: list[int], size: int, limit: str) -> int | None:
+    """Choose a second size to measure: the smallest, or the one above it where the smallest is the first one."""
+    if size > sizes[-1]:
+        return sizes[-1]
+    return sizes[-2] if len(sizes) > 1 and limit == "time" else None
+
+
+def _fastest(trial: Trial, size: int) -> float:
+    """Time two steps of another size [s]: the first one may find memory to be taken."""
+    batch = trial.batch(size)
+    return min(trial.seconds(batch)[0] for _ in range(2))
+
+
+def expected_rate(seconds: dict[int, float], wanted: int) -> float:
+    """Tell the samples a second of a batch from the time of two others: so much a step, and so much a sample.
+
+    What a step costs whatever its batch (the optimizer, moving averages, starting threads) weighs little in a large
+    one. A fixed part below zero, or a sample that takes no time, is noise: the rate is then that of the larger batch.
+
+    Args:
+        seconds: of a step, by batch size, of two sizes.
+        wanted: batch size.
+
+    >>> expected_rate({4: 5.0, 8: 7.0}, wanted=64)  # 3 s a step and half a second a sample
+    1.8285714285714285
+    """
+    (small, fast), (large, slow) = sorted(seconds.items())
+    each = (slow - fast) / (large - small)
+    fixed = fast - each * small
+    return wanted / (fixed + each * wanted) if each > 0 and fixed > 0 else large / slow
 
 
 def halvings(wanted: int) -> list[int]:
