@@ -43,6 +43,8 @@ NO_NETWORKS = [
     "vit_small_0",
     "vit_small_65",
     "vit_small_16_",
+    "vit_small_016",
+    "vit_small_\N{ARABIC-INDIC DIGIT EIGHT}",
     "vit_w256d8h3_8",  # heads that do not divide the width
     "vit_w6d2h3_8",  # a width that has no four parts for sines and cosines
     "vit_w0d2h1_8",

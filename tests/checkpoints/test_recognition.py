@@ -89,6 +89,7 @@ def test_network_that_is_told_must_be_that_of_the_file(tmp_path):
         with pytest.raises(CheckpointInvalid, match=f"a.pth holds a resnet18; expected {arch}, as the caller says"):
             load_backbone(tmp_path / "a.pth", contract=network_input("S2RGB"), arch=arch)
     torch.save(encoder("vit_small_16", 3).state_dict(), tmp_path / "b.pth")
+    assert load_backbone(tmp_path / "b.pth", contract=network_input("S2RGB"), arch="vit_w384d12h6_16").patch == 16
     with pytest.raises(CheckpointInvalid, match=r"b.pth holds a vit_small_16; expected vit_w384d12h6_8"):
         load_backbone(tmp_path / "b.pth", contract=network_input("S2RGB"), arch="vit_w384d12h6_8")
 

@@ -113,7 +113,10 @@ _VIT_SIZES: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     }
 )
 """Width, blocks and heads by the name of a size (Dosovitskiy et al. 2021, table 1; Touvron et al. 2021, table 1)."""
-_VIT_NAME = re.compile(r"vit_(?:(?P<size>[a-z]+)|w(?P<dim>\d+)d(?P<depth>\d+)h(?P<heads>\d+))_(?P<patch>\d+)")
+_NUMBER = "[1-9][0-9]{0,3}"
+_VIT_NAME = re.compile(
+    rf"vit_(?:(?P<size>[a-z]+)|w(?P<dim>{_NUMBER})d(?P<depth>{_NUMBER})h(?P<heads>{_NUMBER}))_(?P<patch>{_NUMBER})"
+)
 _LARGEST_VIT = ViTShape(patch=64, dim=8192, depth=256, heads=128)
 """Sizes beyond these are no network that anybody trained."""
 _LISTED = (
@@ -154,7 +157,7 @@ class Architectures(Mapping[str, ResNetShape | ViTShape]):
 
 def _transformer_named(name: str) -> ViTShape | None:
     found = _VIT_NAME.fullmatch(name)
-    if found is None or any(len(digits) > 4 for digits in re.findall(r"\d+", found[0])):
+    if found is None:
         return None
     if found["size"] is not None:
         sizes = _VIT_SIZES.get(found["size"])
@@ -164,7 +167,7 @@ def _transformer_named(name: str) -> ViTShape | None:
         return None
     shape = ViTShape(int(found["patch"]), *sizes)
     values, largest = dataclasses.astuple(shape), dataclasses.astuple(_LARGEST_VIT)
-    fits = all(1 <= value <= most for value, most in zip(values, largest, strict=True))
+    fits = all(value <= most for value, most in zip(values, largest, strict=True))
     # A quarter of the width for each of sine and cosine, of rows and columns.
     return shape if fits and shape.dim % shape.heads == 0 and shape.dim % 4 == 0 else None
 

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from ssl4eo.backbones.adapt import with_image_size
-from ssl4eo.backbones.architectures import Pooling, patch_size
+from ssl4eo.backbones.architectures import ARCHITECTURES, Pooling, patch_size
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, is_own, load_own
 from ssl4eo.checkpoints.cache import fetch_url, fetch_weights
@@ -138,7 +138,7 @@ def _load_told(
 
 def _require_arch(path: Path, backbone: Backbone, arch: str | None, *, by: str) -> None:
     """Refuse a file that holds another network than is told by somebody."""
-    if arch not in (None, backbone.arch):
+    if arch is not None and ARCHITECTURES[arch] != ARCHITECTURES[backbone.arch]:
         raise CheckpointInvalid(
             f"{path} holds a {backbone.arch}",
             expected=f"{arch}, as {by} says",

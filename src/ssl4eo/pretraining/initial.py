@@ -156,7 +156,7 @@ def _of_run(method: Method, config: PretrainConfig, stored: Mapping[str, Any], o
 
 def _of_network(method: Method, config: PretrainConfig, network: Backbone, path: Path, what: str) -> list[str]:
     """Put one network into every place of it in a method."""
-    if network.arch != config.backbone:
+    if ARCHITECTURES[network.arch] != ARCHITECTURES[config.backbone]:
         raise ConfigInvalid(
             f"init_from {path}, a {network.arch}",
             expected=config.backbone,
