@@ -11,9 +11,11 @@ import torch
 from published_files import beit, data2vec, encoder, moco_v2
 
 from ssl4eo.backbones import backbone
+from ssl4eo.checkpoints.backbone_file import save_backbone
 from ssl4eo.checkpoints.cache import cached_path
 from ssl4eo.checkpoints.catalog import CARDS, card_of_file
 from ssl4eo.checkpoints.load import load_backbone
+from ssl4eo.contract import network_input
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing
 
 
@@ -112,6 +114,21 @@ def test_untrained_network_of_a_card_has_another_name(cache):
 
     with pytest.raises(ConfigInvalid, match=r"random\."):
         load_backbone("moco_v2.resnet18.s2rgb", untrained_weights=True)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"contract": network_input("S2L1C")}, {"pooling": "mean"}, {"arch": "vit_small_16"}],
+    ids=lambda t: next(iter(t)),
+)
+def test_what_a_file_of_ours_or_an_untrained_network_says_itself_is_not_asked_for(told, tmp_path):
+    """The options were ignored by untrained networks: a contract of other bands than the name's, say."""
+    network = backbone.untrained("random.vit_w48d2h3_8.s2rgb", seed=0, image_size=32)
+    save_backbone(network, tmp_path / "a.safetensors", training={})
+
+    for name in ("random.vit_w48d2h3_8.s2rgb", tmp_path / "a.safetensors"):
+        with pytest.raises(ConfigInvalid, match=r"a contract, a pooling or an arch for .*expected none"):
+            load_backbone(name, **told)
 
 
 def test_wrong_name_is_told_where_names_are(cache):

@@ -73,15 +73,15 @@ def load_backbone(
             f"the contract {contract!r}", expected="a contract, such as ssl4eo.contract.network_input('S2L1C')"
         )
     path = checkpoint_file(name, offline=offline)
+    if (path is None or is_own(path)) and any(told is not None for told in (contract, pooling, arch)):
+        raise ConfigInvalid(
+            f"a contract, a pooling or an arch for {name if path is None else path}",
+            expected="none: a file of ours and the name of an untrained network tell all of them",
+            remedy="use backbones.adapt for another input",
+        )
     if path is None:
         return untrained(str(name), seed=seed, image_size=224 if image_size is None else image_size).eval()
     if is_own(path):
-        if contract is not None or pooling is not None or arch is not None:
-            raise ConfigInvalid(
-                f"a contract, a pooling or an arch for {path}",
-                expected="none: a file of ours knows all of them",
-                remedy="use backbones.adapt for another input",
-            )
         backbone = load_own(path, untrained_weights=untrained_weights)
         _require_agreement(path, backbone)
     elif untrained_weights:
