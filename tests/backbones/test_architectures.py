@@ -13,6 +13,7 @@ import torch
 from ssl4eo.backbones.adapt import with_contract, with_image_size
 from ssl4eo.backbones.architectures import (
     ARCHITECTURES,
+    BackboneOptions,
     ResNetShape,
     ViTShape,
     name_of_transformer,
@@ -23,7 +24,7 @@ from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.backbones.levels import level_maps, level_widths
 from ssl4eo.checkpoints.backbone_file import load_own, save_backbone
 from ssl4eo.contract import network_input
-from ssl4eo.errors import UnknownName
+from ssl4eo.errors import ConfigInvalid, UnknownName
 
 SHAPES = {
     "vit_nano_8": ViTShape(patch=8, dim=192, depth=6, heads=3),
@@ -50,11 +51,13 @@ NO_NETWORKS = [
     "vit_w0d2h1_8",
     "vit_w48d0h3_8",
     "vit_w16384d2h4_8",
+    "vit_w8192d256h128_64",  # 206 billion weights
     "vit_w" + "9" * 5000 + "d2h3_8",
     "vit_base_patch16_224",
     "densenet121",
     "resnet50.a1_in1k",
     "../resnet50",
+    "ecaresnet50d_pruned",  # timm builds it in two steps
 ]
 
 RESIDUAL = ["resnet34", "resnet50_gn", "seresnet18", "resnetblur18", "ecaresnet26t", "resnext50_32x4d", "test_resnet"]
@@ -71,9 +74,12 @@ def test_name_says_the_shape(name: str) -> None:
 
 @pytest.mark.parametrize("name", NO_NETWORKS)
 def test_other_names_are_refused_with_what_there_is(name: str) -> None:
-    """The listed ones, and how others are named."""
+    """The listed ones and how others are named; of sizes of one's own, what they have to be."""
     assert name not in ARCHITECTURES
-    with pytest.raises(UnknownName, match=r"resnet18, .*vit_<size>_<patch> such as vit_small_8"):
+    words = r"resnet18, .*vit_<size>_<patch> such as vit_small_8, vit_w<width>d<blocks>h<heads>_<patch>"
+    if name.startswith("vit_w"):
+        words = r"heads that divide the width, a width that is a multiple of 4, .*8192 wide.*2\.5 billion weights"
+    with pytest.raises(UnknownName, match=words):
         patch_size(name)
 
 
@@ -95,14 +101,14 @@ def test_names_of_transformers_can_be_told_from_their_shapes() -> None:
 
 def test_every_residual_network_of_timm_is_one_of_ours() -> None:
     """Each tells its first layer and its levels as the rest of the library asks for them."""
-    names = timm.list_models(module="resnet")
+    names = [name for name in timm.list_models(module="resnet") if not name.endswith("_pruned")]
 
     assert len(names) > 50
     assert all(ARCHITECTURES[name] == ResNetShape(name) for name in names)
     assert set(names) >= {name for name in ARCHITECTURES if name.startswith("resnet")}
 
 
-@pytest.mark.parametrize("arch", [*RESIDUAL, "vit_w48d4h3_8", "vit_tiny_16"])
+@pytest.mark.parametrize("arch", [*RESIDUAL, "vit_w48d4h3_8", "vit_w48d1h3_8", "vit_w48d3h3_32", "vit_tiny_16"])
 def test_levels_are_as_wide_as_announced(arch: str) -> None:
     """Strides of 2 to 32, or of a quarter to two patches; the last level of a residual network is what is pooled."""
     backbone = Backbone(arch, network_input("S2RGB"), image_size=64, seed=0).eval()
@@ -136,6 +142,35 @@ def test_network_is_kept_and_adapted_like_any_other(arch: str, tmp_path: Path) -
         assert torch.equal(loaded(images[:, [3, 2, 1]]), expected)
         torch.testing.assert_close(wider(images), expected, rtol=1e-4, atol=1e-5)
         assert with_image_size(loaded, 96)(torch.rand(1, 3, 96, 96)).shape == (1, backbone.num_features)
+
+
+def test_a_single_patch_has_no_half() -> None:
+    """Its coarsest map is itself."""
+    backbone = Backbone("vit_w48d2h3_64", network_input("S2RGB"), image_size=64, seed=0).eval()
+
+    with torch.no_grad():
+        maps = level_maps(backbone, torch.rand(1, 3, 64, 64))
+
+    assert [m.shape[-1] for m in maps] == [4, 2, 1, 1]
+
+
+def test_class_tokens_of_more_blocks_than_there_are_are_refused() -> None:
+    """num_features would tell four times a token's width."""
+    options = BackboneOptions(pooling="cls_last_4")
+
+    with pytest.raises(ConfigInvalid, match="class tokens of the last 4 blocks of a transformer of 3"):
+        Backbone("vit_w48d3h3_8", network_input("S2RGB"), image_size=32, seed=0, options=options)
+
+
+@pytest.mark.parametrize("arch", ["resnetblur18", "vit_w48d2h3_8"])
+def test_adapted_network_keeps_its_type(arch: str) -> None:
+    """What lies beside the weights, such as the kernel of a blur, is of their type too."""
+    backbone = Backbone(arch, network_input("S2RGB"), image_size=64, seed=0).double().eval()
+
+    with torch.no_grad():
+        features = with_image_size(backbone, 48)(torch.rand(1, 3, 48, 48, dtype=torch.float64))
+
+    assert features.dtype == torch.float64
 
 
 def test_network_of_ones_own_has_as_many_weights_as_its_name_says() -> None:

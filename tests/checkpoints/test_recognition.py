@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import pytest
 import timm
 import torch
@@ -10,11 +13,15 @@ import torchvision
 from published_files import blank, encoder
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.checkpoints.backbone_file import save_backbone
+from ssl4eo.checkpoints.export import export
+from ssl4eo.checkpoints.inspection import inspect
 from ssl4eo.checkpoints.load import load_backbone
 from ssl4eo.checkpoints.recognition import Found, recognize
 from ssl4eo.contract import network_input
-from ssl4eo.errors import CheckpointInvalid, UnknownName
+from ssl4eo.errors import CheckpointInvalid, ContractMismatch, UnknownName
 
 KNOWN = {
     "resnet34": torchvision.models.resnet34,
@@ -86,12 +93,68 @@ def test_network_that_is_told_must_be_that_of_the_file(tmp_path):
     torch.save(encoder("resnet18", 3).state_dict(), tmp_path / "a.pth")
 
     for arch in ("vit_small_16", "resnet34"):
-        with pytest.raises(CheckpointInvalid, match=f"a.pth holds a resnet18; expected {arch}, as the caller says"):
+        with pytest.raises(CheckpointInvalid, match=f"a.pth holds a resnet18; expected {arch}, as was asked for"):
             load_backbone(tmp_path / "a.pth", contract=network_input("S2RGB"), arch=arch)
     torch.save(encoder("vit_small_16", 3).state_dict(), tmp_path / "b.pth")
     assert load_backbone(tmp_path / "b.pth", contract=network_input("S2RGB"), arch="vit_w384d12h6_16").patch == 16
     with pytest.raises(CheckpointInvalid, match=r"b.pth holds a vit_small_16; expected vit_w384d12h6_8"):
         load_backbone(tmp_path / "b.pth", contract=network_input("S2RGB"), arch="vit_w384d12h6_8")
+
+
+@pytest.mark.parametrize("arch", ["resnetblur18", "seresnet18", "resnet26t", "test_resnet"])
+@pytest.mark.parametrize("beside", ["nothing", "a record without options"])
+def test_residual_network_that_weights_do_not_tell_is_told(arch, beside, tmp_path):
+    """Blurs leave no trace, stems of several layers have other keys; by the caller or by the record beside the file."""
+    contract = network_input("S2RGB")
+    net = Backbone(arch, contract, image_size=64, seed=1).eval()
+    path, images = tmp_path / "a.pth", torch.rand(2, 3, 64, 64)
+    torch.save(net.net.state_dict(), path)
+    told = {"contract": contract, "arch": arch}
+    if beside != "nothing":
+        told = {}
+        record = {"contract": contract.to_json(), "arch": arch}
+        path.with_name("a.pth.json").write_text(json.dumps(record), encoding="utf-8")
+
+    loaded = load_backbone(path, **told)
+
+    with torch.no_grad():
+        assert torch.equal(loaded(images), net(images))
+    assert loaded.arch == arch
+    if not told:
+        found = inspect(path)
+        assert (found.architecture, found.obstacles) == (arch, ())
+        assert found.first_layer is not None
+
+
+def test_contract_beside_a_whole_record_changes_nothing_else(tmp_path):
+    """The way to a feature is the record's: it was the family's; so was a guess at the network."""
+    contract, other = network_input("S2RGB"), dataclasses.replace(network_input("S2L1C"), bands=("B04", "B03", "B02"))
+    options = BackboneOptions(pooling="mean")
+    net = Backbone("vit_w48d2h2_8", contract, image_size=32, seed=1, options=options).eval()
+    save_backbone(net, tmp_path / "own.safetensors", training={})
+    export(str(tmp_path / "own.safetensors"), "timm", tmp_path / "a.pth")
+    images = torch.rand(2, 3, 32, 32)
+
+    loaded = load_backbone(tmp_path / "a.pth", contract=other)
+    pooled = load_backbone(tmp_path / "a.pth", pooling="cls")
+
+    with torch.no_grad():
+        assert torch.equal(loaded(images), net(images))
+    assert (loaded.contract, loaded.options.pooling) == (other, "mean")
+    assert (pooled.contract, pooled.options.pooling) == (contract, "cls")
+    with pytest.raises(ContractMismatch, match=r"tells of 3 bands; expected the 13 of"):
+        load_backbone(tmp_path / "a.pth", contract=network_input("S2L1C"))
+
+
+def test_inspection_says_that_a_file_is_no_network_of_its_record(tmp_path):
+    """As loading does."""
+    torch.save(encoder("resnet18", 3).state_dict(), tmp_path / "a.pth")
+    record = {"contract": network_input("S2RGB").to_json(), "arch": "resnet34"}
+    (tmp_path / "a.pth.json").write_text(json.dumps(record), encoding="utf-8")
+
+    assert (
+        "holds a resnet18; expected resnet34, as the record a.pth.json says" in inspect(tmp_path / "a.pth").obstacles[0]
+    )
 
 
 @pytest.mark.parametrize(

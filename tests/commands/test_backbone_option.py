@@ -12,6 +12,7 @@ from PIL import Image
 
 from ssl4eo.cli import main
 from ssl4eo.commands.pretrain import build_parser, resolve
+from ssl4eo.errors import ConfigInvalid
 from ssl4eo.pretraining.config import PretrainConfig
 
 MOCO = ["--recipe", "moco_v3.vit_small_16.s2l1c", "--data", "a.zarr", "--out", "run"]
@@ -68,6 +69,20 @@ def test_network_that_cannot_be_had_is_refused_before_anything_starts(
     assert not out.exists()
     assert main(["recipes", "show", name, *network]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_options_may_make_a_network_fit() -> None:
+    """Patches of 12 px do not divide the recipe's views of 224; two blocks are fewer than data2vec's six."""
+    mae = ["--recipe", "mae.vit_small_16.s2l2a", "--backbone", "vit_w64d4h4_12", "--data", "a.zarr", "--out", "run"]
+    data2vec = ["--recipe", "data2vec.vit_small_16.s2l2a", "--backbone", "vit_w64d2h2_8", *mae[4:]]
+    fewer = ["--method.num_masked", "20", "--method.top_blocks", "2"]
+
+    assert _resolved(*mae, "--views.view.size", "48").image_size == 48
+    assert _resolved(*data2vec, "--views.view.size", "64", *fewer).backbone == "vit_w64d2h2_8"
+    with pytest.raises(ConfigInvalid, match="image_size is 50; expected a multiple of the patches of 12 px"):
+        _resolved(*mae, "--views.view.size", "50")
+    with pytest.raises(ConfigInvalid, match=r"image_size is 224.*choose one of vit_nano_8, vit_tiny_16"):
+        _resolved(*mae)
 
 
 def test_run_records_its_network_and_does_not_go_on_with_another(

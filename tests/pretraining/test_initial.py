@@ -128,6 +128,19 @@ def test_encoder_of_another_method_goes_without_its_heads(tmp_path, caplog):
     assert_equal(ours.backbone.net.state_dict(), theirs.backbone.net.state_dict())
 
 
+def test_network_whose_weights_do_not_tell_it_is_that_of_the_run(tmp_path):
+    """12 heads in the width of ViT-Ti: of the run's own name, not of the literature's."""
+    net = Backbone("vit_w192d12h12_8", network_input("S2RGB"), image_size=32, seed=3).net
+    torch.save(net.state_dict(), tmp_path / "a.pth")
+
+    base = build("moco_v3.vit_w48d2h3_8")
+    config = dataclasses.replace(base, backbone="vit_w192d12h12_8", init_from=str(tmp_path / "a.pth"))
+    ours = build_method(config)
+    initialize(ours, config, find_initial(config.init_from))
+
+    assert_equal(ours.backbone.net.state_dict(), net.state_dict())
+
+
 def test_other_size_of_a_network_is_interpolated(tmp_path):
     """Views of 32 px, a network of 64 px."""
     name = "mae.vit_w48d2h3_8"

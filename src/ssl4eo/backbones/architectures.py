@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from ssl4eo.backbones.initialization import init_beit, init_class_token, init_xavier
 from ssl4eo.backbones.positions import MOST_RELATIVE_PATCHES, sincos_positions
-from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, unknown_name
+from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, UnknownName, unknown_name
 
 Position = Literal["learned", "sincos_rows", "sincos_columns", "relative"]
 """learned: a table (DINO); sincos_rows, sincos_columns: fixed, first half of the dims for the row (MoCo v3) or the
@@ -118,12 +118,21 @@ _VIT_NAME = re.compile(
     rf"vit_(?:(?P<size>[a-z]+)|w(?P<dim>{_NUMBER})d(?P<depth>{_NUMBER})h(?P<heads>{_NUMBER}))_(?P<patch>{_NUMBER})"
 )
 _LARGEST_VIT = ViTShape(patch=64, dim=8192, depth=256, heads=128)
-"""Sizes beyond these are no network that anybody trained."""
+_MOST_WEIGHTS = 2_500_000_000
+"""Weights of the blocks of a transformer; sizes beyond these are no network that anybody trained."""
+_OWN_SIZE = (
+    "vit_w<width>d<blocks>h<heads>_<patch> with heads that divide the width, a width that is a multiple of 4, and at "
+    f"most {_LARGEST_VIT.dim} wide, {_LARGEST_VIT.depth} blocks, {_LARGEST_VIT.heads} heads, patches of "
+    f"{_LARGEST_VIT.patch} px and {_MOST_WEIGHTS / 1e9:g} billion weights"
+)
 _LISTED = (
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     *("vit_nano_8", "vit_tiny_16", "vit_small_16", "vit_base_16", "vit_large_16", "vit_huge_14"),
 )
-OTHERS = "vit_<size>_<patch> such as vit_small_8, or a residual network of timm such as wide_resnet50_2"
+OTHERS = (
+    "vit_<size>_<patch> such as vit_small_8, vit_w<width>d<blocks>h<heads>_<patch> such as vit_w256d8h4_8, or a "
+    "residual network of timm such as wide_resnet50_2"
+)
 """What else there is, in words."""
 
 
@@ -131,7 +140,8 @@ class Architectures(Mapping[str, ResNetShape | ViTShape]):
     """All networks by name: those listed, and those whose name says what they are, so that any file can name them.
 
     `vit_<size>_<patch>` with a size of the literature (nano, tiny, small, base, large, huge) or of one's own,
-    `w<width>d<blocks>h<heads>`, and every name in timm's module of residual networks. Iterating gives those listed.
+    `w<width>d<blocks>h<heads>`, and the names in timm's module of residual networks, but for pruned ones. Iterating
+    gives those listed.
 
     >>> ARCHITECTURES["vit_small_8"], ARCHITECTURES["vit_w256d8h4_8"]
     (ViTShape(patch=8, dim=384, depth=12, heads=6), ViTShape(patch=8, dim=256, depth=8, heads=4))
@@ -168,13 +178,15 @@ def _transformer_named(name: str) -> ViTShape | None:
     shape = ViTShape(int(found["patch"]), *sizes)
     values, largest = dataclasses.astuple(shape), dataclasses.astuple(_LARGEST_VIT)
     fits = all(value <= most for value, most in zip(values, largest, strict=True))
+    fits = fits and 12 * shape.depth * shape.dim**2 <= _MOST_WEIGHTS
     # A quarter of the width for each of sine and cosine, of rows and columns.
     return shape if fits and shape.dim % shape.heads == 0 and shape.dim % 4 == 0 else None
 
 
 @cache
 def _residual_names() -> frozenset[str]:
-    return frozenset(timm.list_models(module="resnet"))
+    """Name all but those that were pruned, which timm builds in two steps, the second from a list of its own."""
+    return frozenset(name for name in timm.list_models(module="resnet") if not name.endswith("_pruned"))
 
 
 def name_of_transformer(patch: int, dim: int, depth: int) -> str:
@@ -191,6 +203,8 @@ ARCHITECTURES = Architectures()
 """The networks there are."""
 
 
+LAST_BLOCKS = 4
+"""Blocks whose class tokens the pooling cls_last_4 gives."""
 LARGEST_IMAGE = 8192
 """Height and width [px] beyond which tables of positions and activations fit no machine: asked for by mistake."""
 
@@ -202,6 +216,8 @@ def patch_size(arch: str) -> int | None:
         UnknownName: no such architecture.
     """
     if arch not in ARCHITECTURES:
+        if str(arch).startswith("vit_w"):
+            raise UnknownName(f"no backbone is called {arch!r}", expected=_OWN_SIZE)
         raise unknown_name("backbone", arch, ARCHITECTURES, others=OTHERS)
     return ARCHITECTURES[arch].patch
 
@@ -271,6 +287,11 @@ def build_network(arch: str, *, num_bands: int, image_size: int, options: Backbo
 
 
 def _transformer(shape: ViTShape, num_bands: int, image_size: int, options: BackboneOptions) -> nn.Module:
+    if options.pooling == "cls_last_4" and shape.depth < LAST_BLOCKS:
+        raise ConfigInvalid(
+            f"class tokens of the last {LAST_BLOCKS} blocks of a transformer of {shape.depth}",
+            expected=f"{LAST_BLOCKS} blocks or more, or another pooling",
+        )
     common: dict[str, Any] = {
         "img_size": image_size,
         "patch_size": shape.patch,
@@ -326,6 +347,17 @@ def compute_buffers(net: nn.Module) -> bool:
                 module.register_buffer(name, torch.empty_like(value, device="cpu"), persistent=False)
         cast("Any", module).init_non_persistent_buffers()
     return True
+
+
+def settle_buffers(net: nn.Module) -> None:
+    """Bring what a network has beside its weights to their device, and its fractions to their type."""
+    weight = next(net.parameters())
+    weights = net.state_dict().keys()
+    for name, value in list(net.named_buffers()):
+        if name not in weights:
+            owner, _, own = name.rpartition(".")
+            dtype = weight.dtype if value.is_floating_point() else value.dtype
+            net.get_submodule(owner).register_buffer(own, value.to(weight.device, dtype), persistent=False)
 
 
 def put_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> None:

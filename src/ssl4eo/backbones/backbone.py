@@ -21,12 +21,14 @@ from torch.nn import functional as F
 
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.architectures import (
+    LAST_BLOCKS,
     BackboneOptions,
     build_network,
     compute_buffers,
     on_meta,
     patch_size,
     put_weights,
+    settle_buffers,
 )
 from ssl4eo.backbones.feeding import as_batch, require_finite, require_images, require_own_contract, tell_batch
 from ssl4eo.backbones.tokens import class_tokens, encode
@@ -37,9 +39,6 @@ from ssl4eo.sensors import MODALITIES, RGB
 from ssl4eo.views.compose import PLAIN, Renderer
 
 log = logging.getLogger(__name__)
-
-LAST_BLOCKS = 4
-"""Blocks whose class tokens the pooling cls_last_4 gives."""
 
 
 class Backbone(nn.Module):
@@ -113,6 +112,7 @@ class Backbone(nn.Module):
         copies = _own_memory(weights) if taken else {name: value.detach().clone() for name, value in weights.items()}
         if compute_buffers(backbone.net):
             put_weights(backbone.net, copies)
+            settle_buffers(backbone.net)
         else:
             backbone = cls(arch, contract, image_size=image_size, seed=0, options=options)
             backbone.net.load_state_dict(copies, strict=True)

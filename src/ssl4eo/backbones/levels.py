@@ -47,11 +47,16 @@ def _of_stages(net: nn.Module, images: Tensor) -> list[Tensor]:
 def _of_blocks(net: nn.Module, images: Tensor) -> list[Tensor]:
     patches = with_positions(net, embed_patches(net, images))
     depth = len(cast("nn.Sequential", cast("Any", net).blocks))
-    ends = [depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)]
+    ends = [max(1, depth * quarter // 4) - 1 for quarter in (1, 2, 3, 4)]
     _, kept = run_blocks(net, with_class_token(net, patches), keep=frozenset(ends))
+    after = dict(zip(sorted(set(ends)), map(cast("Any", net).norm, kept), strict=True))  # few blocks serve twice
     side = round((kept[0].shape[1] - 1) ** 0.5)
-    grids = [tokens[:, 1:].transpose(1, 2).unflatten(2, (side, side)) for tokens in map(cast("Any", net).norm, kept)]
-    return [
-        grid if scale == 1 else F.interpolate(grid, scale_factor=scale, mode="bilinear", antialias=scale < 1)
-        for grid, scale in zip(grids, _SCALES, strict=True)
-    ]
+    grids = [after[end][:, 1:].transpose(1, 2).unflatten(2, (side, side)) for end in ends]
+    return [_scaled(grid, scale) for grid, scale in zip(grids, _SCALES, strict=True)]
+
+
+def _scaled(grid: Tensor, scale: float) -> Tensor:
+    """Resize a grid of tokens (B, D, side, side); a single patch has no half, and stays."""
+    if scale == 1 or grid.shape[-1] * scale < 1:
+        return grid
+    return F.interpolate(grid, scale_factor=scale, mode="bilinear", antialias=scale < 1)

@@ -31,7 +31,7 @@ WRAPPERS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What is put before every key, and by whom; one around another."""
-FIRST_LAYERS = ("conv1.weight", "patch_embed.proj.weight")
+FIRST_LAYERS = ("conv1.weight", "conv1.0.weight", "patch_embed.proj.weight")
 """Of the encoders that there are."""
 
 FamilyName = Literal["moco_v2", "moco_v3", "dino", "mae", "data2vec", "torchgeo", "flat"]
@@ -136,7 +136,11 @@ FAMILIES: tuple[Family, ...] = (
         ),
     ),
     Family(
-        "flat", "an encoder alone", (("state_dict",), ("model",), ()), ("conv1.weight", "cls_token"), dropped=_HEADS
+        "flat",
+        "an encoder alone",
+        (("state_dict",), ("model",), ()),
+        ("conv1.weight", "conv1.0.weight", "cls_token"),
+        dropped=_HEADS,
     ),
 )
 """In the order in which they are looked for: the last one fits the encoder of every other."""

@@ -20,7 +20,8 @@ from ssl4eo.checkpoints.checksums import require_intact
 from ssl4eo.checkpoints.families import FIRST_LAYERS, KeyReport
 from ssl4eo.checkpoints.foreign import ASSUMED, Foreign, read_foreign, usable_weights
 from ssl4eo.checkpoints.reading import read_container, tensors_in
-from ssl4eo.checkpoints.sidecar import read_sidecar
+from ssl4eo.checkpoints.recognition import require_arch
+from ssl4eo.checkpoints.sidecar import Sidecar, read_sidecar
 from ssl4eo.errors import CheckpointInvalid
 
 _OURS = "a backbone of ssl4eo"
@@ -86,12 +87,12 @@ def inspect(path: Path) -> Inspection:
     container = read_container(path)
     if is_own(path):
         return _own(path, container)
-    tensors = tensors_in(container)
+    tensors, record = tensors_in(container), read_sidecar(path)
     try:
-        foreign = read_foreign(path)
+        foreign = read_foreign(path, arch=None if record is None else record.arch)
     except CheckpointInvalid as error:
         return _unknown(path, container, tensors, str(error))
-    return _foreign(path, container, foreign)
+    return _foreign(path, container, foreign, record)
 
 
 def _own(path: Path, tensors: Mapping[str, Any]) -> Inspection:
@@ -128,15 +129,16 @@ def _own(path: Path, tensors: Mapping[str, Any]) -> Inspection:
     )
 
 
-def _foreign(path: Path, container: Mapping[str, Any], foreign: Foreign) -> Inspection:
+def _foreign(path: Path, container: Mapping[str, Any], foreign: Foreign, record: Sidecar | None) -> Inspection:
     found, state = foreign.found, foreign.state
     obstacles: tuple[str, ...] = ()
     try:
         require_intact(path, {name: state.tensors[name] for name in foreign.report.used})
         usable_weights(foreign)
+        if record is not None:
+            require_arch(path, found.arch, record.arch, by=f"the record {record.path.name} says")
     except CheckpointInvalid as error:
         obstacles = (str(error),)
-    record = read_sidecar(path)
     assumed = ASSUMED.get(found.num_bands) if record is None else record.contract
     told = "" if assumed is None else f"not in the file; by its {found.num_bands} bands probably {assumed}"
     if record is not None:

@@ -11,12 +11,13 @@ import logging
 from pathlib import Path
 
 from ssl4eo.backbones.adapt import with_image_size
-from ssl4eo.backbones.architectures import ARCHITECTURES, Pooling, patch_size
+from ssl4eo.backbones.architectures import Pooling, patch_size
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, is_own, load_own
 from ssl4eo.checkpoints.cache import fetch_url, fetch_weights
 from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.checkpoints.foreign import load_foreign
+from ssl4eo.checkpoints.recognition import require_arch
 from ssl4eo.checkpoints.sidecar import load_recorded, read_sidecar
 from ssl4eo.checkpoints.told import Told, told_of
 from ssl4eo.contract import InputContract, is_contract
@@ -53,8 +54,8 @@ def load_backbone(
         contract: of a file that others wrote, the values that it wants; None: of its card in the catalog or of the
             record beside it (FILE.json, see `checkpoints.sidecar`), else assumed by the number of bands, and said.
         pooling: of a transformer that others wrote, another way to a feature than its family's.
-        arch: the network of a file that others wrote, such as `vit_w256d8h4_8`: needed for transformers of no size of
-            the literature, whose weights do not tell their heads.
+        arch: the network of a file that others wrote, such as `vit_w256d8h4_8` or `resnet26t`, where its weights do not
+            tell: heads of a transformer, stems and poolings of a residual network.
         offline: fetch nothing; None: as SSL4EO_OFFLINE says.
 
     Raises:
@@ -91,7 +92,8 @@ def load_backbone(
             remedy="name one, such as random.resnet50.s2l1c",
         )
     else:
-        backbone = _load_told(path, told_of(name, path), contract=contract, pooling=pooling, arch=arch)
+        backbone = load_told(path, told_of(name, path), contract=contract, pooling=pooling, arch=arch)
+        require_arch(path, backbone.arch, arch, by="was asked for")
     return (backbone if image_size is None else with_image_size(backbone, image_size)).eval()
 
 
@@ -107,44 +109,44 @@ def _require_agreement(path: Path, backbone: Backbone) -> None:
         )
 
 
-def _load_told(
-    path: Path, told: Told | None, *, contract: InputContract | None, pooling: Pooling | None, arch: str | None
+def load_told(
+    path: Path,
+    told: Told | None,
+    *,
+    contract: InputContract | None = None,
+    pooling: Pooling | None = None,
+    arch: str | None = None,
 ) -> Backbone:
-    """Load a file of others as it is told to be; a contract that the caller gives stands above all."""
+    """Load a file of others as it is told to be; a contract or a pooling that the caller gives stands above all.
+
+    Args:
+        path: of the file.
+        told: what its record or its card says, if there is one.
+        contract: of what the network wants.
+        pooling: of a transformer.
+        arch: taken where nothing else is told and the weights fit; the file may hold another network all the same.
+
+    Raises:
+        CheckpointInvalid, ContractMismatch, ConfigInvalid: see `load_backbone`.
+    """
     if told is None:
-        backbone = load_foreign(path, contract=contract, pooling=pooling, arch=arch)
-        _require_arch(path, backbone, arch, by="the caller")
-        return backbone
+        return load_foreign(path, contract=contract, pooling=pooling, arch=arch)
     if contract is not None and contract != told.contract:
         log.info("%s: fed %s as asked; %s says %s", path.name, contract, told.by, told.contract)
     if told.certainty and contract is None:
         log.info("%s: how sure its input is: %s", path.name, told.certainty)
-    if told.record is not None and told.record.is_whole and contract is None and pooling is None:
-        backbone = load_recorded(path, told.record)
-        _require_arch(path, backbone, arch, by="the caller")
-        return backbone
+    if told.record is not None and told.record.is_whole:
+        return load_recorded(path, told.record.changed(contract=contract, pooling=pooling))
     backbone = load_foreign(
         path,
         contract=contract or told.contract,
         method=told.method,
         pooling=pooling,
         residual_size=told.image_size,
-        arch=arch or told.arch,
+        arch=told.arch or arch,
     )
-    _require_arch(path, backbone, told.arch, by=told.by)
-    _require_arch(path, backbone, arch, by="the caller")
+    require_arch(path, backbone.arch, told.arch, by=f"{told.by} says")
     return backbone
-
-
-def _require_arch(path: Path, backbone: Backbone, arch: str | None, *, by: str) -> None:
-    """Refuse a file that holds another network than is told by somebody."""
-    if arch is not None and ARCHITECTURES[arch] != ARCHITECTURES[backbone.arch]:
-        raise CheckpointInvalid(
-            f"{path} holds a {backbone.arch}",
-            expected=f"{arch}, as {by} says",
-            remedy="it is another file under this name: rename it to load it as it is",
-            path=str(path),
-        )
 
 
 def checkpoint_file(name: str | Path, *, offline: bool | None = None) -> Path | None:

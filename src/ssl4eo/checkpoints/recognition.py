@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ssl4eo.backbones.architectures import ARCHITECTURES, OTHERS, ViTShape, name_of_transformer
+from ssl4eo.backbones.architectures import ARCHITECTURES, OTHERS, ViTShape, name_of_transformer, on_meta
+from ssl4eo.checkpoints.families import FIRST_LAYERS
 from ssl4eo.errors import CheckpointInvalid
 
 RESNET_SIZE = 224
@@ -58,21 +59,39 @@ def recognize(weights: Mapping[str, Tensor], path: object, *, arch: str | None =
     Args:
         weights: of an encoder.
         path: of the file, for messages.
-        arch: taken where it has these shapes and they do not tell: the heads of a transformer leave no trace in them.
+        arch: taken where it has these shapes: heads of a transformer and poolings of a residual network leave no trace
+            in them, and not every residual network is recognized.
 
     Raises:
         CheckpointInvalid: no architecture of ours, or positions of no square grid.
     """
+    if arch is not None and (told := _as_told(weights, arch, path)) is not None:
+        return told
     if "conv1.weight" in weights:
         name = _residual(weights)
         if name in ARCHITECTURES:
             return Found(name, weights["conv1.weight"].shape[1], RESNET_SIZE)
         raise _unknown(weights, f"a network like {name}" if name else "an unknown network", path)
     vit = _transformer(weights)
-    name = "" if vit is None else _name_of(vit, arch)
+    name = "" if vit is None else name_of_transformer(*vit)
     if vit is not None and name:
         return Found(name, weights["patch_embed.proj.weight"].shape[1], vit.patch * _grid(weights, path))
     raise _unknown(weights, "an unknown network" if vit is None else f"an unknown vision transformer ({vit})", path)
+
+
+def require_arch(path: object, found: str, arch: str | None, *, by: str) -> None:
+    """Refuse a file that holds another network than is told; None: nothing is told.
+
+    Raises:
+        CheckpointInvalid: other shapes, whatever the name.
+    """
+    if arch is not None and ARCHITECTURES[arch] != ARCHITECTURES[found]:
+        raise CheckpointInvalid(
+            f"{path} holds a {found}",
+            expected=f"{arch}, as {by}",
+            remedy="it is another file under this name: rename it to load it as it is",
+            path=str(path),
+        )
 
 
 def _residual(weights: Mapping[str, Tensor]) -> str:
@@ -99,12 +118,19 @@ def _transformer(weights: Mapping[str, Tensor]) -> _Transformer | None:
     return _Transformer(patches.shape[2], patches.shape[0], depth)
 
 
-def _name_of(vit: _Transformer, arch: str | None) -> str:
-    """Name a transformer: as it is told to be, if that has its shapes, or by the literature; empty if nobody knows."""
-    told = None if arch is None else ARCHITECTURES[arch]
-    if arch is not None and isinstance(told, ViTShape) and (told.patch, told.dim, told.depth) == vit:
-        return arch
-    return name_of_transformer(*vit)
+def _as_told(weights: Mapping[str, Tensor], arch: str, path: object) -> Found | None:
+    """Take an encoder for what it is told to be, if it has all its weights in their shapes."""
+    shape = ARCHITECTURES[arch]
+    first = next((weights[name] for name in FIRST_LAYERS if name in weights), None)
+    if first is None or first.ndim != 4:
+        return None
+    if isinstance(shape, ViTShape):
+        vit = (shape.patch, shape.dim, shape.depth)
+        fits = vit == _transformer(weights)
+        return Found(arch, first.shape[1], shape.patch * _grid(weights, path)) if fits else None
+    expected = on_meta(arch, num_bands=first.shape[1], image_size=RESNET_SIZE).state_dict()
+    fits = all(name in weights and weights[name].shape == value.shape for name, value in expected.items())
+    return Found(arch, first.shape[1], RESNET_SIZE) if fits else None
 
 
 def _unknown(weights: Mapping[str, Tensor], looks: str, path: object) -> CheckpointInvalid:
@@ -117,9 +143,9 @@ def _unknown(weights: Mapping[str, Tensor], looks: str, path: object) -> Checkpo
     return CheckpointInvalid(
         f"{path} has {len(weights)} tensors of {looks} (first layer {first})",
         expected=f"one of {', '.join(ours)}, {OTHERS}",
-        remedy="take weights of one of these, or load the file with the library that wrote it; the heads of a "
-        "transformer of another size are told with load_backbone(..., arch='vit_w<width>d<blocks>h<heads>_<patch>'); "
-        "`ssl4eo checkpoints inspect` shows shapes",
+        remedy="take weights of one of these, or load the file with the library that wrote it; where you know "
+        "which network of these it is, say so: load_backbone(..., arch='vit_w<width>d<blocks>h<heads>_<patch>'), since "
+        "weights do not tell heads; `ssl4eo checkpoints inspect` shows shapes",
         path=str(path),
     )
 

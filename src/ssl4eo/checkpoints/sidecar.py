@@ -12,16 +12,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, on_meta
+from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, Pooling, on_meta
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import check_state
 from ssl4eo.checkpoints.reading import read_container
 from ssl4eo.contract import InputContract, contract_from_json
-from ssl4eo.errors import CheckpointInvalid, Ssl4eoError
+from ssl4eo.errors import CheckpointInvalid, ContractMismatch, Ssl4eoError
 from ssl4eo.files import file_sha256
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,23 @@ class Sidecar:
     def is_whole(self) -> bool:
         """Whether it says all that builds the network, as the record of a flat export does."""
         return None not in (self.arch, self.image_size, self.options)
+
+    def changed(self, *, contract: InputContract | None, pooling: Pooling | None) -> Sidecar:
+        """Give a whole record with another input or another way to a feature; None leaves it as it is.
+
+        Raises:
+            ContractMismatch: an input of another number of bands than the weights have.
+        """
+        assert self.options is not None, "a whole record"
+        contract = contract or self.contract
+        if contract.num_bands != self.contract.num_bands:
+            raise ContractMismatch(
+                f"{self.path} tells of {self.contract.num_bands} bands",
+                expected=f"the {contract.num_bands} of {contract}",
+                remedy="give a contract of as many; backbones.adapt changes the bands of a loaded network",
+            )
+        options = self.options if pooling is None else replace(self.options, pooling=pooling)
+        return replace(self, contract=contract, options=options)
 
 
 def beside(weights: Path) -> Path:

@@ -55,10 +55,7 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     name, backbone = _named(arguments)
     if name is not None:
-        from ssl4eo.recipes.table import recipe
-
-        base = recipe(name).with_backbone(backbone).config()
-        for part in fields(base):
+        for part in fields(base := _base(name, backbone)):
             value = getattr(base, part.name)
             if part.name in ("scaling", "init_from"):
                 parser.set_defaults({part.name: value})
@@ -148,11 +145,22 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
     """
     from ssl4eo.recipes.table import recipe
 
-    base = recipe(values.recipe).with_backbone(values.backbone).config()
+    base = _base(values.recipe, values.backbone)
     built = parser.instantiate(values)
     parts = {f.name: getattr(base, f.name) for f in fields(base)}
     changed = {name: _with_values(part, built[name]) for name, part in parts.items() if _is_part(part)}
+    if all(changed[name] == parts[name] for name in changed):
+        recipe(values.recipe).with_backbone(values.backbone)  # its error names the networks that fit as it is
     return replace(base, scaling=values.scaling, init_from=values.init_from, **changed)
+
+
+def _base(name: str, backbone: str | None) -> PretrainConfig:
+    """Build the recipe's config around a network, which options of the command may be needed to make fit."""
+    from ssl4eo.pretraining.config import fitting
+    from ssl4eo.recipes.table import recipe
+
+    with fitting(required=False):
+        return recipe(name).with_backbone(backbone).config()
 
 
 def _with_values(part: Any, values: Namespace) -> Any:

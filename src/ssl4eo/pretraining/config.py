@@ -6,7 +6,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -181,6 +183,19 @@ another order, so that weights agree to rounding and not bit by bit. Two things 
 so: drop path and attention drop are drawn by process, and parts of an accumulated batch have their own batch norm."""
 
 
+_FITTING: ContextVar[bool] = ContextVar("fitting", default=True)
+
+
+@contextmanager
+def fitting(*, required: bool) -> Generator[None]:
+    """Say whether the parts of a config made inside must fit together; options may be about to make them fit."""
+    before = _FITTING.set(required)
+    try:
+        yield
+    finally:
+        _FITTING.reset(before)
+
+
 @dataclass(frozen=True)
 class PretrainConfig:
     """A complete pre-training experiment, data apart."""
@@ -210,6 +225,10 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that are none, in any part, and parts that do not fit together."""
         require_finite_options(self)
+        if _FITTING.get():
+            self._require_fitting()
+
+    def _require_fitting(self) -> None:
         for size in dict.fromkeys(view.size for view in self.views.views):
             check_image_size(self.backbone, size)
         self.method.check(self.setting)

@@ -17,14 +17,14 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from ssl4eo.backbones.adapt import with_image_size
-from ssl4eo.backbones.architectures import ARCHITECTURES, ResNetShape, name_of_transformer
+from ssl4eo.backbones.architectures import ARCHITECTURES
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import is_own
 from ssl4eo.checkpoints.cache import fetch_weights
 from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.checkpoints.checksums import require_intact
 from ssl4eo.checkpoints.families import find_state
-from ssl4eo.checkpoints.load import checkpoint_file, load_backbone
+from ssl4eo.checkpoints.load import checkpoint_file, load_backbone, load_told
 from ssl4eo.checkpoints.published_keys import from_published, method_of
 from ssl4eo.checkpoints.reading import read_container, tensors_in
 from ssl4eo.checkpoints.told import told_of
@@ -97,10 +97,8 @@ def initialize(method: Method, config: PretrainConfig, initial: Initial) -> list
     if family == own:
         return _of_published(method, config, container, own, path)
     told = told_of(config.init_from, path)
-    if told is None:
-        network = load_backbone(path, contract=_only_if_counted(config, path), arch=_only_if_own_size(config))
-    else:
-        network = load_backbone(path, contract=told.contract if told.record is None else None)
+    contract = _only_if_counted(config, path) if told is None else told.contract if told.record is None else None
+    network = load_told(path, told, contract=contract, arch=config.backbone)
     what = "a network alone" if family == "flat" else f"its encoder alone, for {family} has other heads than {own}"
     return _of_network(method, config, network, path, what)
 
@@ -109,14 +107,6 @@ def _only_if_counted(config: PretrainConfig, path: Path) -> InputContract:
     """Give the config's own contract for a file that does not tell its input, and say so."""
     log.warning("%s does not say what it was fed: taken to be %s, as this run is", path.name, config.contract)
     return config.contract
-
-
-def _only_if_own_size(config: PretrainConfig) -> str | None:
-    """Give the config's own network where weights do not tell which it is."""
-    shape = ARCHITECTURES[config.backbone]
-    if isinstance(shape, ResNetShape) or name_of_transformer(shape.patch, shape.dim, shape.depth):
-        return None
-    return config.backbone
 
 
 def _of_published(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ssl4eo.backbones.architectures import ARCHITECTURES, patch_size
 from ssl4eo.contract import FUSED_INPUTS
 from ssl4eo.errors import ConfigInvalid
-from ssl4eo.pretraining.config import PretrainConfig
+from ssl4eo.pretraining.config import PretrainConfig, fitting
 from ssl4eo.views.config import ViewConfig
 
 Build = Callable[[str, str, str], PretrainConfig]
@@ -122,6 +122,7 @@ class Recipe:
 
     def _builds(self, arch: str) -> bool:
         try:
-            return dataclasses.replace(self, backbone=arch).config().backbone == arch
+            with fitting(required=True):
+                return dataclasses.replace(self, backbone=arch).config().backbone == arch
         except ConfigInvalid:
             return False
