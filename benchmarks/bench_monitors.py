@@ -4,9 +4,11 @@
     python benchmarks/bench_monitors.py [--backbone resnet18] [--size 64] [--batch 64] [--rounds 5] [--threads 1]
 
 One process: whole MoCo v2 steps in float32, and each part alone on the same network, in turn; medians. What comes at
-every step counts in full (update_average, queue push, loss and embeddings kept, float of the loss); what comes with a
-line of the log is divided by log_every (spread, both ranks, metrics, the line itself). Times are of the processor, not
-of the wall, on one thread unless told otherwise, so that other work on the machine does not count.
+every step counts in full (averages of both networks, queue push, the norm of the gradients, which this recipe takes to
+watch it alone, loss and embeddings kept, float of the loss); what comes with a line of the log is divided by log_every
+(spread, both ranks, metrics, the line itself). What comes once an epoch or with a checkpoint is not counted: the online
+k-NN and probe, and the check of all weights. Times are of the processor, not of the wall, on one thread unless told
+otherwise, so that other work on the machine does not count.
 """
 
 from __future__ import annotations
@@ -80,6 +82,20 @@ def make_step(config):
     return method, Stepper(fabric, config, method=method, module=module, optimizer=optimizer, adapter=adapter)
 
 
+def move_keys(method):
+    """Move both key networks, as the method does before each step."""
+    update_average(method.key_backbone, method.backbone, momentum=0.999)
+    update_average(method.key_head, method.head, momentum=0.999)
+
+
+def with_gradients(method):
+    """Give the weights that learn, with gradients where the step has taken them away."""
+    weights = [weight for weight in method.parameters() if weight.requires_grad]
+    for weight in weights:
+        weight.grad = torch.full_like(weight, 1e-3) if weight.grad is None else weight.grad
+    return weights
+
+
 def measure(args, run):
     config = make_config(args)
     method, step = make_step(config)
@@ -87,17 +103,18 @@ def measure(args, run):
     every = config.engine.log_every
     journal = Journal(run, first_step=0, num_steps=10_000, batch_size=args.batch, quiet=True)
     watch = Watch(config.engine, 1_000, 10_000, journal, None, NoSource(), torch.device("cpu"))
-    seconds = {name: [] for name in ("step", "average", "queue", "watch")}
+    seconds = {name: [] for name in ("step", "average", "queue", "norm", "watch")}
     for number in range(args.rounds + 1):
         whole, report = timed(step, batch, moment)
-        average, _ = timed(update_average, method.key_backbone, method.backbone, momentum=0.999)
+        average, _ = timed(move_keys, method)
         queue, _ = timed(method.queue.push, report.embedding)
+        norm, _ = timed(torch.nn.utils.clip_grad_norm_, with_gradients(method), float("inf"))
         watched = 0.0
         for late in range(1, every + 1):  # one line of the log and the steps before it, with a full memory
             next(watch.timed(iter([batch])))
             watched += timed(watch.step, number * every + late, report, batch, method=method)[0] / every
         if number:  # the first round warms up
-            for name, value in zip(seconds, (whole, average, queue, watched), strict=True):
+            for name, value in zip(seconds, (whole, average, queue, norm, watched), strict=True):
                 seconds[name].append(value)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
@@ -114,7 +131,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         seconds = measure(args, Path(folder))
     extra = {name: value for name, value in seconds.items() if name != "step"}
-    whole = seconds["step"] + seconds["watch"]  # the average and the queue are in the step already
+    whole = seconds["step"] + seconds["watch"]  # averages, queue and norm are in the step already
     for name, value in extra.items():
         print(f"{name:<8} {1000 * value:8.2f} ms a step, {100 * value / whole:5.2f} %")
     share = sum(extra.values()) / whole

@@ -215,6 +215,20 @@ def test_an_interrupted_command_says_how_it_goes_on(monkeypatch, capsys, verb, w
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("out", [["--out", "{}"], ["--out={}"]])
+def test_an_interrupted_run_without_a_checkpoint_promises_none(monkeypatch, capsys, tmp_path, out):
+    """It begins anew; with one it goes on."""
+    monkeypatch.setattr("ssl4eo.cli._dispatch", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    command = ["pretrain", "--recipe", "a", *(word.format(tmp_path) for word in out)]
+
+    main(command)
+    assert "there was no checkpoint yet: the same command with --resume begins anew" in capsys.readouterr().err
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step-00000004.pt").touch()
+    main(command)
+    assert "what was finished is kept: the same command with --resume goes on" in capsys.readouterr().err
+
+
 HELP_OF_ALL = """
 from contextlib import suppress
 from ssl4eo.cli import VERBS, main

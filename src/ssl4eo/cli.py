@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -112,9 +113,18 @@ def _reader_is_gone() -> bool:
 def _kept(arguments: Sequence[str]) -> str:
     """Say how an interrupted command goes on, where it does."""
     if arguments[:1] == ["pretrain"]:
+        if _has_no_checkpoint(arguments):
+            return "; there was no checkpoint yet: the same command with --resume begins anew"
         return "; what was finished is kept: the same command with --resume goes on"
     goes_on = ("checkpoints", "collect", "demo", "download", "embed", "evaluate", "gallery", "pack", "unpack")
     return "; what was finished is kept: the same command goes on" if arguments[:1] and arguments[0] in goes_on else ""
+
+
+def _has_no_checkpoint(arguments: Sequence[str]) -> bool:
+    """Say whether the run that --out names, if it does, has written none."""
+    told = [*(a.removeprefix("--out=") for a in arguments if a.startswith("--out="))]
+    told += [value for option, value in pairwise(arguments) if option == "--out"]
+    return bool(told) and not any(Path(told[-1]).glob("checkpoints/*.pt"))
 
 
 def _foreseen(error: OSError) -> object:

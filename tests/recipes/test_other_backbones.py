@@ -109,7 +109,8 @@ def test_words_of_one_network_follow_those_of_any() -> None:
     assert recipe(resnet).differs == f"{moco}; residual branches start at one"
     assert recipe(resnet).with_backbone("vit_base_16").differs == moco
     assert recipe("moco_v3.resnet50.s2l1c").differs == (
-        "gradients are bounded, views show different seasons, precision auto for float16"
+        "gradients are bounded, the rate is per 256 samples, views show different seasons, precision auto for float16; "
+        "optimizer, decay and crops are those of transformers (the authors train ResNet-50 with LARS)"
     )
 
 

@@ -96,8 +96,11 @@ def tiny(backbone: str, modality: str, name: str) -> PretrainConfig:
 
 _COST = f"epochs of 251,079 locations {ON_GPUS}"
 _SCORES = "published weights after fine-tuning: BigEarthNet 88.9, EuroSAT 98.7, So2Sat-LCZ42 63.9"
-_DIFFERS = "pixels normalized band by band, the mean of the patches as feature, precision auto for float16"
-_KEEPS = "as published: pixels normalized over all bands together, the class token as feature, float16"
+_SPARED = "class and mask token do not decay (they did)"
+_DIFFERS = f"pixels normalized band by band, the mean of the patches as feature, {_SPARED}, precision auto for float16"
+_KEEPS = (
+    f"as published but that {_SPARED}: pixels normalized over all bands together, the class token as feature, float16"
+)
 _SIZES = ("vit_small_16", "vit_base_16", "vit_large_16", "vit_huge_14")
 _PUBLISHED_INPUTS = ("S2L1C", "S1GRD")
 _FULL = (

@@ -35,7 +35,7 @@ def as_published(backbone: str, modality: str, name: str) -> PretrainConfig:
             dim=256, hidden=4096, momentum=0.99, temperature=0.2, stop_grad_patch_embed=True, patch_embed_bands=3
         ),
         views=TwoViews(pairing="augment", first=view, second=dataclasses.replace(view, blur_probability=0.1)),
-        optimizer=OptimizerConfig(name="adamw", lr=1.5e-4, weight_decay=0.1, lr_rule="per_256", decay_all=True),
+        optimizer=OptimizerConfig(name="adamw", lr=1.5e-4, weight_decay=0.1, decay_all=True),
         schedule=ScheduleConfig(warmup_epochs=10.0),
         engine=EngineConfig(epochs=100, batch_size=256, precision="16-mixed", num_workers=8, probe_every=0),
     )
@@ -58,7 +58,7 @@ def corrected(backbone: str, modality: str, name: str) -> PretrainConfig:
         backbone=backbone,
         views=dataclasses.replace(base.views, pairing="distinct"),
         method=dataclasses.replace(base.method, stop_grad_patch_embed=False, patch_embed_bands=None),
-        optimizer=dataclasses.replace(base.optimizer, clip="norm", clip_norm=1.0),
+        optimizer=dataclasses.replace(base.optimizer, lr_rule="per_256", clip="norm", clip_norm=1.0),
         engine=dataclasses.replace(base.engine, precision="auto"),
     )
 
@@ -93,8 +93,8 @@ _PUBLISHED = (
 )
 _NOBODY = f"{_DAY}, {HOURS_UNKNOWN}; {UNPUBLISHED}; not yet run here"
 _DIFFERS = (
-    "gradients are bounded, views show different seasons, precision auto for float16",
-    "",
+    "gradients are bounded, the rate is per 256 samples, views show different seasons, precision auto for float16",
+    "optimizer, decay and crops are those of transformers (the authors train ResNet-50 with LARS)",
     "the patch embedding learns, in the range of the real bands",
 )
 """Of any network, of residual ones, of transformers."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How timm builds a backbone of ours by name: the name, and every argument that differs from its defaults.
 
-timm has no name for the small transformer of the tiny recipes nor for shared relative positions; both are a larger
-network of timm with other sizes.
+timm has no name for most sizes of transformers that ours have names for, nor for shared relative positions: they are
+another network of timm with other sizes.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ def write(source: Source, out: Path) -> Written:
     if backbone.arch not in CONSTRUCTORS:
         raise ConfigInvalid(
             f"{backbone.arch} in the form torchvision",
-            expected=f"one of {', '.join(CONSTRUCTORS)}: torchvision's transformers have other names and another table "
-            "of positions",
+            expected=f"one of {', '.join(CONSTRUCTORS)}: torchvision has no other residual networks, and its "
+            "transformers have other names and another table of positions",
             remedy="export it with --form timm",
         )
     name, num_bands = f"torchvision.models.{backbone.arch}", backbone.contract.num_bands
