@@ -208,7 +208,8 @@ def measure_compute(config: PretrainConfig, source: PixelSource, *, seconds: flo
     whole, prepared = (sorted(column)[NUM_STEPS // 2] for column in zip(*times, strict=True))
     expected = size / whole
     if limit and (other := _other_size(halvings(wanted), size, limit)) is not None:
-        expected = expected_rate({other: _fastest(trial, other), size: whole}, wanted)
+        # The fastest step of each: a difference of two medians is mostly what else the machine did.
+        expected = expected_rate({other: _fastest(trial, other), size: min(seconds for seconds, _ in times)}, wanted)
     return Compute(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         precision=trial.config.engine.precision,
@@ -242,9 +243,9 @@ def _other_size(sizes: list[int], size: int, limit: str) -> int | None:
 
 
 def _fastest(trial: Trial, size: int) -> float:
-    """Time two steps of another size [s]: the first one may find memory to be taken."""
+    """Time steps of another size [s]; the first one finds memory to be taken."""
     batch = trial.batch(size)
-    return min(trial.seconds(batch)[0] for _ in range(2))
+    return min(trial.seconds(batch)[0] for _ in range(1 + NUM_STEPS))
 
 
 def expected_rate(seconds: dict[int, float], wanted: int) -> float:
