@@ -106,11 +106,15 @@ class ArchiveWriter:
             self._facts, heads = self._journal.open({**self.spec.to_json(), **self._plan}, facts)
             for head in heads:
                 self._note(head)
+            stack.callback(self._close)  # where going on fails
+            self._is_open = True
+            self._resume_segments()  # may write: a full disk must not keep the lock
             self._stack = stack.pop_all()
-        self._is_open = True
-        self._resume_segments()
         self.num_resumed = len(self._done) + len(self._waiting())
         return self
+
+    def _close(self) -> None:
+        self._is_open = False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
