@@ -156,8 +156,8 @@ def _show(facts: dict[str, Any]) -> None:
         reduced = ""
         if compute["limit"]:
             reduced = (
-                f", of {compute['wanted_batch_size']} for lack of {compute['limit']}; with all of them "
-                f"{compute['expected_per_second']:.4g} are expected, from steps of two sizes"
+                f", of {compute['wanted_batch_size']} for lack of {compute['limit']}; up to "
+                f"{compute['most_per_second']:.4g} with all of them, by steps of two sizes"
             )
         say(f"  photometrics     {compute['photometric_per_second']:10.4g} samples/s on {compute['device']}")
         say(

@@ -56,11 +56,12 @@ def diagnose(
         )
         return Diagnosis(slow, words, _for_loading(slow, config, profile))
     planned = _nearest(loaders, config.engine.num_workers)
-    need = compute.expected_per_second
+    need = compute.most_per_second
     rate = _rate(planned, need)
+    verb, most = "give" if planned.num_workers != 1 else "gives", "up to " if compute.limit else ""
     words = (
-        f"{_workers(planned.num_workers)} give{'s' * (planned.num_workers == 1)} {planned.samples_per_second:.4g} "
-        f"samples/s, the device takes {need:.4g}" + f"; in turns that is {rate:.4g}" * (planned.num_workers == 0)
+        f"{_workers(planned.num_workers)} {verb} {planned.samples_per_second:.4g} samples/s, the device takes "
+        f"{most}{need:.4g}" + f"; in turns that is {rate:.4g}" * (planned.num_workers == 0)
     )
     advice = _for_precision(config, emulated, on_cpu=_on_cpu(compute))
     if _is_enough(planned, need, on_cpu=_on_cpu(compute)):

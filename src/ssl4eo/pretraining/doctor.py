@@ -79,8 +79,8 @@ class Compute:
     """What made the measured batch smaller than the recipe's: time or memory; empty if it is not."""
     samples_per_second: float
     """Whole steps of the measured batch."""
-    expected_per_second: float
-    """Whole steps of the recipe's batch: the same if it was measured, else told from steps of two sizes."""
+    most_per_second: float
+    """Whole steps of the recipe's batch: the same if it was measured, else an upper bound from steps of two sizes."""
     photometric_per_second: float
     """Samples a second, if there were only the move to the device, scaling and brightness."""
     peak_bytes: int
@@ -206,10 +206,10 @@ def measure_compute(config: PretrainConfig, source: PixelSource, *, seconds: flo
     meter.start()
     times = [trial.seconds(batch) for _ in range(NUM_STEPS)]
     whole, prepared = (sorted(column)[NUM_STEPS // 2] for column in zip(*times, strict=True))
-    expected = size / whole
+    most = size / whole
     if limit and (other := _other_size(halvings(wanted), size, limit)) is not None:
         # The fastest step of each: a difference of two medians is mostly what else the machine did.
-        expected = expected_rate({other: _fastest(trial, other), size: min(seconds for seconds, _ in times)}, wanted)
+        most = highest_rate({other: _fastest(trial, other), size: min(seconds for seconds, _ in times)}, wanted)
     return Compute(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         precision=trial.config.engine.precision,
@@ -217,7 +217,7 @@ def measure_compute(config: PretrainConfig, source: PixelSource, *, seconds: flo
         wanted_batch_size=wanted,
         limit=limit,
         samples_per_second=size / whole,
-        expected_per_second=expected,
+        most_per_second=most,
         photometric_per_second=size / max(prepared, 1e-9),
         peak_bytes=meter.peak,
     )
@@ -248,17 +248,18 @@ def _fastest(trial: Trial, size: int) -> float:
     return min(trial.seconds(batch)[0] for _ in range(1 + NUM_STEPS))
 
 
-def expected_rate(seconds: dict[int, float], wanted: int) -> float:
+def highest_rate(seconds: dict[int, float], wanted: int) -> float:
     """Tell the samples a second of a batch from the time of two others: so much a step, and so much a sample.
 
     What a step costs whatever its batch (the optimizer, moving averages, starting threads) weighs little in a large
-    one. A fixed part below zero, or a sample that takes no time, is noise: the rate is then that of the larger batch.
+    one. Small batches are slow for other reasons too, so this is the most that a large one does. A fixed part below
+    zero, or a sample that takes no time, is noise: the rate is then that of the larger batch.
 
     Args:
         seconds: of a step, by batch size, of two sizes.
         wanted: batch size.
 
-    >>> expected_rate({4: 5.0, 8: 7.0}, wanted=64)  # 3 s a step and half a second a sample
+    >>> highest_rate({4: 5.0, 8: 7.0}, wanted=64)  # 3 s a step and half a second a sample
     1.8285714285714285
     """
     (small, fast), (large, slow) = sorted(seconds.items())
