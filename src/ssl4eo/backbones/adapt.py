@@ -13,7 +13,7 @@ import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
-from ssl4eo.backbones.architectures import check_image_size, check_whole
+from ssl4eo.backbones.architectures import FIRST_LAYERS, check_image_size, check_whole
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.backbones.positions import most_patches, resize_relative
 from ssl4eo.contract import InputContract, is_contract
@@ -22,8 +22,6 @@ from ssl4eo.errors import ConfigInvalid, ContractMismatch, unknown_name
 log = logging.getLogger(__name__)
 
 POSITIONS, RELATIVE = "pos_embed", "rel_pos_bias.relative_position_bias_table"
-FIRST_LAYERS = ("patch_embed.proj.weight", "conv1.weight", "conv1.0.weight")
-"""Of a transformer, of a residual network, of one whose stem has several layers."""
 NewBands = Literal["zero", "mean"]
 """Weights of a band that the network has not seen: zero, so that features stay, or the mean of the others."""
 

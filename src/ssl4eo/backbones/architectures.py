@@ -203,6 +203,8 @@ ARCHITECTURES = Architectures()
 """The networks there are."""
 
 
+FIRST_LAYERS = ("patch_embed.proj.weight", "conv1.weight", "conv1.0.weight")
+"""Of a transformer, of a residual network, of one whose stem has several layers."""
 LAST_BLOCKS = 4
 """Blocks whose class tokens the pooling cls_last_4 gives."""
 LARGEST_IMAGE = 8192

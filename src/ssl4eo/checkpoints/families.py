@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ssl4eo.backbones.architectures import BackboneOptions, patch_size
+from ssl4eo.backbones.architectures import FIRST_LAYERS, BackboneOptions, patch_size
 from ssl4eo.errors import CheckpointInvalid
 
 WRAPPERS: Mapping[str, str] = MappingProxyType(
@@ -31,8 +31,6 @@ WRAPPERS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What is put before every key, and by whom; one around another."""
-FIRST_LAYERS = ("conv1.weight", "conv1.0.weight", "patch_embed.proj.weight")
-"""Of the encoders that there are."""
 
 FamilyName = Literal["moco_v2", "moco_v3", "dino", "mae", "data2vec", "torchgeo", "flat"]
 _MOST_BEGINS = 4

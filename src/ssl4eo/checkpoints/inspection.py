@@ -15,9 +15,10 @@ from typing import Any
 
 from torch import Tensor
 
+from ssl4eo.backbones.architectures import FIRST_LAYERS
 from ssl4eo.checkpoints.backbone_file import is_own, read_own
 from ssl4eo.checkpoints.checksums import require_intact
-from ssl4eo.checkpoints.families import FIRST_LAYERS, KeyReport
+from ssl4eo.checkpoints.families import KeyReport
 from ssl4eo.checkpoints.foreign import ASSUMED, Foreign, read_foreign, usable_weights
 from ssl4eo.checkpoints.reading import read_container, tensors_in
 from ssl4eo.checkpoints.recognition import require_arch

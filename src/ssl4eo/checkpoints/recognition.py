@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ssl4eo.backbones.architectures import ARCHITECTURES, OTHERS, ViTShape, name_of_transformer, on_meta
-from ssl4eo.checkpoints.families import FIRST_LAYERS
+from ssl4eo.backbones.architectures import ARCHITECTURES, FIRST_LAYERS, OTHERS, ViTShape, name_of_transformer, on_meta
 from ssl4eo.errors import CheckpointInvalid
 
 RESNET_SIZE = 224
