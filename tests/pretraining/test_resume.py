@@ -169,7 +169,7 @@ def test_run_without_its_checkpoints_begins_anew_and_says_so(tmp_path, caplog, w
 
     run(out, resume=True)
 
-    assert "has no checkpoint any more: the run begins anew" in caplog.text
+    assert "has no checkpoint: the run begins anew" in caplog.text
     assert_equal(weights(out), weights(whole))
 
 

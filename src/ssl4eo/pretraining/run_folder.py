@@ -157,7 +157,7 @@ class RunFolder:
         state = load_latest(self._path) if self._resume else None
         if state is None:
             if self._exists:
-                log.warning("%s has no checkpoint any more: the run begins anew", self._path)
+                log.warning("%s has no checkpoint: the run begins anew", self._path)
                 append_jsonl(self._path / LOG, {"kind": "resume", "step": 0, "changed": self._changed})
             return None
         changed = _require_equal(state.config, self._config.to_json(), state.data, self._data, self._path)
