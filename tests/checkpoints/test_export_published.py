@@ -14,6 +14,7 @@ import torch
 from export_networks import features
 
 from ssl4eo.checkpoints.export import export
+from ssl4eo.checkpoints.export.published import name_there
 from ssl4eo.checkpoints.load import load_backbone
 from ssl4eo.checkpoints.published_keys import from_published, to_published
 from ssl4eo.checkpoints.training_state import TrainingState, save_state
@@ -202,6 +203,51 @@ def test_method_without_a_published_form_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigInvalid, match="moco_v2 around a transformer"):
         export(tmp_path, "published", tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("method", "arch", "there"),
+    [
+        ("dino", "vit_small_8", "vit_small"),
+        ("dino", "vit_tiny_16", "vit_tiny"),
+        ("dino", "vit_large_16", None),
+        ("dino", "vit_w384d12h6_16", None),
+        ("dino", "resnet50", "resnet50"),
+        ("moco_v3", "vit_base_16", "vit_base"),
+        ("moco_v3", "vit_small_8", None),
+        ("mae", "vit_huge_14", "mae_vit_huge_patch14"),
+        ("mae", "vit_tiny_16", None),
+        ("data2vec", "vit_small_16", "beit_small_patch16_224"),
+        ("moco_v2", "wide_resnet50_2", "wide_resnet50_2"),
+        ("moco_v2", "seresnet50", None),
+    ],
+)
+def test_reference_builds_what_its_scripts_have(method: str, arch: str, there: str | None) -> None:
+    """DINO's script takes any patch beside the name of a size, the others one; torchvision's networks by their name."""
+    assert name_there(method, arch) == there
+
+
+@pytest.mark.parametrize(
+    ("backbone", "arch", "note"),
+    [
+        ("vit_tiny_8", "vit_tiny", None),
+        ("vit_nano_8", "vit_nano_8", "the reference's dino has no vit_nano_8"),
+    ],
+)
+def test_options_name_the_network_as_the_reference_does(
+    backbone: str, arch: str, note: str | None, tmp_path: Path
+) -> None:
+    """With its patch beside it; a network that it lacks keeps our name and is told."""
+    config = dataclasses.replace(config_of("dino"), backbone=backbone)
+    (tmp_path / "checkpoints").mkdir()
+    state = build_method(config).state_dict()
+    save_state(tmp_path, TrainingState(4, config.to_json(), {"num_items": 1000}, state, {}))
+
+    told = export(tmp_path, "published", tmp_path / "a.pth").written.notes
+
+    args = read(tmp_path / "a.pth")["args"]
+    assert (args.arch, args.patch_size) == (arch, 8)
+    assert [line for line in told if "has no" in line] == ([note] if note else [])
 
 
 def test_command_tells_what_is_there_and_what_is_not(run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

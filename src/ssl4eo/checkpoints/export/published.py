@@ -17,14 +17,16 @@ from typing import Any
 from ssl4eo.backbones.architectures import ARCHITECTURES
 from ssl4eo.checkpoints.export.flat import write_torch
 from ssl4eo.checkpoints.export.source import Source, Written
+from ssl4eo.checkpoints.export.torchvision import CONSTRUCTORS
 from ssl4eo.checkpoints.published_keys import method_of, to_published
 from ssl4eo.checkpoints.training_state import FOLDER, TrainingState, load_latest
 from ssl4eo.contract import InputContract, network_input
 from ssl4eo.errors import CheckpointInvalid, DataMissing
 
-_ARCH: Mapping[str, str] = MappingProxyType({"vit_small_16": "vit_small", "vit_base_16": "vit_base"})
-"""Names that MoCo v3 and DINO have for transformers; those of residual networks are ours."""
-_MAE_MODEL: Mapping[str, str] = MappingProxyType(
+_MOCO_V3: Mapping[str, str] = MappingProxyType({"vit_small_16": "vit_small", "vit_base_16": "vit_base"})
+_DINO = frozenset({"vit_tiny", "vit_small", "vit_base"})
+"""Of any patch: its script has that as an option."""
+_MAE: Mapping[str, str] = MappingProxyType(
     {
         "vit_small_16": "mae_vit_small_patch16",
         "vit_base_16": "mae_vit_base_patch16",
@@ -32,14 +34,31 @@ _MAE_MODEL: Mapping[str, str] = MappingProxyType(
         "vit_huge_14": "mae_vit_huge_patch14",
     }
 )
-_NETWORKS = frozenset({"resnet18", "resnet34", "resnet50", "resnet101", "resnet152", *_ARCH, *_MAE_MODEL})
-"""What the reference's scripts can build."""
+_DATA2VEC: Mapping[str, str] = MappingProxyType(
+    {f"vit_{size}_16": f"beit_{size}_patch16_224" for size in ("small", "base", "large")}
+)
+
+
+def name_there(method: str, arch: str) -> str | None:
+    """Give the reference's name of a network, None where its script for the method cannot build it.
+
+    >>> name_there("dino", "vit_small_8"), name_there("moco_v3", "vit_small_8")
+    ('vit_small', None)
+    """
+    if method == "dino":
+        theirs = arch.rpartition("_")[0]
+        names = {arch: theirs} if theirs in _DINO else {}
+    else:
+        names = {"moco_v3": _MOCO_V3, "mae": _MAE, "data2vec": _DATA2VEC}.get(method, {})
+    return names.get(arch, arch if arch in CONSTRUCTORS else None)
 
 
 @dataclass(frozen=True)
 class Run:
     """What a training state tells of its run."""
 
+    name: str
+    """Of the method."""
     config: Mapping[str, Any]
     epochs_done: int
 
@@ -47,6 +66,11 @@ class Run:
     def arch(self) -> str:
         """Our name of the network."""
         return str(self.config["backbone"])
+
+    @property
+    def arch_there(self) -> str | None:
+        """The reference's name of it, if its script for the method can build it."""
+        return name_there(self.name, self.arch)
 
     @property
     def method(self) -> Mapping[str, Any]:
@@ -61,7 +85,7 @@ class Run:
 
 def _dino_args(run: Run) -> argparse.Namespace:
     return argparse.Namespace(
-        arch=_ARCH.get(run.arch, run.arch),
+        arch=run.arch_there or run.arch,
         patch_size=ARCHITECTURES[run.arch].patch,
         out_dim=run.method["out_dim"],
         momentum_teacher=run.method["momentum"],
@@ -77,7 +101,7 @@ def _dino_args(run: Run) -> argparse.Namespace:
 
 def _mae_args(run: Run) -> argparse.Namespace:
     return argparse.Namespace(
-        model=_MAE_MODEL.get(run.arch, run.arch),
+        model=run.arch_there or run.arch,
         mask_ratio=run.method["mask_ratio"],
         norm_pix_loss=run.method["norm_pixels"] == "patch",
         epochs=run.config["engine"]["epochs"],
@@ -96,7 +120,7 @@ def _data2vec_args(run: Run) -> argparse.Namespace:
 
 def _counted(run: Run) -> dict[str, Any]:
     """Number the epoch as MoCo does: how many are done."""
-    return {"epoch": run.epochs_done, "arch": _ARCH.get(run.arch, run.arch)}
+    return {"epoch": run.epochs_done, "arch": run.arch_there or run.arch}
 
 
 BESIDE: Mapping[str, Callable[[Run], dict[str, Any]]] = MappingProxyType(
@@ -123,9 +147,9 @@ def write(source: Source, out: Path) -> Written:
     state = _state(source)
     method = method_of(state.method)
     mapped = to_published(method, state.method)
-    run = Run(state.config, _epochs_done(state))
+    run = Run(method, state.config, _epochs_done(state))
     content = mapped.values | BESIDE[method](run)
-    notes = _notes(method, run)
+    notes = _notes(run)
     record = {
         "form": "published",
         "method": method,
@@ -182,19 +206,19 @@ def _first_size(views: Mapping[str, Any]) -> int | None:
     return next((size for part in parts if (size := _first_size(part)) is not None), None)
 
 
-def _notes(method: str, run: Run) -> tuple[str, ...]:
+def _notes(run: Run) -> tuple[str, ...]:
     notes = [
         "the reference's scripts read the weights; they cannot continue its training, which takes their optimizer",
         "they feed a network 8-bit values divided by 255: what this run was fed is in config and data of the record",
     ]
-    if method == "mae" and run.method["pooling"] == "mean":
+    if run.name == "mae" and run.method["pooling"] == "mean":
         notes.append("they read the class token; this run's features are the mean of its patch tokens")
-    if method == "mae" and run.method["norm_pixels"] == "band":
+    if run.name == "mae" and run.method["norm_pixels"] == "band":
         notes.append("the decoder predicts pixels normalized band by band, theirs of all bands of a patch together")
-    if method == "data2vec":
+    if run.name == "data2vec":
         notes.append("they leave out the last norm, this run's features have it")
     if run.config.get("scaling", "default") != "default":
         notes.append(f"this run was fed values scaled by {run.config['scaling']}, theirs are from 0 to 1")
-    if run.arch not in _NETWORKS:
-        notes.append(f"the reference has no {run.arch}")
+    if run.arch_there is None:
+        notes.append(f"the reference's {run.name} has no {run.arch}")
     return tuple(notes)
