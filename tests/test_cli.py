@@ -193,6 +193,33 @@ def test_what_the_system_refuses_is_told_without_a_traceback(monkeypatch, capsys
     assert capsys.readouterr().err.startswith("ssl4eo: ")
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory")])
+def test_want_of_memory_is_told_without_a_traceback(monkeypatch, capsys, error):
+    """Wherever it comes from."""
+    module = importlib.import_module("ssl4eo.commands.info")
+
+    def refuse(path: str) -> int:
+        raise error
+
+    monkeypatch.setattr(module, "run", refuse)
+
+    assert main(["info", "x"]) == 1
+    assert capsys.readouterr().err.startswith("ssl4eo: no memory for this (")
+
+
+def test_faults_of_ours_are_not_called_anything_else(monkeypatch):
+    """A RuntimeError that speaks of something else is a traceback to report."""
+    module = importlib.import_module("ssl4eo.commands.info")
+
+    def fail(path: str) -> int:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(module, "run", fail)
+
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        main(["info", "x"])
+
+
 def test_interruption_is_status_130(monkeypatch, capsys):
     """Ctrl-C is told in one line."""
     module = importlib.import_module("ssl4eo.commands.info")

@@ -23,6 +23,7 @@ from typing import Any
 
 import ssl4eo
 from ssl4eo.errors import ConfigInvalid, RunStopped, Ssl4eoError, UnknownName, unknown_name
+from ssl4eo.memory import is_shortage, shortage
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         return _dispatch(arguments)
-    except BAD_ARGUMENTS as error:
-        return _fail(error, 2)
-    except RunStopped as error:
-        return _fail(error, 75)
     except Ssl4eoError as error:
-        return _fail(error, 1)
+        return _fail(error, _status(error))
     except KeyboardInterrupt:
         print(f"ssl4eo: interrupted{_kept(arguments)}", file=sys.stderr)  # noqa: T201 - the command line
         return 130
     except OSError as error:
         return _READER_GONE if isinstance(error, BrokenPipeError) and _reader_is_gone() else _fail(_foreseen(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        return _fail(_too_large(error), 1)
+
+
+def _status(error: Ssl4eoError) -> int:
+    if isinstance(error, BAD_ARGUMENTS):
+        return 2
+    return 75 if isinstance(error, RunStopped) else 1
 
 
 _READER_GONE = 128 + 13
@@ -136,6 +141,13 @@ def _foreseen(error: OSError) -> object:
     if error.errno is None:
         raise error
     return error
+
+
+def _too_large(error: Exception) -> str:
+    """Give the message for want of memory; anything else is a fault of ours and raised again."""
+    if not is_shortage(error):
+        raise error
+    return f"no memory for this ({shortage(error)}); use less at a time, or a larger machine"
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -21,6 +21,7 @@
     |-- ServiceFailed        (ConnectionError)    a service of imagery that refuses or stays away after all retries
     |-- ChecksumMismatch     (ValueError)         every byte came, and they are not the published ones
     |-- TrainingDiverged     (ArithmeticError)    loss or weights are no longer finite
+    |-- OutOfMemory          (MemoryError)        the host or the device has no room for what was asked
     `-- RunStopped           (InterruptedError)   a signal asked a run to end; it left a checkpoint
 
 A message has three parts: what was found, what was expected, what to do.
@@ -143,6 +144,10 @@ class ChecksumMismatch(Ssl4eoError, ValueError):
 
 class TrainingDiverged(Ssl4eoError, ArithmeticError):
     """Loss or weights are no longer finite."""
+
+
+class OutOfMemory(Ssl4eoError, MemoryError):
+    """The host or the device has no room for what was asked of it."""
 
 
 class RunStopped(Ssl4eoError, InterruptedError):

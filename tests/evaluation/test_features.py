@@ -10,7 +10,7 @@ from torch import nn
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import Contract, network_input, stored
-from ssl4eo.errors import ContractMismatch, SampleInvalid
+from ssl4eo.errors import ContractMismatch, OutOfMemory, SampleInvalid
 from ssl4eo.evaluation.features import evaluating, extract
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task
 from ssl4eo.form import Form
@@ -200,3 +200,12 @@ def test_network_that_gives_nan_is_told_apart(pattern_task: Callable[..., Task])
 
     with pytest.raises(SampleInvalid, match="inspect the checkpoint"):
         extract(network, pattern_task().part("train"))
+
+
+def test_batch_without_room_is_told(pattern_task: Callable[..., Task]) -> None:
+    """With its size and what to change."""
+    network = _network()
+    network.net.conv1.forward = lambda x: torch.empty(2**50, dtype=torch.uint8)
+
+    with pytest.raises(OutOfMemory, match=r"no memory for 5 images of 32 px at a time .*batch_size"):
+        extract(network, pattern_task().part("train"), batch_size=5)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -57,10 +59,10 @@ class Failing:
         return {10: values[:1] if index == 5 and self.how == "too few bands" else values * (self.how != "blank")}
 
 
-def load(how, *, num_workers):
-    """Load an epoch; give the error."""
+def load(how, *, num_workers, size=32):
+    """Load an epoch of views of this size; give the error."""
     source = Failing(how)
-    data = ViewDataset(source, PairConfig("fixed", published_view(32)), contract=source.contract, seed=0)
+    data = ViewDataset(source, PairConfig("fixed", published_view(size)), contract=source.contract, seed=0)
     order = ResumableBatches(Order(8, 4, 0), first_step=0, num_steps=2)
     try:
         for _ in make_loader(data, order, num_workers=num_workers, pin=False):
@@ -113,3 +115,28 @@ def test_a_process_whose_workers_failed_ends(how, kind, tmp_path):
 
     assert done.returncode == 1, done.stderr
     assert done.stderr.startswith(kind.__name__)
+
+
+def load_in_a_small_room():
+    """Load where shared memory has one megabyte, as in a container: 77 where that cannot be had."""
+    own = ctypes.CDLL(None).unshare(0x00020000)  # CLONE_NEWNS: what is mounted is seen by this process and its workers
+    mount = "mount --make-rprivate / && mount -t tmpfs -o size=1m tmpfs /dev/shm"
+    if own != 0 or subprocess.run(mount, shell=True, check=False, capture_output=True).returncode:
+        return 77
+    error = load("well", num_workers=2, size=256)
+    sys.stderr.write(f"{type(error).__name__}: {error}")
+    return 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the folder is Linux's")
+def test_too_little_shared_memory_is_told_with_the_remedy(tmp_path):
+    """Containers have 64 MB of it where nobody asks for more; the run fails with a line, and needs no workers."""
+    done = run_forked(load_in_a_small_room, folder=tmp_path)
+
+    if done.returncode == 77:
+        pytest.skip("no file system can be mounted here")
+    assert done.returncode == 1, done.stderr
+    assert "\n" not in done.stderr
+    assert done.stderr.startswith("OutOfMemory: no shared memory for a batch of 1 MB: ")
+    assert "of 1 MB are free in /dev/shm; expected room for " in done.stderr
+    assert "--ipc=host" in done.stderr

@@ -21,6 +21,7 @@ from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import SampleInvalid
 from ssl4eo.evaluation.tasks.task import LabelledPixels
 from ssl4eo.loading.prefetch import prefetched
+from ssl4eo.memory import telling_shortage
 from ssl4eo.views.compose import PLAIN, Renderer
 from ssl4eo.views.resample import one_blas_thread
 
@@ -48,11 +49,13 @@ def extract(
     Raises:
         ContractMismatch: the pixels cannot be converted into the network's input.
         SampleInvalid: the features of an item are not finite; the message names it.
+        OutOfMemory: so many items at a time have no room on this machine.
     """
     device = next(backbone.parameters()).device
     adapter = Adapter(part.source.contract, backbone.contract).to(device)
     rows: list[Tensor] = []
-    with evaluating(backbone), torch.inference_mode():
+    doing = f"{batch_size} images of {backbone.image_size} px at a time"
+    with telling_shortage(doing, lambda: _FEWER), evaluating(backbone), torch.inference_mode():
         for start, views in prefetched(_batches(part, backbone.image_size, batch_size)):
             scaled = adapter(views.to(device)).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -63,6 +66,9 @@ def extract(
                 progress(start + len(views), len(part))
     # Out of inference mode: a plain tensor that anybody may use.
     return torch.cat(rows).clone() if rows else torch.empty(0, backbone.num_features)
+
+
+_FEWER = "take fewer at a time (batch_size), or a smaller network"
 
 
 @contextlib.contextmanager

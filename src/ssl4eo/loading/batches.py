@@ -24,9 +24,10 @@ from torch.utils.data import Dataset, get_worker_info
 
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import InputContract, sensor_groups
-from ssl4eo.errors import SampleInvalid, Ssl4eoError
+from ssl4eo.errors import OutOfMemory, SampleInvalid, Ssl4eoError
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Item
+from ssl4eo.memory import is_shortage
 from ssl4eo.views.compose import Geometry, Renderer, draw_geometry
 from ssl4eo.views.config import ViewConfig, Views
 from ssl4eo.views.crop import WHOLE
@@ -143,6 +144,7 @@ class ViewDataset(Dataset[Batch]):
         Raises:
             SampleInvalid: a patch shows nothing but zeros, or no window with anything else was found for a view; or the
                 source, or a view of somebody's own, failed at it in a way of its own.
+            OutOfMemory: a loading process has no shared memory for the batch.
         """
         dtype, num_bands = self._render.dtype, len(self._decibels)
         if self._finish is not None:
@@ -328,8 +330,31 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
     kind = torch.from_numpy(np.empty(0, dtype)).dtype
     # default_collate does the same; torch has no public name for it.
     num_bytes = math.prod(shape) * dtype.itemsize
-    storage = torch.UntypedStorage._new_shared(num_bytes)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    try:
+        storage = torch.UntypedStorage._new_shared(num_bytes)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    except RuntimeError as error:
+        if not is_shortage(error):
+            raise
+        raise OutOfMemory(
+            f"no shared memory for a batch of {num_bytes / 1e6:.0f} MB{_left()}",
+            expected="room for the batches that loading processes make ahead, two of each and one in use",
+            remedy="start the container with --ipc=host or a larger --shm-size, or use --engine.num_workers 0, which "
+            "needs none",
+        ) from error
     return torch.empty(0, dtype=kind).set_(storage, 0, shape)  # pyright: ignore[reportCallIssue] - untyped is right
+
+
+def _left() -> str:
+    """Say how much shared memory there is, where the system has it in a folder."""
+    try:
+        found = os.statvfs(_SHARED_MEMORY)
+    except OSError:
+        return ""
+    free, whole = (blocks * found.f_frsize / 1e6 for blocks in (found.f_bavail, found.f_blocks))
+    return f": {free:.0f} of {whole:.0f} MB are free in {_SHARED_MEMORY}"
+
+
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - it is only measured; containers have 64 MB of it where nobody asks for more
 
 
 class ReadingNow:

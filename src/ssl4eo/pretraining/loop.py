@@ -30,11 +30,13 @@ from ssl4eo.loading.batches import Batch, ViewDataset
 from ssl4eo.loading.loader import make_loader, telling_lost_workers
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order, ResumableBatches
+from ssl4eo.memory import telling_shortage
 from ssl4eo.methods.method import Moment
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
 from ssl4eo.pretraining.initial import Initial, find_initial, record
 from ssl4eo.pretraining.launch import make_fabric, settle, speak_once
 from ssl4eo.pretraining.learner import Learner
+from ssl4eo.pretraining.memory import less_memory
 from ssl4eo.pretraining.run_folder import RunFolder
 from ssl4eo.pretraining.step import build_method
 from ssl4eo.pretraining.stop import StopSignals, requeue
@@ -88,6 +90,7 @@ def pretrain(
         SampleInvalid: a patch that shows nothing but zeros, or hardly anything else.
         WorkerLost: a loading process died.
         TrainingDiverged: loss, gradients or weights are not finite; the last checkpoint stays.
+        OutOfMemory: a step has no room on this machine; what the config could be changed to is named.
         RunStopped: SIGTERM or SIGUSR1 came; a checkpoint of the last step is written.
         WorkerLost: another process of the run ended.
     """
@@ -96,6 +99,7 @@ def pretrain(
     engine, method = plan.config.engine, build_method(plan.config)
     fabric = make_fabric(engine)
     with Together(fabric) as together, StopSignals() as stop, contextlib.ExitStack() as held:
+        held.enter_context(telling_shortage(_a_step(engine), functools.partial(less_memory, plan.config)))
         # --- who does it
         run = RunFolder(out, plan.config, source, resume=resume)
         first_step = together.first_alone(lambda: _open(run, held))
@@ -191,6 +195,12 @@ def _batches(plan: _Plan, step: int, together: Together, held: contextlib.ExitSt
     )
     held.enter_context(telling_lost_workers(dataset))
     return make_loader(dataset, sampler, num_workers=engine.num_workers, pin=pin)
+
+
+def _a_step(engine: EngineConfig) -> str:
+    """Say what memory is taken for."""
+    samples = engine.batch_size // (engine.num_processes * engine.accumulate)
+    return f"the network, its optimizer and a step of {samples} samples at a time"
 
 
 def _journal(plan: _Plan, step: int, *, quiet: bool, mute: bool) -> Journal:
