@@ -174,10 +174,10 @@ def test_parts_that_cannot_be_told_apart_are_refused(parts):
 
 
 def test_unknown_parts_and_bands_of_a_fused_input_are_refused():
-    """A typing error in one part is told; bands belong to one modality."""
+    """A typing error in one part is told, and bands that leave one without any."""
     with pytest.raises(UnknownName, match="S1GDR"):
         network_input("S2L1C+S1GDR")
-    with pytest.raises(ContractMismatch, match="stack them"):
+    with pytest.raises(ContractMismatch, match="add some of S2L1C"):
         network_input("S2L1C+S1GRD", ["VV"])
 
 

@@ -15,6 +15,7 @@ from statistics import median
 from ssl4eo import sensors
 from ssl4eo.archive.reader import Archive
 from ssl4eo.archive.statistics import BandStatistics, Statistics
+from ssl4eo.contract.scales import DECIBELS, LARGEST_DN
 from ssl4eo.errors import ContractMismatch
 from ssl4eo.form import Form
 from ssl4eo.sensors import OFFSET_DN
@@ -31,13 +32,16 @@ _ENOUGH = 100
 """Pixels in a bin whose number says something."""
 
 
+_FILL = "a fill value that was taken for a measurement? Pack anew with what has no data as 0"
+
+
 @dataclass(frozen=True)
 class Doubt:
     """A reason to look at the values of a modality."""
 
     modality: str
     kind: str
-    """offset, eight_bits, reflectance, percent, wrapped, linear, nodata, positive, constant or empty."""
+    """offset, eight_bits, reflectance, percent, wrapped, linear, beyond, nodata, positive, constant or empty."""
     evidence: str
     remedy: str
 
@@ -111,6 +115,10 @@ def _digital_numbers(form: Form, bands: Mapping[str, BandStatistics], offset: in
             evidence = f"the largest of all {form.dtype} values is {brightest:g}, digital numbers reach 10,000 and more"
             yield Doubt(form.modality, kind, evidence, remedy)
             return
+    beyond = [name for name, band in bands.items() if band.maximum > LARGEST_DN + (offset or OFFSET_DN)]
+    if beyond:
+        evidence = f"{' '.join(beyond)} up to {brightest:g} DN, more than any product holds"
+        yield Doubt(form.modality, "beyond", evidence, _FILL)
     if offset == 0:
         yield from _offset(form, bands)
 
@@ -164,6 +172,10 @@ def _decibels(form: Form, bands: Mapping[str, BandStatistics]) -> Iterator[Doubt
         evidence = f"no value is below {darkest:g}, where land has decibels of -5 to -30"
         yield Doubt(form.modality, "linear", evidence, "convert linear power by 10 log10(x) before packing")
         return
+    brightest = max(band.maximum for band in bands.values())
+    if darkest < DECIBELS[0] or brightest > DECIBELS[1]:
+        evidence = f"values reach from {darkest:g} to {brightest:g}, decibels from -50 to 30"
+        yield Doubt(form.modality, "beyond", evidence, _FILL)
     positive = [f"{name} {band.mean:+.1f}" for name, band in bands.items() if band.mean > 0]
     if positive:
         evidence = f"means of {', '.join(positive)} dB, where published ones are -12.5 and -20.2"

@@ -43,6 +43,9 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
         default="reference",
         help="whose training part is used for data with labels (reference), or none for everything",
     )
+    parser.add_argument(
+        "--bands", nargs="+", default=[], help="bands of the recipe's modality that the network is fed, in order"
+    )
     parser.add_argument("--scaling", choices=["default", "zscore"], help="what the network is fed, see the recipe")
     parser.add_argument(
         "--init-from",
@@ -57,8 +60,8 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
     if name is not None:
         for part in fields(base := _base(name, backbone)):
             value = getattr(base, part.name)
-            if part.name in ("scaling", "init_from"):
-                parser.set_defaults({part.name: value})
+            if part.name in ("scaling", "bands", "init_from"):
+                parser.set_defaults({part.name: list(value) if isinstance(value, tuple) else value})
             if _is_part(value):
                 _add_options(parser, part.name, value)
     return parser
@@ -151,7 +154,7 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
     changed = {name: _with_values(part, built[name]) for name, part in parts.items() if _is_part(part)}
     if all(changed[name] == parts[name] for name in changed):
         recipe(values.recipe).with_backbone(values.backbone)  # its error names the networks that fit as it is
-    return replace(base, scaling=values.scaling, init_from=values.init_from, **changed)
+    return replace(base, scaling=values.scaling, bands=tuple(values.bands), init_from=values.init_from, **changed)
 
 
 def _base(name: str, backbone: str | None) -> PretrainConfig:

@@ -18,7 +18,7 @@ from ssl4eo.contract.fused import (
     network_input,
     sensor_groups,
 )
-from ssl4eo.contract.remap import Remap, announce, check_bands, plan_remap
+from ssl4eo.contract.remap import Remap, announce, check_bands, narrowed, plan_remap
 from ssl4eo.contract.single import (
     FILL_RULES,
     REFLECTANCE_DN,
@@ -53,6 +53,7 @@ __all__ = [
     "from_spellings",
     "fuse",
     "is_contract",
+    "narrowed",
     "network_input",
     "offset_of_baseline",
     "plan_remap",

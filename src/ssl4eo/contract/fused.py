@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ssl4eo.contract.single import Contract, default_scaling, standard_scaling, stored
+from ssl4eo.contract.single import Contract, default_scaling, our_spelling, standard_scaling, stored
 from ssl4eo.errors import ContractMismatch
+from ssl4eo.sensors import modality
 
 FUSED_INPUTS = ("S2L1C+S1GRD", "S2L2A+S1GRD")
 """Those that have recipes: radar channels after the optical ones, as in the 15 channels of SSL4EO-S12."""
@@ -119,22 +120,35 @@ def network_input(
 
     Args:
         modality_name: one modality, or several joined by +.
-        bands: of the one modality, in order; None for all.
+        bands: in order, of several modalities each one's own; None for all.
         standardized: mean 0 and deviation 1 per band (`standard_scaling`) in place of the default scaling.
 
     Raises:
         UnknownName: no modality is called that.
-        ContractMismatch: no default scaling; bands for several modalities, or a band that they share.
+        ContractMismatch: no default scaling; bands that none of the modalities has, or none of one of them.
     """
     names = modality_name.split("+")
-    if bands is not None and len(names) > 1:
-        raise ContractMismatch(
-            f"bands for {modality_name}",
-            expected="one modality",
-            remedy="make the contract of each part and stack them: FusedContract((optical, radar))",
-        )
     scaling = standard_scaling if standardized else default_scaling
-    return fuse([replace(stored(name, bands=bands), scaling=scaling(name)) for name in names])
+    shares = [None] * len(names) if bands is None else _shares(names, bands)
+    parts = zip(names, shares, strict=True)
+    return fuse([replace(stored(name, bands=share), scaling=scaling(name)) for name, share in parts])
+
+
+def _shares(names: Sequence[str], bands: Sequence[str]) -> Sequence[Sequence[str]]:
+    """Give each modality the bands that are its own; a single one takes all, and refuses what it does not have."""
+    if len(names) == 1:
+        return [bands]
+    known = [modality(name) for name in names]
+    shares = [[band for band in bands if our_spelling(band, part.bands) in part.bands] for part in known]
+    foreign = [band for band in bands if not any(band in share for share in shares)]
+    empty = [name for name, share in zip(names, shares, strict=True) if not share]
+    if foreign or empty:
+        raise ContractMismatch(
+            f"bands {' '.join(bands)} for {'+'.join(names)}",
+            expected="bands of each: " + "; ".join(f"{part.name} has {' '.join(part.bands)}" for part in known),
+            remedy=f"leave {' and '.join(foreign)} out" if foreign else f"add some of {' and '.join(empty)}",
+        )
+    return shares
 
 
 def catalog_name(modality_name: str) -> str:

@@ -14,11 +14,11 @@ import itertools
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ssl4eo import eightbit
-from ssl4eo.contract.fused import InputContract
+from ssl4eo.contract.fused import InputContract, fuse
 from ssl4eo.contract.single import FILL_RULES, UNBOUNDED, Affine, Contract, scaling_affine
 from ssl4eo.errors import ContractMismatch
 from ssl4eo.sensors import modality, statistics
@@ -118,6 +118,24 @@ def plan_remap(source: InputContract, target: InputContract) -> Remap:
         None if i is None else start + i for start, plan in zip(starts, plans, strict=True) for i in plan.index
     )
     return Remap(source, target, index, _join([plan.affine for plan in plans]), _say_steps(source, used, plans))
+
+
+def narrowed(source: InputContract, target: InputContract) -> InputContract:
+    """Give the source's contract with only the bands that the target is made of, in the source's order.
+
+    >>> from ssl4eo.contract import network_input, stored
+    >>> narrowed(stored("S2L1C"), network_input("S2L1C", ["B04", "B03", "B02"])).bands
+    ('B02', 'B03', 'B04')
+
+    Raises:
+        ContractMismatch: the one cannot be made into the other.
+    """
+    used, start, parts = set(plan_remap(source, target).index), 0, list[Contract]()
+    for part in source.parts:
+        bands = tuple(band for channel, band in enumerate(part.bands, start) if channel in used)
+        start += part.num_bands
+        parts += [replace(part, bands=bands)] if bands else []
+    return fuse(parts)
 
 
 def _partner(source: InputContract, part: Contract) -> Contract:

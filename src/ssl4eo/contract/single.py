@@ -220,14 +220,15 @@ def _names(bands: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     """Give bands in our spelling; what is none of a known spelling stays, and is refused by the contract."""
     if isinstance(bands, str) or not all(isinstance(band, str) for band in bands):  # pyright: ignore[reportUnnecessaryIsInstance] - of callers without types
         raise ContractMismatch(f"bands {bands!r}", expected="a list of names, such as ['B04', 'B03', 'B02']")
-    names = tuple(_ours(band, known) for band in bands)
+    names = tuple(our_spelling(band, known) for band in bands)
     changed = [f"{old} is {new}" for old, new in zip(bands, names, strict=True) if old != new]
     if changed:
         log.info("band spelling: %s", ", ".join(changed))
     return names
 
 
-def _ours(band: str, known: Sequence[str]) -> str:
+def our_spelling(band: str, known: Sequence[str]) -> str:
+    """Spell a band as we do; what nobody knows stays as it is."""
     if band in known:
         return band
     try:

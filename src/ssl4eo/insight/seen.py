@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ssl4eo.backbones.adapter import Adapter
+from ssl4eo.contract import narrowed
 from ssl4eo.loading.batches import Batch, ViewDataset
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Item, Order
@@ -53,11 +54,12 @@ def seen_views(config: PretrainConfig, source: PixelSource, items: list[Item]) -
         ContractMismatch: the source's pixels cannot be fed to this network.
         SampleInvalid: a patch that shows nothing.
     """
-    adapter = Adapter(source.contract, config.contract)
+    contract = narrowed(source.contract, config.contract)
+    adapter = Adapter(contract, config.contract)
     dataset = ViewDataset(
         source,
         config.views,
-        contract=source.contract,
+        contract=contract,
         seed=config.engine.seed,
         masking=config.method.masking(config.setting),
         adapter=adapter,

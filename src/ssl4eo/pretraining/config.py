@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from ssl4eo.backbones.architectures import check_image_size, patch_size
 from ssl4eo.contract import InputContract, network_input
-from ssl4eo.errors import ConfigInvalid, shown, unknown_name
+from ssl4eo.errors import ConfigInvalid, ContractMismatch, shown, unknown_name
 from ssl4eo.methods.method import MethodConfig, Setting
 from ssl4eo.training.finite import require_finite_options
 from ssl4eo.training.optimizer import OptimizerConfig
@@ -166,7 +166,7 @@ FREE_ON_RESUME = (
 )
 """Options that a resumed run may change: they do not touch the weights."""
 
-BEFORE = MappingProxyType({"init_from": ""})
+BEFORE = MappingProxyType({"init_from": "", "bands": ()})
 """Options that are younger than runs that may still be resumed, and what these did."""
 
 ROUNDED_ON_RESUME = (
@@ -219,6 +219,8 @@ class PretrainConfig:
     scaling: Literal["default", "zscore"] = "default"
     """What the network is fed: default, values from 0 to 1 as published; zscore, mean 0 and deviation 1 per band by
     published statistics, for views without photometric changes."""
+    bands: tuple[str, ...] = ()
+    """Bands of the modality that the network is fed, in order, of several modalities each one's own; none for all."""
     init_from: str = ""
     """Weights that the run begins with: a name of the catalog, a file, a run's folder; empty: drawn from the seed."""
 
@@ -233,6 +235,7 @@ class PretrainConfig:
             check_image_size(self.backbone, size)
         self.method.check(self.setting)
         self._check_scaling()
+        self._check_bands()
         self._check_residual()
 
     def _check_scaling(self) -> None:
@@ -244,6 +247,15 @@ class PretrainConfig:
                 expected="views without them: brightness and gray are of values from 0 to 1",
                 remedy="--scaling default, or probabilities of 0",
             )
+
+    def _check_bands(self) -> None:
+        try:
+            bands = self.contract.bands
+        except ContractMismatch as error:
+            raise ConfigInvalid(
+                f"{error.found} (option bands)", expected=error.expected, remedy=error.remedy
+            ) from error
+        object.__setattr__(self, "bands", bands if self.bands else ())  # in our spelling, radar after optics
 
     def _check_residual(self) -> None:
         if patch_size(self.backbone) is not None:
@@ -287,7 +299,7 @@ class PretrainConfig:
     @property
     def contract(self) -> InputContract:
         """What enters the network."""
-        return network_input(self.modality, standardized=self.scaling == "zscore")
+        return network_input(self.modality, self.bands or None, standardized=self.scaling == "zscore")
 
     def doubts(self, num_items: int) -> tuple[str, ...]:
         """Say what is doubtful about a run over this many items, though it can be done."""

@@ -27,6 +27,7 @@ from ssl4eo.evaluation.tasks.task import Task
 from ssl4eo.loading.batches import LEAVE_OUT
 from ssl4eo.loading.folder import FolderPixels, ImageFolder
 from ssl4eo.loading.pixels import ArchivePixels, PixelSource
+from ssl4eo.pretraining.inputs import look_at_inputs, require_bands
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ def open_training_data(
     Raises:
         DataMissing: nothing there.
         ArchiveInvalid, SourceInvalid: data that cannot be read, or images that are no squares.
-        ContractMismatch: an archive without the modality, or pictures for a network of other bands.
+        ContractMismatch: an archive without the modality or bands, pictures for a network of other bands, or values
+            that are one and the same once they are scaled.
         UnknownName: no such split.
         SampleInvalid: images of nothing but zeros.
     """
@@ -72,6 +74,7 @@ def open_training_data(
     if isinstance(data.source, FolderPixels):
         data.source.load()
         _shown(data.source)
+    look_at_inputs(data.source, contract)
     return data
 
 
@@ -108,6 +111,7 @@ def _archive(path: Path, contract: InputContract, split: str, judge: Judge) -> T
             path=str(path),
         )
     _require_square(path, archive.shape)
+    require_bands(ArchivePixels(path, contract.modality).contract, contract)
     if synthetic.COLUMN not in archive.columns or split == WHOLE:
         return TrainingData(_shown(ArchivePixels(path, contract.modality)), None)
     task = open_task(synthetic.NAME, path, contract=contract, split=split)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from ssl4eo.backbones.adapter import Adapter
+from ssl4eo.contract import narrowed
 from ssl4eo.loading.batches import Batch, ViewDataset
 from ssl4eo.loading.loader import make_loader
 from ssl4eo.loading.pixels import PixelSource
@@ -93,13 +94,14 @@ def make_dataset(config: PretrainConfig, source: PixelSource) -> ViewDataset:
     Raises:
         ContractMismatch: the source cannot be converted into the network's input.
     """
+    seen = narrowed(source.contract, config.contract)
     return ViewDataset(
         source,
         config.views,
-        contract=source.contract,
+        contract=seen,
         seed=0,
         masking=config.method.masking(config.setting),
-        adapter=Adapter(source.contract, config.contract),
+        adapter=Adapter(seen, config.contract),
         finish=config.engine.photometrics == "worker",
     )
 
@@ -160,7 +162,9 @@ class Trial:
             method=method,
             module=module,
             optimizer=optimizer,
-            adapter=Adapter(source.contract, self.config.contract).to(self.fabric.device),
+            adapter=Adapter(narrowed(source.contract, self.config.contract), self.config.contract).to(
+                self.fabric.device
+            ),
         )
 
     def batch(self, size: int) -> Batch:

@@ -34,7 +34,7 @@ from ssl4eo.contract import InputContract
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing
 from ssl4eo.files import file_sha256
 from ssl4eo.methods.method import Method
-from ssl4eo.pretraining.config import PretrainConfig
+from ssl4eo.pretraining.config import BEFORE, PretrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -132,8 +132,10 @@ def _of_run(method: Method, config: PretrainConfig, stored: Mapping[str, Any], o
             expected=f"a run of {own}",
             remedy="take its backbone.safetensors: an encoder goes with any method (data2vec's with itself alone)",
         )
-    for field, wanted in (("modality", config.modality), ("backbone", config.backbone), ("scaling", config.scaling)):
-        found = stored["config"].get(field, wanted)
+    for field in ("modality", "bands", "backbone", "scaling"):
+        wanted = getattr(config, field)
+        found = stored["config"].get(field, BEFORE.get(field, wanted))
+        found = tuple(found) if isinstance(wanted, tuple) else found
         if found != wanted:
             raise ConfigInvalid(
                 f"init_from {path}, a run with {field} {found}",

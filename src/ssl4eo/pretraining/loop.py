@@ -22,6 +22,7 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, save_backbone
 from ssl4eo.checkpoints.training_state import load_step, save_state
+from ssl4eo.contract import InputContract, narrowed
 from ssl4eo.environment import commit
 from ssl4eo.errors import RunStopped
 from ssl4eo.evaluation.online import NO_READING, Reading
@@ -142,6 +143,8 @@ class _Plan:
 
     config: PretrainConfig
     source: PixelSource
+    seen: InputContract
+    """The bands of the source that views are made of."""
     out: Path
     order: Order
     num_steps: int
@@ -154,11 +157,12 @@ def _plan(config: PretrainConfig, source: PixelSource, out: Path) -> _Plan:
     config = settle(config)
     engine = config.engine
     order = Order(len(source), engine.batch_size, engine.seed)
-    adapter = Adapter(source.contract, config.contract)
+    seen = narrowed(source.contract, config.contract)
+    adapter = Adapter(seen, config.contract)
     masking = config.method.masking(config.setting)
     if engine.tensorboard:
         require_tensorboard()
-    return _Plan(config, source, out, order, engine.epochs * order.steps_per_epoch, adapter, masking)
+    return _Plan(config, source, seen, out, order, engine.epochs * order.steps_per_epoch, adapter, masking)
 
 
 def _initial(plan: _Plan, together: Together) -> Initial | None:
@@ -179,10 +183,10 @@ def _batches(plan: _Plan, step: int, together: Together, held: contextlib.ExitSt
     dataset = ViewDataset(
         plan.source,
         plan.config.views,
-        contract=plan.source.contract,
+        contract=plan.seen,
         seed=engine.seed,
         masking=plan.masking,
-        adapter=Adapter(plan.source.contract, plan.config.contract),  # its own: the other lives on the device
+        adapter=Adapter(plan.seen, plan.config.contract),  # its own: the other lives on the device
         finish=engine.photometrics == "worker",
     )
     sampler = ResumableBatches(

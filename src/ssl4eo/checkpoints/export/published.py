@@ -80,7 +80,8 @@ class Run:
     @property
     def contract(self) -> InputContract:
         """What entered the network."""
-        return network_input(str(self.config["modality"]), standardized=self.config.get("scaling") == "zscore")
+        modality, bands = str(self.config["modality"]), self.config.get("bands") or None
+        return network_input(modality, bands, standardized=self.config.get("scaling") == "zscore")
 
 
 def _dino_args(run: Run) -> argparse.Namespace:

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wrong scale is told before a run begins, values that leave nothing to see are refused, bands may be fewer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ssl4eo.collection.synthetic import SyntheticPlanet
+from ssl4eo.contract import network_input, stored
+from ssl4eo.errors import ContractMismatch
+from ssl4eo.packing.pack import pack
+from ssl4eo.pretraining.data import open_training_data
+from ssl4eo.pretraining.inputs import require_bands
+
+
+class Changed(SyntheticPlanet):
+    """A planet whose values somebody has changed before they were packed."""
+
+    def __init__(self, modality, change):
+        """Say how: a function of the values of one resolution."""
+        super().__init__(6, size=24, modalities=(modality,))
+        self.change = change
+
+    def read(self, location):
+        """Read a location and change what it shows."""
+        sample = super().read(location)
+        for images in sample.images.values():
+            for image in images:
+                for values in image.pixels.values():
+                    values[...] = self.change(values)
+        return sample
+
+
+def opened(path, modality, change, *, standardized=False):
+    """Pack changed values and open them for training."""
+    pack(Changed(modality, change), path)
+    contract = network_input(modality, standardized=standardized)
+    return open_training_data(path, contract=contract, split="none")
+
+
+def linear(decibels):
+    """Give radar as power."""
+    return 10 ** (decibels / 10)
+
+
+@pytest.mark.parametrize("modality", ["S1GRD", "S2L1C", "S2L2A"])
+@pytest.mark.parametrize("standardized", [False, True])
+def test_values_as_they_should_be_are_not_doubted(tmp_path, caplog, modality, standardized):
+    """Nothing is said of them, by either scaling."""
+    opened(tmp_path / "a.zarr", modality, lambda values: values, standardized=standardized)
+
+    assert not caplog.text
+
+
+def test_radar_in_linear_power_is_refused(tmp_path, caplog):
+    """Decibels near zero are brighter than the network can see: all of it would be 1."""
+    with pytest.raises(ContractMismatch, match=r"all 6 images looked at are 1 everywhere.*ssl4eo stats"):
+        opened(tmp_path / "a.zarr", "S1GRD", linear)
+
+    assert "convert linear power by 10 log10(x)" in caplog.text
+
+
+def test_constant_values_are_refused_by_any_scaling(tmp_path):
+    """Also where each band has its own."""
+
+    def flat(values):
+        return np.arange(1, len(values) + 1)[:, None, None] * 100
+
+    with pytest.raises(ContractMismatch, match=r"all 6 images looked at are .* everywhere"):
+        opened(tmp_path / "a.zarr", "S2L1C", flat)
+    contract = network_input("S2L1C", standardized=True)
+    with pytest.raises(ContractMismatch, match=r"all 6 images looked at are .* everywhere"):
+        open_training_data(tmp_path / "a.zarr", contract=contract, split="none")
+
+
+def test_bright_bands_are_told(tmp_path, caplog):
+    """Reflectance of 300 % is clipped; the bands are named, and the run may begin."""
+    opened(tmp_path / "a.zarr", "S2L2A", lambda values: np.minimum(values.astype(np.int64) * 40, 32_000))
+
+    assert "more than half of the values of B01" in caplog.text
+    assert "clipped to the largest that the network is fed, in 6 images looked at" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("modality", "fill", "told"),
+    [("S1GRD", -9999, "values reach from -9999 to "), ("S2L2A", 65535, "up to 65535 DN, more than any product holds")],
+)
+def test_fill_values_are_told(tmp_path, caplog, modality, fill, told):
+    """A corner is enough: the network would take it for the darkest or brightest place on Earth."""
+
+    def corner(values):
+        values[:, 0, 0] = fill
+        return values
+
+    opened(tmp_path / "a.zarr", modality, corner)
+
+    assert told in caplog.text
+    assert "a fill value that was taken for a measurement?" in caplog.text
+
+
+def test_missing_bands_have_a_way_out():
+    """The bands that are there, as the option wants them."""
+    with pytest.raises(ContractMismatch, match="S2L1C values have no") as told:
+        require_bands(stored("S2L1C", bands=["B04", "B03", "B02", "B08"]), network_input("S2L1C"))
+    assert "--bands B02 B03 B04 B08, or read the missing bands too" in str(told.value)
+    with pytest.raises(ContractMismatch) as other:
+        require_bands(stored("S1GRD"), network_input("S2L1C"))
+    assert "--bands" not in str(other.value)
