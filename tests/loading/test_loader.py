@@ -27,6 +27,17 @@ KEPT = []
 """Errors that somebody holds, and with them the frames that hold the loader."""
 
 
+OTHERS = {
+    "no bands": lambda values: {},
+    "strip": lambda values: {10: values[:, :16]},
+    "no pixel": lambda values: {10: values[:, :0, :0]},
+    "floats": lambda values: {10: values.astype(np.float64)},
+    "a list": lambda values: {10: values.tolist()},
+    "none": lambda values: None,
+}
+"""What a source may give in place of pixels."""
+
+
 class Failing:
     """Pictures of which number 5 fails in one way or another."""
 
@@ -54,8 +65,8 @@ class Failing:
             raise OSError("the disk is gone")
         if index == 5 and self.how == "ours":
             raise SampleInvalid("wrong", expected="right", remedy="mend it", location="5")
-        if index == 5 and self.how == "no bands":
-            return {}
+        if index == 5 and self.how in OTHERS:
+            return OTHERS[self.how](values)
         return {10: values[:1] if index == 5 and self.how == "too few bands" else values * (self.how != "blank")}
 
 
@@ -76,7 +87,15 @@ def load(how, *, num_workers, size=32):
     ("how", "told"),
     [
         ("raises", "failing-5 at season 0: OSError: the disk is gone (in pixels, "),
-        ("too few bands", "failing-5 at season 0 has values (1, 32, 32) at 10 m; expected (3, y, x) of B04, B03, B02"),
+        (
+            "too few bands",
+            "failing-5 at season 0 has values (1, 32, 32) at 10 m; expected (3, y, x) of B04, B03, B02, ",
+        ),
+        ("strip", "failing-5 at season 0 has values (3, 16, 32) at 10 m; expected (3, y, x) of B04, B03, B02, finite"),
+        ("no pixel", "failing-5 at season 0 has values (3, 0, 0) at 10 m"),
+        ("floats", "failing-5 at season 0 has float64 values at 10 m; expected (3, y, x) of B04, B03, B02, finite and"),
+        ("a list", "failing-5 at season 0 has a list in place of an array at 10 m"),
+        ("none", "failing-5 at season 0 has a NoneType in place of arrays by resolution at 10 m"),
         ("no bands", "failing-5 at season 0 has nothing at 10 m; expected (3, y, x) of B04, B03, B02"),
         ("ours", "wrong; expected right: mend it"),
         ("blank", "shows nothing but zeros in every band"),

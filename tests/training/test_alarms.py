@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from ssl4eo.training.alarms import BOUNDS, PATIENCE, MetricWatch, Patience, StarvationWatch
+from ssl4eo.training.alarms import BOUNDS, PATIENCE, LossWatch, MetricWatch, Patience, StarvationWatch
 
 
 def test_patience_speaks_once_and_starts_again_after_a_good_reading():
@@ -93,3 +95,42 @@ def test_watch_of_metrics_goes_on_where_another_was():
         state = watch.state()
 
     assert [len(alarms) for alarms in told] == [0] * (PATIENCE - 1) + [1]
+
+
+def told_of(*losses, watch=None):
+    """Hear losses; give which of them were told."""
+    watch = watch or LossWatch()
+    return [bool(watch.check(loss)) for loss in losses]
+
+
+def test_loss_far_above_its_beginning_is_told_once():
+    """At the third reading in a row above ten times the first; a first loss below 1 counts as 1."""
+    assert told_of(8.0, 79, 81, 82, 83, 84) == [False, False, False, False, True, False]
+    assert told_of(0.2, 9, 11, 12, 9, 11, 12, 13) == [False] * 7 + [True]
+
+
+def test_loss_out_of_all_proportion_is_told_at_once():
+    """Also when it comes and goes, as where one image has values that are no measurements; anew when it was gone."""
+    assert told_of(2.0, 403_646, 1.7, 403_446, 2.0, 403_000) == [False, True, False, False, False, False]
+    assert told_of(2.0, 500, 500, 500, 500) == [False, True, False, False, False]
+    assert told_of(2.0, 500, 2, 2, 2, 500) == [False, True, False, False, False, True]
+
+
+def test_losses_of_honest_runs_are_not_told():
+    """Of MoCo with a young queue, which rises, of DINO's plateau, of data2vec, which begins near zero."""
+    assert not any(told_of(*[0.7, 2.4, 5.1, 6.9, 6.8] * 4))
+    assert not any(told_of(*[11.09] * 10, 10.8))
+    assert not any(told_of(*[0.005, 0.02, 0.3, 0.4, 0.35]))
+
+
+def test_watch_of_the_loss_goes_on_where_another_was():
+    """Through JSON, as in a checkpoint; the first loss is that of the run."""
+    first, second = LossWatch(), LossWatch()
+    assert second.check(2.0) is None
+    told_of(2.0, 30, 30, watch=first)
+
+    second.load_state(json.loads(json.dumps(first.state())))
+
+    assert second.check(30.0) is not None
+    second.load_state({})
+    assert LossWatch().state() == {}

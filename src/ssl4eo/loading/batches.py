@@ -12,7 +12,7 @@ import math
 import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -202,25 +202,22 @@ class ViewDataset(Dataset[Batch]):
 
     def _read(self, item: Item, seasons: tuple[int, ...]) -> Pixels:
         found = {s: self.source.pixels(item[1], s, resolutions=self._render.resolutions) for s in set(seasons)}
+        form = self.source.form
         for season, groups in found.items():
-            for resolution, bands in self.source.form.groups:
-                if resolution in self._render.resolutions and (
-                    resolution not in groups or groups[resolution].shape[:-2] != (len(bands),)
-                ):
-                    raise self._other_bands(item, season, resolution, groups.get(resolution))
+            for resolution, bands in form.groups:
+                if resolution not in self._render.resolutions:
+                    continue
+                wrong = _other_pixels(groups, resolution, len(bands), np.dtype(form.dtype))
+                if wrong:
+                    location = self.source.id_of(item[1])
+                    raise SampleInvalid(
+                        f"{location} at season {season} has {wrong} at {resolution} m",
+                        expected=f"({len(bands)}, y, x) of {', '.join(bands)}, finite and square, in {form.dtype}, as "
+                        "the source's form tells",
+                        remedy="mend the source",
+                        location=location,
+                    )
         return found
-
-    def _other_bands(
-        self, item: Item, season: int, resolution: int, values: NDArray[np.generic] | None
-    ) -> SampleInvalid:
-        location, bands = self.source.id_of(item[1]), dict(self.source.form.groups)[resolution]
-        return SampleInvalid(
-            f"{location} at season {season} has {'nothing' if values is None else f'values {values.shape}'} at "
-            f"{resolution} m",
-            expected=f"({len(bands)}, y, x) of {', '.join(bands)}, as the source's form tells",
-            remedy="mend the source",
-            location=location,
-        )
 
     def _render_views(
         self,
@@ -321,6 +318,28 @@ class ViewDataset(Dataset[Batch]):
         if not strength:
             return None
         return draw_speckle(rng, size=config.size, strength=strength, units=self._decibels)
+
+
+def _other_pixels(groups: Any, resolution: int, num_bands: int, dtype: np.dtype[Any]) -> str:
+    """Say what a source of somebody's own gave in place of the pixels that it promised; empty if it gave them."""
+    if not isinstance(groups, Mapping):
+        return f"a {type(groups).__name__} in place of arrays by resolution"
+    values = groups.get(resolution)
+    if values is None:
+        return "nothing"
+    if not isinstance(values, np.ndarray):
+        return f"a {type(values).__name__} in place of an array"
+    return _other_values(values, num_bands, dtype)
+
+
+def _other_values(values: NDArray[Any], num_bands: int, dtype: np.dtype[Any]) -> str:
+    if values.ndim != 3 or len(values) != num_bands or values.shape[1] != values.shape[2] or not values.size:
+        return f"values {values.shape}"
+    if values.dtype != dtype:
+        return f"{values.dtype} values"
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        return f"{np.count_nonzero(~np.isfinite(values))} values that are NaN or infinite"
+    return ""
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:

@@ -29,7 +29,7 @@ from ssl4eo.methods.gather import num_processes, rank
 from ssl4eo.methods.method import Method
 from ssl4eo.pretraining.config import EngineConfig
 from ssl4eo.pretraining.step import StepReport
-from ssl4eo.training.alarms import MetricWatch, StarvationWatch
+from ssl4eo.training.alarms import LossWatch, MetricWatch, StarvationWatch
 from ssl4eo.training.finite import first_not_finite
 from ssl4eo.training.journal import DIVERGED, LOG, Journal
 from ssl4eo.training.monitor import CollapseMonitor
@@ -124,6 +124,7 @@ class Watch:
     last_loss: float = math.nan
     _monitor: CollapseMonitor = field(default_factory=CollapseMonitor)
     _metrics: MetricWatch = field(default_factory=MetricWatch)
+    _loss: LossWatch = field(default_factory=LossWatch)
     _loading: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
     """Since the last line: seconds of reading, seconds of rendering, samples."""
     _saved: float = field(default_factory=time.monotonic)
@@ -142,13 +143,14 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """Give what a continued run judges by, for a checkpoint; its readings are then those of an undisturbed run."""
-        return {"monitor": self._monitor.state(), "metrics": self._metrics.state()}
+        return {"monitor": self._monitor.state(), "metrics": self._metrics.state(), "loss": self._loss.state()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from the `state` of a checkpoint; one that is older than this has none and changes nothing."""
         if state:
             self._monitor.load_state(state["monitor"])
             self._metrics.load_state(state["metrics"])
+            self._loss.load_state(state.get("loss", {}))
 
     def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Pass batches on and note how long the device waited for each; starting the workers does not count."""
@@ -251,10 +253,17 @@ class Watch:
         raise TrainingDiverged(
             f"{what} at step {step}",
             expected="a finite number",
-            remedy="lower optimizer.lr or use engine.precision 32-true; "
-            f"{DIVERGED} names the samples of the batch and of the one before, as {LOG} does",
+            remedy=f"{self._remedy(step)}; {DIVERGED} names the samples of the batch and of the one before, as {LOG} "
+            "does",
             step=step,
         )
+
+    def _remedy(self, step: int) -> str:
+        """Say what to change: before the first update no rate is to blame."""
+        precise = "" if self.engine.precision == "32-true" else ", use engine.precision 32-true"
+        if step <= 1:
+            return f"no weight was moved yet: look at these images and at the options of the method{precise}"
+        return f"lower optimizer.lr{precise}, or take back what was changed of the recipe (weight decay, temperature)"
 
     def _read(self, step: int, report: StepReport) -> None:
         epoch = step / self.steps_per_epoch
@@ -262,7 +271,8 @@ class Watch:
         metrics = {name: float(value) for name, value in report.metrics.items()}
         health = self._monitor.check()
         stages = self._stages()
-        alarms = [health.alarm, *self._metrics.check(metrics), self._starvation.check()]
+        alarms = [health.alarm, *self._metrics.check(metrics), self._loss.check(self.last_loss)]
+        alarms += [self._starvation.check()]
         metrics["grad_norm"] = float(report.grad_norm)
         self.journal.step(step, epoch, self.last_loss, lr=report.lr, health=health, metrics=metrics, stages=stages)
         for alarm in filter(None, alarms):

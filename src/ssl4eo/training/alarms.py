@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """When to cry: readings that stay bad raise one alarm, not one at each step.
 
-Three kinds of watch share the rule: collapse (monitor.py), bounds on what a method logs, a device that waits for its
-data. Here are the rule and the last two; who is told is the journal's affair.
+Four kinds of watch share the rule: collapse (monitor.py), bounds on what a method logs, a loss that explodes, a device
+that waits for its data. Here are the rule and the last three; who is told is the journal's affair.
 Price: what heals and breaks again within a few readings is told late or not at all.
 """
 
@@ -81,6 +81,50 @@ class MetricWatch:
             alarms += [spoken] if spoken else []
         return alarms
 
+
+FAR, OUT_OF_ALL = 10.0, 100.0
+"""Times the first loss of a run that its loss is far above it, and so far that one reading is enough."""
+
+
+class LossWatch:
+    """Speaks when the loss is far above where the run began: a rate too large, values that are no measurements.
+
+    No method of ours begins far from where it ends: losses are logarithms of numbers of choices, or errors of values
+    of about 1. A first loss below 1 counts as 1.
+    """
+
+    def __init__(self) -> None:
+        """Take the first loss that is heard as the beginning."""
+        self._first: float | None = None
+        self._patience = Patience(PATIENCE)
+        self._good, self._told = 0, False
+
+    def state(self) -> dict[str, float]:
+        """Give the first loss and the bad readings in a row, for a checkpoint."""
+        return {} if self._first is None else {"first": self._first, "bad": self._patience.bad}
+
+    def load_state(self, state: Mapping[str, float]) -> None:
+        """Go on from another watch's `state`."""
+        if state:
+            self._first, self._patience.bad = float(state["first"]), int(state["bad"])
+
+    def check(self, loss: float) -> str | None:
+        """Take the loss of a logged step; give the alarm if it is due: not anew before a few readings were good."""
+        if self._first is None:
+            self._first = max(1.0, loss)
+        share = loss / self._first
+        reason = f"the loss is {share:.0f} times what it was when the run began: {_EXPLODED}"
+        is_due = self._patience.hear(reason if share > FAR else None) is not None or share > OUT_OF_ALL
+        self._good = 0 if share > FAR else self._good + 1
+        was_told = self._told and self._good < PATIENCE
+        self._told = was_told or is_due
+        return reason if is_due and not was_told else None
+
+
+_EXPLODED = (
+    "lower optimizer.lr, or take back what was changed of the recipe; if it comes and goes, look at the values of the "
+    "data with `ssl4eo stats`"
+)
 
 STARVED = 0.25
 """Share of the time of the last steps that the device may wait for its data."""
