@@ -97,6 +97,12 @@ def settle_offset(stated: int | None, picture: Picture, pixels: NDArray[np.gener
     return offset
 
 
+def _observed(pixels: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Give the values that are not fill, all where they all are."""
+    values = pixels.astype(np.int64).ravel()
+    return values[values != 0] if values.any() else values
+
+
 def _is_bright(pixels: NDArray[np.generic]) -> bool:
     observed = pixels[pixels.astype(bool)]
     return observed.size > 0 and int(observed.min()) >= _FLOOR
@@ -124,9 +130,9 @@ def unstated(pictures: Sequence[tuple[Picture, Sequence[str]]]) -> ConfigInvalid
     """
     rows: list[str] = []
     for picture, bands in pictures:
-        row = f"{_short(picture.path)} has minimum {int(picture.pixels.astype(np.int64).min())}"
+        row = f"{_short(picture.path)} has minimum {int(_observed(picture.pixels).min())}"
         if "B10" in bands:
-            row += f" and B10 median {float(np.median(picture.pixels[list(bands).index('B10')])):g}"
+            row += f" and B10 median {float(np.median(_observed(picture.pixels[list(bands).index('B10')]))):g}"
         rows.append(row)
     return ConfigInvalid(
         f"no file tells whether its values contain the +{OFFSET_DN} DN since processing baseline 04.00 "
