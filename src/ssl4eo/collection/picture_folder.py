@@ -281,6 +281,18 @@ def _stored_dtype(name: str, dtype: str) -> str:
         raise ConfigInvalid(
             f"pictures of type {dtype} for {name}",
             expected=f"{' or '.join(DTYPES[unit])} ({unit})",
-            remedy="8-bit pictures in red, green, blue are S2RGB" if dtype == "uint8" else "",
+            remedy=_remedy(unit, dtype),
         )
     return stored
+
+
+def _remedy(unit: str, dtype: str) -> str:
+    """Say how pictures of another type become what an archive holds."""
+    if dtype == "uint8":
+        return "8-bit pictures in red, green, blue are S2RGB"
+    if unit == "DN" and dtype.startswith("float"):
+        return (
+            "multiply reflectance of 0 to 1 by 10,000, round, write it as uint16, 0 where there is nothing, and state "
+            "--offset 0: at most half a step of the product's own is lost"
+        )
+    return ""
