@@ -134,6 +134,35 @@ def test_radar_of_no_number_or_no_light_goes_to_the_ledger(root: Path, tmp_path:
     assert (report.num_stored, list(report.skipped)) == (1, [ID])
 
 
+def test_what_files_say_was_not_observed_is_0_and_marked(root: Path) -> None:
+    """NaN in radar and the tag's value in optics, each in its own file; labels of land cover are never filled."""
+    with rasterio.open(root / f"S1RTC/{ID}.tif", "r+") as file:
+        file.write(np.full((18, 12), np.nan, "f4"), 1)
+    pixels = noise(13, 18, 12, dtype="i2", high=3000)
+    pixels[:, 3, 3] = -9999
+    write(root / f"S2L1C/{ID}.tif", pixels, nodata=-9999, is_placed=True)
+    with rasterio.open(root / f"LULC/{ID}.tif", "r+") as file:
+        file.nodata = 9
+
+    sample = TerraMesh(root, offset=0).read(ID)
+
+    assert {name: image.valid for name, (image,) in sample.images.items()} == {
+        "S1RTC": False,
+        "S2L1C": False,
+        "S2L2A": True,
+        "S2RGB": True,
+    }
+    assert not sample.images["S1RTC"][0].pixels[10][0].any()
+    assert not sample.images["S2L1C"][0].pixels[10][:, 3, 3].any()
+    assert dict(sample.labels) == {
+        "nodata_S1RTC": "NaN",
+        "unobserved_S1RTC": 1.0,
+        "nodata_S2L1C": "-9999",
+        "unobserved_S2L1C": pytest.approx(1 / (18 * 12)),
+    }
+    assert (sample.masks["LULC"] == 9).any()
+
+
 def test_files_cut_short_are_refused(root: Path) -> None:
     """At every point, images and labels."""
     source = TerraMesh(root, offset=0)

@@ -66,6 +66,16 @@ def test_missing_and_empty_folders_are_refused_with_the_inner_one(pictures: Path
         ImageFolder.scan(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("name", ["a.tif", "wood/a.TIFF"])
+def test_folders_of_geotiffs_are_sent_to_packing(tmp_path: Path, name: str) -> None:
+    """They hold other bands than three, and pre-training reads them out of an archive."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+
+    with pytest.raises(DataMissing, match=r"holds GeoTIFFs.*ssl4eo pack \S+ OUT\.zarr.*--data OUT\.zarr"):
+        ImageFolder.scan(tmp_path)
+
+
 def test_reference_split_is_stratified_80_20_and_deterministic(pictures: Path) -> None:
     """Of 10 and 20 pictures 2 and 4 are test; the parts are sorted, disjoint and everything."""
     folder = ImageFolder.scan(pictures)

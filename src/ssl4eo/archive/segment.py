@@ -59,6 +59,8 @@ class Segment:
     """(location, reason) of what was left out."""
     cursor: Mapping[str, Any] | None
     """Where a source that is read in sequence goes on after it."""
+    notes: tuple[str, ...] = ()
+    """What its worker has to tell whoever joins segments; no part of the archive."""
 
     def file(self, array: str) -> Path:
         """Give the file of an array by its path below the archive."""
@@ -92,7 +94,7 @@ def load_segment(work: Path, number: int) -> Segment | None:
         return None
     rows = tuple(Row(r["location"], r["images"], r["lengths"]) for r in record["rows"])
     skipped = tuple((location, reason) for location, reason in record["skipped"])
-    return Segment(folder, rows, skipped, record["cursor"]) if whole else None
+    return Segment(folder, rows, skipped, record["cursor"], tuple(record.get("notes", ()))) if whole else None
 
 
 def require_segment(work: Path, number: int) -> Segment:
@@ -183,8 +185,12 @@ class SegmentWriter:
         """Note that a location was left out."""
         self._skipped.append((location, reason))
 
-    def finish(self, cursor: Mapping[str, Any] | None = None) -> Segment:
+    def finish(self, cursor: Mapping[str, Any] | None = None, *, notes: Sequence[str] = ()) -> Segment:
         """Bring everything to disk and give the segment its name.
+
+        Args:
+            cursor: where a source that is read in sequence goes on.
+            notes: for whoever joins segments.
 
         Raises:
             OSError: the disk is full or refuses.
@@ -198,11 +204,12 @@ class SegmentWriter:
             "rows": [vars(row) for row in self._rows],
             "skipped": self._skipped,
             "cursor": cursor,
+            "notes": list(notes),
         }
         write_json(self._partial / RECORD, record)
         shutil.rmtree(self._folder, ignore_errors=True)  # of a run that was killed while it was used up
         self._partial.rename(self._folder)
-        return Segment(self._folder, tuple(self._rows), tuple(self._skipped), cursor)
+        return Segment(self._folder, tuple(self._rows), tuple(self._skipped), cursor, tuple(notes))
 
 
 def encode_sample(sample: Sample, layout: Layout) -> dict[str, list[bytes]]:

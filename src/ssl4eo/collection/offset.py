@@ -9,9 +9,12 @@ contradict anything (it is warned of).
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,7 @@ _FLOOR = OFFSET_DN - 100
 """Hardly any pixel with the offset lies below [DN]: that would be a reflectance below -0.01."""
 _SHARE = 0.01
 """Of a band's pixels that may do so nevertheless."""
+_NOTED: ContextVar[list[str] | None] = ContextVar("images that look as if they had the offset", default=None)
 _BASELINE = re.compile(r"(\d\d)\.(\d\d)\Z")
 
 
@@ -93,8 +97,45 @@ def settle_offset(stated: int | None, picture: Picture, pixels: NDArray[np.gener
             path=str(path),
         )
     if not offset and _is_bright(pixels):
-        log.warning("%s has no pixel below %d DN: is it free of the +%d DN, as stated?", path, _FLOOR, OFFSET_DN)
+        _note(os.fsencode(path).decode("utf-8", "backslashreplace"))  # names need not be text
     return offset
+
+
+@contextlib.contextmanager
+def noting_bright() -> Generator[list[str]]:
+    """Collect the names of images that look as if they had the offset, in place of a warning for each."""
+    files: list[str] = []
+    token = _NOTED.set(files)
+    try:
+        yield files
+    finally:
+        _NOTED.reset(token)
+
+
+def _note(file: str) -> None:
+    noted = _NOTED.get()
+    if noted is None:
+        log.warning("%s has no pixel below %d DN: is it free of the +%d DN, as stated?", file, _FLOOR, OFFSET_DN)
+    else:
+        noted.append(file)
+
+
+def warn_of_bright(files: Sequence[str], num_locations: int) -> None:
+    """Warn of images that look as if they had the offset, in one line; say nothing where there are none.
+
+    Args:
+        files: names of the images.
+        num_locations: that were read.
+    """
+    if files:
+        what = f"{len(files)} image{'' if len(files) == 1 else 's'} of {num_locations} locations, such as {files[0]}"
+        log.warning("no pixel below %d DN in %s: are they free of the +%d DN, as stated?", _FLOOR, what, OFFSET_DN)
+
+
+def _observed(pixels: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Give the values that are not fill, all where they all are."""
+    values = pixels.astype(np.int64).ravel()
+    return values[values != 0] if values.any() else values
 
 
 def _is_bright(pixels: NDArray[np.generic]) -> bool:
@@ -124,9 +165,9 @@ def unstated(pictures: Sequence[tuple[Picture, Sequence[str]]]) -> ConfigInvalid
     """
     rows: list[str] = []
     for picture, bands in pictures:
-        row = f"{_short(picture.path)} has minimum {int(picture.pixels.astype(np.int64).min())}"
+        row = f"{_short(picture.path)} has minimum {int(_observed(picture.pixels).min())}"
         if "B10" in bands:
-            row += f" and B10 median {float(np.median(picture.pixels[list(bands).index('B10')])):g}"
+            row += f" and B10 median {float(np.median(_observed(picture.pixels[list(bands).index('B10')]))):g}"
         rows.append(row)
     return ConfigInvalid(
         f"no file tells whether its values contain the +{OFFSET_DN} DN since processing baseline 04.00 "

@@ -3,7 +3,8 @@
 
 Stands beside geotiff.py, which reads one band a file. Tells what the file says of itself and reads all of it or
 nothing: a picture that ends early is an error here, not a gray lower half. It moves bands into canonical order by name
-and changes no value. Price: the format is that of the file's name, a PNG called .tif is refused.
+and changes no value; if asked to it puts 0 where a file says that nothing was observed (gaps.py). Price: the format is
+that of the file's name, a PNG called .tif is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from ssl4eo.collection.gaps import Gaps, fill_gaps
 from ssl4eo.collection.geotiff import Band, centre, spell_crs
 from ssl4eo.collection.losses import require_all_blocks, watch_losses
 from ssl4eo.errors import SourceInvalid, UnknownName
@@ -74,6 +76,8 @@ class Picture:
     path: Path
     pixels: NDArray[np.generic]
     header: Header
+    gaps: Gaps | None = None
+    """What was not observed and is 0 therefore; None where nothing is known to be, or nobody asked."""
 
     @property
     def centre(self) -> tuple[float, float] | None:
@@ -91,13 +95,14 @@ def look(path: Path) -> Header:
         return _header(file)
 
 
-def read_picture(path: Path, kind: Kind, *, dtypes: Sequence[str] = ()) -> Picture:
+def read_picture(path: Path, kind: Kind, *, dtypes: Sequence[str] = (), fill: bool = False) -> Picture:
     """Read all bands of a file.
 
     Args:
         path: of the file.
         kind: what it must be.
         dtypes: further types that are accepted.
+        fill: put 0 where a GeoTIFF says that nothing was observed, and tell what (`gaps`).
 
     Raises:
         SourceInvalid: the file is missing, unreadable, cut short, or of another size, type or number of bands.
@@ -107,16 +112,19 @@ def read_picture(path: Path, kind: Kind, *, dtypes: Sequence[str] = ()) -> Pictu
         if replace(header.kind, dtype=kind.dtype) != kind or header.kind.dtype not in (kind.dtype, *dtypes):
             raise SourceInvalid(
                 f"{path} has {header.kind}",
-                expected=" or ".join([str(kind), *dtypes]),
+                expected=" or ".join([str(kind), *(dtype for dtype in dtypes if dtype != kind.dtype)]),
                 remedy="fetch it again, or convert it to what the others are",
                 path=str(path),
             )
         if file.driver == "PNG":
             _require_whole_png(path)
         pixels = _jpeg_pixels(path) if file.driver == "JPEG" else file.read()
+        gaps = None
         if file.driver == "GTiff":
+            if fill:  # first: GDAL gives blocks that were never written as nodata, and these must be found as well
+                pixels, gaps = fill_gaps(file, pixels)
             require_all_blocks(file, pixels)
-        return Picture(path, pixels, header)
+        return Picture(path, pixels, header, gaps)
 
 
 def usual_kind(paths: Sequence[Path]) -> Kind:
@@ -266,7 +274,8 @@ def as_unsigned(pixels: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
         raise SourceInvalid(
             f"{path} has values below zero (down to {lowest} DN)",
             expected="digital numbers from 0 to 32767",
-            remedy="leave it out, or find out what they mean: clipping them would change the data",
+            remedy="leave it out, or find out what they mean: clipping them would change the data; a value that stands "
+            "for nodata is taken where the nodata tag of a GeoTIFF names it",
             path=str(path),
         )
     return pixels.astype(np.uint16)

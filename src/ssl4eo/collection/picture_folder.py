@@ -96,7 +96,7 @@ class PictureFolder:
         self._form = Form.gridded(name, bands=self._bands, dtype=_stored_dtype(name, self._kind.dtype))
         is_dn = known_modality(name).unit == "DN"
         if is_dn and offset is None and tagged_offset(header.tags) is None:
-            raise unstated([(read_picture(path, self._kind), self._bands)])
+            raise unstated([(read_picture(path, self._kind, fill=True), self._bands)])
 
     @property
     def provenance(self) -> Provenance:
@@ -132,6 +132,9 @@ class PictureFolder:
     def read(self, location: str) -> Sample:
         """Read one picture; labels are its path `file` and, where there are class folders, `class`.
 
+        What the file says was not observed is 0 and the image is not valid; labels `nodata_<modality>` and
+        `unobserved_<modality>` tell what stood there and in which share of the pixels.
+
         Raises:
             LocationMissing: there is no such id.
             SourceInvalid: it cannot be read, is of another size, type or number of bands, describes other bands, is
@@ -142,7 +145,7 @@ class PictureFolder:
         file = self._files[location]
         name = self._form.modality
         is_dn = known_modality(name).unit == "DN"
-        picture = read_picture(self.root / file, self._kind, dtypes=("uint16", "int16") if is_dn else ())
+        picture = read_picture(self.root / file, self._kind, dtypes=("uint16", "int16") if is_dn else (), fill=True)
         if self._is_named and named_bands(picture.header, name, picture.path) is None:
             raise SourceInvalid(
                 f"{picture.path} does not describe its bands", expected="descriptions, as the first file has"
@@ -157,11 +160,14 @@ class PictureFolder:
             transform=picture.header.transform,
             offset=settle_offset(self._offset, picture, pixels, self._form.bands) if is_dn else 0,
             kept=self._form,
+            valid=picture.gaps is None,
         )
         lon, lat = picture.centre or (None, None)
         text = os.fsencode(file).decode("utf-8", "backslashreplace")  # names need not be text; columns are
         folder, _, _ = text.rpartition("/")
-        labels = {"file": text, "class": folder} if folder else {"file": text}
+        labels: dict[str, int | float | str] = {"file": text, "class": folder} if folder else {"file": text}
+        if picture.gaps is not None:
+            labels |= picture.gaps.labels(name)
         return Sample(Location(location, lon, lat), {name: (image,)}, labels)
 
 
@@ -275,6 +281,18 @@ def _stored_dtype(name: str, dtype: str) -> str:
         raise ConfigInvalid(
             f"pictures of type {dtype} for {name}",
             expected=f"{' or '.join(DTYPES[unit])} ({unit})",
-            remedy="8-bit pictures in red, green, blue are S2RGB" if dtype == "uint8" else "",
+            remedy=_remedy(unit, dtype),
         )
     return stored
+
+
+def _remedy(unit: str, dtype: str) -> str:
+    """Say how pictures of another type become what an archive holds."""
+    if dtype == "uint8":
+        return "8-bit pictures in red, green, blue are S2RGB"
+    if unit == "DN" and dtype.startswith("float"):
+        return (
+            "multiply reflectance of 0 to 1 by 10,000, round, write it as uint16, 0 where there is nothing, and state "
+            "--offset 0: at most half a step of the product's own is lost"
+        )
+    return ""

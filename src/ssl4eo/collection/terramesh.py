@@ -155,13 +155,15 @@ class TerraMesh:
         masks = {name: np.asarray(picture.pixels[0], np.uint8) for name, picture in labels.items()}
         points = [point for picture in pictures.values() if (point := picture.centre) is not None]
         lon, lat = points[0] if points else (None, None)
-        return Sample(Location(location, lon, lat), images, masks=masks)
+        gaps = {name: picture.gaps for name, picture in pictures.items() if picture.gaps is not None}
+        facts = {label: value for name, gap in gaps.items() for label, value in gap.labels(name).items()}
+        return Sample(Location(location, lon, lat), images, labels=facts, masks=masks)
 
     def _read(self, name: str, path: Path) -> Picture:
         if name in self.modalities:
             known = modality(name)
             kind = Kind(len(known.bands), *self.shape, known.dtype)
-            return read_picture(path, kind, dtypes=("int16",) if known.unit == "DN" else ())
+            return read_picture(path, kind, dtypes=("int16",) if known.unit == "DN" else (), fill=True)
         return read_picture(path, Kind(1, *self.shape, "uint8"))
 
     def _image(self, name: str, picture: Picture) -> Image:
@@ -178,6 +180,7 @@ class TerraMesh:
             transform=picture.header.transform,
             offset=settle_offset(self.offset, picture, pixels, form.bands) if is_dn else 0,
             kept=form,
+            valid=picture.gaps is None,
         )
 
 

@@ -77,6 +77,7 @@ def _modality(archive: Archive, name: str) -> dict[str, Any]:
         "step": form.step,
         "offset": offset,
         "dtype": form.dtype,
+        "marked": len(archive.flagged(name)),
         "bytes": stored,
         "ratio": round(stored / raw, 4),
         "first": str(known.min()) if known.size else None,
@@ -99,6 +100,7 @@ def _show(facts: dict[str, Any]) -> None:
         "masks": ", ".join(facts["masks"]),
         "columns": ", ".join(facts["columns"]),
         "written": f"{facts['created']} by {facts['software']}",
+        "not valid": _marked(facts["modalities"]),
         "left out": f"{len(facts['skipped'])} locations" if facts["skipped"] else "",
     }
     for name, value in rows.items():
@@ -131,6 +133,11 @@ def _table(modalities: dict[str, dict[str, Any]]) -> Table:
         dates = f"{row['first'][:10]} to {row['last'][:10]}" if row["first"] else "unknown"
         table.add_row(name, str(len(row["bands"])), values, dates, _size(row["bytes"]), f"{row['ratio']:.2f}")
     return table
+
+
+def _marked(modalities: dict[str, dict[str, Any]]) -> str:
+    """Say how many images of each modality have pixels that nobody saw, nothing where none has."""
+    return ", ".join(f"{row['marked']} images of {name}" for name, row in modalities.items() if row["marked"])
 
 
 def _step(step: float | None) -> str:

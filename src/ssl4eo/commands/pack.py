@@ -66,8 +66,9 @@ def run(  # noqa: PLR0913 - each is an option of the command line
             What is lost cannot be had back
         as_published: with eight-bit, what the reference wrote; all bands on the finest grid, bright values wrap to dark
         errors: what a broken location does; skip leaves it out and notes why in the archive, raise stops
-        nodata: what a location with unobserved pixels does (Sentinel-1 of 0 dB, empty images); skip leaves it out,
-            flag keeps it and marks its image as not valid
+        nodata: what a location with Sentinel-1 that has a single unobserved pixel (0 dB), or with an image that has no
+            other, does; skip leaves it out, flag keeps it and marks its image as not valid. Optical images that are
+            empty in part, whatever the share, are kept and marked with either
         profile: how hard to compress; all are lossless
         s1_step: round Sentinel-1 to multiples of this power of two [dB], such as 0.015625; the error is at most half
             of it. Without it every bit is kept
@@ -91,6 +92,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         ids=ids,
     )
     source = _recoded(source, eight_bit, as_published=as_published)
+    _warn_of_shape(source)
     with progress_bar(f"packing {src[0]}") as progress:
         report = pack_source(
             source,
@@ -123,12 +125,22 @@ def _recoded(source: AnySource, rule: Literal["10k", "sigma2"] | None, *, as_pub
     return EightBit(cast("Source", source), rule, as_published=as_published)
 
 
+def _warn_of_shape(source: AnySource) -> None:
+    height, width = source.shape
+    if height != width:
+        log.warning("patches are %d x %d px, `ssl4eo pretrain` takes squares: cut them before packing", height, width)
+
+
 def show(report: PackReport, *, json: bool) -> None:
-    """Print what became of the locations; log what looks wrong with their values."""
-    for doubt in doubts_of(open_archive(report.path)):
+    """Print what became of the locations, and how many images are marked; log what looks wrong with their values."""
+    archive = open_archive(report.path)
+    for doubt in doubts_of(archive):
         log.warning("%s", doubt)
+    marked = [(name, *spot) for name in archive.modalities for spot in archive.flagged(name)]
+    num_places = len({index for _, index, _ in marked})
     if json:
-        sys.stdout.write(dumps(report.to_json(), indent=2) + "\n")
+        facts = {**report.to_json(), "marked": {"images": len(marked), "locations": num_places}}
+        sys.stdout.write(dumps(facts, indent=2) + "\n")
         return
     console = Console(soft_wrap=True)
     resumed = f" ({report.num_resumed} by an earlier run)" if report.num_resumed else ""
@@ -137,3 +149,10 @@ def show(report: PackReport, *, json: bool) -> None:
         console.print(f"{len(report.skipped)} left out, listed by `ssl4eo info`; the first:", highlight=False)
         for reason in list(report.skipped.values())[:5]:
             console.print(f"  {escape(reason)}", highlight=False)
+    if marked:
+        what = f"{_count(len(marked), 'image')} of {_count(num_places, 'location')}"
+        console.print(f"marked as not valid, since pixels were not observed: {what}", highlight=False)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

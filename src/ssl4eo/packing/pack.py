@@ -19,6 +19,7 @@ from ssl4eo.archive.arrays import SHARD_LOCATIONS
 from ssl4eo.archive.journal import noted_plan, require_free
 from ssl4eo.archive.segment import require_segment
 from ssl4eo.archive.writer import ArchiveWriter
+from ssl4eo.collection.offset import warn_of_bright
 from ssl4eo.collection.source import AnySource, Distrusts, KeepsWork, Parcel, Source, StreamSource, is_stream
 from ssl4eo.errors import ConfigInvalid, DataMissing, Ssl4eoError
 from ssl4eo.form import Form
@@ -163,8 +164,14 @@ def _taking_back(source: AnySource, writer: ArchiveWriter) -> Generator[None]:
 
 
 def _absorb_all(writer: ArchiveWriter, pool: Pool, tasks: Iterable[Task]) -> None:
+    bright: list[str] = []
+    num_read = 0
     for number in pool.encode(tasks):
-        writer.absorb(require_segment(writer.work, number))
+        segment = require_segment(writer.work, number)
+        bright += segment.notes
+        num_read += len(segment.rows) + len(segment.skipped)
+        writer.absorb(segment)
+    warn_of_bright(bright, num_read)
 
 
 def _tasks(source: AnySource, ids: Sequence[str] | None, writer: ArchiveWriter, size: int) -> Iterator[Task]:

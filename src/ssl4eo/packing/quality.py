@@ -34,7 +34,7 @@ def inspect(sample: Sample, *, nodata: Nodata) -> Sample:
             share = nodata_share(image, sample.location.id, season)
             is_fault = share == 1 or (share > 0 and modality(name).unit == "dB" and image.form.scaling == "none")
             if is_fault and nodata == "skip":
-                raise _unobserved(sample.location.id, image, season, share)
+                raise _unobserved(sample, image, season, share)
             checked.append(replace(image, valid=image.valid and share == 0))
         images[name] = tuple(checked)
     return replace(sample, images=images)
@@ -75,8 +75,11 @@ def nodata_share(image: Image, location: str, season: int) -> float:
     return float(np.mean((pixels == 0).any(axis=0)))
 
 
-def _unobserved(location: str, image: Image, season: int, share: float) -> SourceInvalid:
-    what = "0 dB, the fill value," if modality(image.modality).unit == "dB" else "0"
+def _unobserved(sample: Sample, image: Image, season: int, share: float) -> SourceInvalid:
+    location, nodata = sample.location.id, sample.labels.get(f"nodata_{image.modality}")
+    what = "0 dB, the fill value" if modality(image.modality).unit == "dB" else "0"
+    what += "" if nodata is None else f" ({nodata} in the file)"
+    what += "," if " " in what else ""
     return SourceInvalid(
         f"location {location}: {image.modality} of season {season} ({image.product or 'no product id'}) is {what} in "
         f"{share:.2%} of its pixels",

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 from ssl4eo.archive.layout import Layout
 from ssl4eo.archive.segment import SegmentWriter, load_segment
+from ssl4eo.collection.offset import noting_bright
 from ssl4eo.collection.recoded import EightBit
 from ssl4eo.collection.source import AnySource, Parcel, Source, StreamSource
 from ssl4eo.errors import ContractMismatch, NoImagery, SampleInvalid, SourceInvalid
@@ -66,7 +67,7 @@ def encode(job: Job, task: Task, tick: Callable[[int], None] | None = None) -> i
     """
     if task.may_reuse and load_segment(job.work, task.number) is not None:
         return task.number
-    with writing(job.work), SegmentWriter(job.work, task.number, job.layout) as segment:
+    with writing(job.work), noting_bright() as bright, SegmentWriter(job.work, task.number, job.layout) as segment:
         for item in task.items:
             try:
                 segment.append(_prepared(job, item))
@@ -76,7 +77,7 @@ def encode(job: Job, task: Task, tick: Callable[[int], None] | None = None) -> i
                 segment.skip(_ledger_name(item), str(error))
             if tick is not None:
                 tick(1)
-        segment.finish(task.cursor)
+        segment.finish(task.cursor, notes=bright)
     return task.number
 
 

@@ -160,6 +160,26 @@ def test_geotiffs_are_what_contract_json_tells(tmp_path):
     np.testing.assert_allclose(fed[:, 0, 0], [0.1301, 0.1302, 0.1303, 0.13], rtol=1e-6)
 
 
+def test_digital_numbers_that_the_nodata_tag_names_are_0(tmp_path):
+    """Also below zero; decibels stay as they are, since 0 dB is a bright value."""
+    for name, count in (("s2", 12), ("s1", 2)):
+        fill(tmp_path / name, values=planes(count, np.int16 if count == 12 else np.float32))
+        home = tmp_path / name / "bog" / "1.tif"
+        values = planes(count, np.int16 if count == 12 else np.float32)(1).copy()
+        values[:, 2, 2] = -9999
+        write_tif(home, values)
+        with rasterio.open(home, "r+") as file:
+            file.nodata = -9999
+    tell(tmp_path / "s2", stored("S2L2A"))
+    tell(tmp_path / "s1", stored("S1GRD"))
+
+    optical = open_folder(tmp_path / "s2", split="reference", contract=L2A).everything.source.pixels(1, 0)[10]
+    radar = open_folder(tmp_path / "s1", split="reference", contract=GRD).everything.source.pixels(1, 0)[10]
+
+    assert (optical[:, 2, 2].tolist(), optical[:, 0, 0].tolist()) == ([0] * 12, [100 + i for i in range(12)])
+    assert radar[:, 2, 2].tolist() == [-9999, -9999]
+
+
 def test_int16_is_read_as_the_same_numbers(tmp_path):
     """Below zero is refused."""
     fill(tmp_path, values=planes(12, np.int16))

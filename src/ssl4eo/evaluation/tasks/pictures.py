@@ -91,7 +91,8 @@ class PicturePixels:
         """
         del season, resolutions  # a picture has one date and one grid
         further = ("uint16", "int16") if self._kind.dtype in ("uint16", "int16") else ()
-        picture = read_picture(self.root / self.files[index], self._kind, dtypes=further)
+        is_dn = self.contract.unit == "DN"  # decibels have no value for what nobody saw: 0 dB is a bright one
+        picture = read_picture(self.root / self.files[index], self._kind, dtypes=further, fill=is_dn)
         name = self.contract.modality
         if self._by_description and named_bands(picture.header, name, picture.path) is None:
             raise SourceInvalid(
