@@ -61,6 +61,13 @@ def test_a_file_is_found_by_its_path_and_by_processes_started_later(tmp_path: Pa
         (None, "own_none:x", ConfigInvalid, "no module own_none"),
         (None, "{folder}/own_none.py:x", DataMissing, "there is no"),
         ("wanted = 1\n", "{folder}/own_a.py:wanten", UnknownName, "did you mean wanted"),
+        (
+            "import os\nfrom ast import parse\ndef wide(): ...\nwanted = 1\n",
+            "{folder}/own_a.py:x",
+            UnknownName,
+            "no thing in {folder}/own_a.py is called 'x'; expected one of wide, wanted",
+        ),
+        ("import os\n", "{folder}/own_a.py:x", UnknownName, "expected the name of a thing, of which it has none"),
         ("1 / 0\n", "{folder}/own_a.py:x", ConfigInvalid, "ZeroDivisionError"),
         ("import own_not_there\n", "{folder}/own_a.py:x", ConfigInvalid, "No module named 'own_not_there'"),
         ("def\n", "{folder}/own_a.py:x", ConfigInvalid, "SyntaxError"),
@@ -75,7 +82,19 @@ def test_what_cannot_be_had_is_told(
     with pytest.raises(error) as told:
         load_own("thing", reference.format(folder=tmp_path))
 
-    assert words in str(told.value)
+    assert words.format(folder=tmp_path) in str(told.value)
+
+
+def test_only_recipes_are_offered_for_a_recipe(tmp_path: Path) -> None:
+    """And not what their module imports, nor its classes and functions."""
+    text = "import dataclasses\nfrom ssl4eo.recipes.recipe import Recipe\n"
+    text += "from ssl4eo.recipes.table import recipe\n\nOTHER = 3\n\ndef tiny(*args): ...\n\n"
+    text += "FIRST = recipe('moco_v2.resnet18.s2l1c.tiny')\n"
+    text += "SECOND = Recipe('a', 'resnet18', 'S2L1C', tiny, promise='none')\n"
+    write(tmp_path / "own_offer.py", text)
+
+    with pytest.raises(UnknownName, match=r"is called 'NOPE'; expected one of FIRST, SECOND$"):
+        recipe(f"{tmp_path}/own_offer.py:NOPE")
 
 
 def test_a_file_that_would_hide_another_module_is_refused(tmp_path: Path) -> None:

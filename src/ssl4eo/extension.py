@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ssl4eo.errors import ConfigInvalid, DataMissing, unknown_name
+from ssl4eo.errors import ConfigInvalid, DataMissing, UnknownName, unknown_name
 
 _REFERENCE = re.compile(r"(?P<place>.+):(?P<name>[^\W\d]\w*)\Z")
 FORM = "module:name or file.py:name"
@@ -33,12 +34,13 @@ def is_own(name: str) -> bool:
     return _REFERENCE.match(name) is not None
 
 
-def load_own(kind: str, reference: str) -> Any:
+def load_own(kind: str, reference: str, *, fits: Callable[[object], bool] = lambda _: True) -> Any:
     """Import the object that `module:name` or `file.py:name` means.
 
     Args:
         kind: what it is to be, for messages: recipe, task, layout, service.
         reference: as given by the user.
+        fits: tells what can stand there, for the names that are offered where there is none of this one.
 
     Raises:
         ConfigInvalid: not of that form, no such module, a module that cannot be imported, or a file of its name that
@@ -52,8 +54,31 @@ def load_own(kind: str, reference: str) -> Any:
     place, name = match["place"], match["name"]
     module = _import_file(Path(place), kind) if place.endswith(".py") else _import(place, kind)
     if not hasattr(module, name):
-        raise unknown_name(f"{kind} in {place}", name, [n for n in vars(module) if not n.startswith("_")])
+        raise _no_such(
+            kind,
+            place,
+            name,
+            [n for n, value in vars(module).items() if _is_made_here(n, value, module) and fits(value)],
+        )
     return getattr(module, name)
+
+
+def _is_made_here(name: str, value: object, module: ModuleType) -> bool:
+    """Say whether an object of a module may be meant: not a private one, a module, nor what it imported from others."""
+    if name.startswith("_") or isinstance(value, ModuleType):
+        return False
+    is_code = callable(value) and hasattr(value, "__qualname__")  # of an instance the module is its class's
+    return not is_code or getattr(value, "__module__", None) == module.__name__
+
+
+def _no_such(kind: str, place: str, name: str, known: list[str]) -> UnknownName:
+    if known:
+        return unknown_name(f"{kind} in {place}", name, known)
+    return UnknownName(
+        f"no {kind} in {place} is called {name!r}",
+        expected=f"the name of a {kind}, of which it has none",
+        remedy="write one: docs/extending has an example of each",
+    )
 
 
 def require_own(kind: str, reference: str, found: object, *, expected: str, fits: bool) -> None:

@@ -6,14 +6,17 @@ from __future__ import annotations
 import collections
 import dataclasses
 import logging
+import re
 
 import numpy as np
 import pytest
 import torch
 
+import ssl4eo.backbones.adapt
 from ssl4eo.backbones.backbone import Backbone, untrained
 from ssl4eo.contract import FusedContract, doubts, network_input, stored
 from ssl4eo.errors import ContractMismatch, SampleInvalid
+from ssl4eo.form import Form
 from ssl4eo.sample import Image
 
 L1C, S1 = stored("S2L1C"), stored("S1GRD")
@@ -199,6 +202,42 @@ def test_a_contract_beside_an_image_must_be_its_own(network: Backbone, fused: Ba
         network.embed(image, stored("S2L1C", offset=1000))
     with pytest.raises(ContractMismatch, match="leave the contract out"):
         fused.embed({"S2L1C": image, "S1GRD": radar()}, FUSED)
+
+
+TEN = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+
+
+def few_bands(offset: int) -> Image:
+    """An image of surface reflectance without the bands of 60 m."""
+    pixels = {r: optical().pixels[r] for r in (10, 20)}
+    return Image("S2L2A", pixels, offset=offset, kept=Form.native("S2L2A", bands=TEN))
+
+
+@pytest.mark.parametrize("is_image", [False, True])
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_ways_without_some_bands_work_as_the_refusal_writes_them(network: Backbone, is_image, offset) -> None:
+    """For arrays and images alike; a network that was cut sees what one that is fed zeros does."""
+    image = few_bands(offset)
+    source = image.contract if is_image else stored("S2L2A", bands=TEN, offset=offset)
+    fed = image if is_image else values(bands=10)
+    with pytest.raises(ContractMismatch, match="S2L2A values have no B01 B09 B10") as told:
+        network.embed(fed, None if is_image else source)
+
+    names = {"stored": stored, "values": fed, "embed": network.embed, "network": network, "dataclasses": dataclasses}
+    names["backbones"] = ssl4eo.backbones
+    feed, cut = re.search(r"(embed\(.*\)) \(or 'mean'\).*(backbones\.adapt\..*\))$", str(told.value)).groups()
+    features = eval(feed, names)  # what the message says, literally
+
+    torch.testing.assert_close(eval(cut, names).embed(fed, source), features)
+    assert (network.embed(fed, dataclasses.replace(source, fill="mean")) - features).abs().max() > 1e-4
+
+
+def test_an_image_is_told_nothing_but_what_stands_for_absent_bands(network: Backbone) -> None:
+    """Any other difference would change what its pixels mean."""
+    image = few_bands(1000)
+
+    with pytest.raises(ContractMismatch, match="no more than its fill may be another"):
+        network.embed(image, dataclasses.replace(image.contract, fill="zero", offset=0))
 
 
 def test_infinity_in_float32_is_refused(network: Backbone) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 
 import pytest
 import torch
@@ -147,18 +148,48 @@ def test_inspection_reads_the_record(tmp_path):
     assert facts.contract.endswith("as a.pt.json says")
 
 
-@pytest.mark.parametrize("how", ["argument", "record"])
-def test_network_that_is_to_be_fed_unscaled_values_is_doubted(how, tmp_path, caplog):
-    """stored(...) is of an array; a network wants what it was trained with."""
+def test_record_of_a_network_that_is_to_be_fed_unscaled_values_is_doubted(tmp_path, caplog):
+    """stored(...) is of an array; a network wants what it was trained with. A record may say so, and the caller too."""
     torch.save(encoder("resnet18", 13).state_dict(), tmp_path / "a.pth")
     raw = stored("S2L1C")
-    if how == "record":
-        (tmp_path / "a.pth.json").write_text(json.dumps({"contract": raw.to_json()}))
+    (tmp_path / "a.pth.json").write_text(json.dumps({"contract": raw.to_json()}))
 
-    load_backbone(tmp_path / "a.pth", contract=raw if how == "argument" else None)
-
+    assert load_backbone(tmp_path / "a.pth").contract == raw
     assert "is to be fed unscaled values" in caplog.text
     assert "network_input('S2L1C')" in caplog.text
+    assert load_backbone(tmp_path / "a.pth", contract=raw).contract == raw
+
+
+@pytest.mark.parametrize("bands", [None, ("B04", "B03", "B02")])
+@pytest.mark.parametrize("has_record", [False, True])
+def test_contract_of_values_as_stored_is_refused_for_a_network(bands, has_record, tmp_path):
+    """It would be fed thousands, and its features be wrong. The call and the record that are named both work."""
+    count = 13 if bands is None else 3
+    torch.save(encoder("resnet18", count).state_dict(), tmp_path / "a.pth")
+    if has_record:
+        (tmp_path / "a.pth.json").write_text(json.dumps({"contract": network_input("S2L1C", bands).to_json()}))
+    raw = stored("S2L1C", bands=bands)
+
+    with pytest.raises(
+        ContractMismatch, match=r"of values as stored.*trained on values as stored, say so in a"
+    ) as told:
+        load_backbone(tmp_path / "a.pth", contract=raw)
+
+    call, record = re.search(
+        r"contract=(network_input\(.*?\)) scales .* in a\.pth\.json \((.*)\)", str(told.value)
+    ).groups()
+    loaded = load_backbone(tmp_path / "a.pth", contract=eval(call))  # what the message says, literally
+    assert loaded.contract == network_input("S2L1C", bands)
+    (tmp_path / "a.pth.json").write_text(record)
+    assert load_backbone(tmp_path / "a.pth").contract == raw
+
+
+def test_contract_of_8_bits_is_one_of_a_network(tmp_path):
+    """The published networks were trained on such values: a form is a scaling."""
+    torch.save(encoder("resnet18", 13).state_dict(), tmp_path / "a.pth")
+    form = stored("S2L1C", scaling="uint8_10k_wrapped")
+
+    assert load_backbone(tmp_path / "a.pth", contract=form).contract == form
 
 
 def test_weights_of_zeros_are_told(tmp_path, caplog):

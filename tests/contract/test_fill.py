@@ -31,7 +31,7 @@ def fed(source, target) -> np.ndarray:
 
 def test_nothing_is_filled_unless_the_contract_names_it():
     """And the refusal says how."""
-    with pytest.raises(ContractMismatch, match=r"have no B01 B09 B10; .* fill='zero' or 'mean'"):
+    with pytest.raises(ContractMismatch, match=r"have no B01 B09 B10; .* fill=\"zero\"\)\) \(or 'mean'\)"):
         plan_remap(ten_bands(), network_input("S2L1C"))
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import email.utils
+import logging
+import socket
 import threading
 from types import MappingProxyType
 
@@ -100,6 +102,63 @@ def test_an_address_where_nobody_is_is_given_up(tmp_path, client, server):
 
     with pytest.raises(DownloadFailed, match="4 times in a row"):
         fetch(FileEntry(name="a", url=url.replace("127.0.0.1", "127.0.0.2")), tmp_path, client=client)
+
+
+def unresolved(monkeypatch, *names: str) -> list[str]:
+    """Let names be unknown, as without a network; gives those that are asked for."""
+    asked, resolve = [], socket.getaddrinfo
+
+    def look_up(host, *arguments, **options):
+        if host in names:
+            asked.append(host)
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return resolve(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    return asked
+
+
+def test_a_name_that_nobody_knows_is_given_up_soon(tmp_path, client, slept, monkeypatch, caplog):
+    """Three tries, each told with its wait; what an address says behind the name is not repeated."""
+    asked = unresolved(monkeypatch, "nowhere.invalid")
+
+    with caplog.at_level(logging.INFO), pytest.raises(DownloadFailed, match=r"failed 3 times.*machine is online"):
+        fetch(FileEntry(name="a", url="https://nowhere.invalid/a?token=x"), tmp_path, client=client)
+
+    assert len(asked) == 3
+    assert slept == [1.0, 2.0]
+    assert [r.getMessage() for r in caplog.records] == [
+        "nowhere.invalid: try 2 of 3 in 1 s: the name nowhere.invalid cannot be resolved",
+        "nowhere.invalid: try 3 of 3 in 2 s: the name nowhere.invalid cannot be resolved",
+    ]
+
+
+def test_a_network_that_goes_away_during_a_download_is_waited_for(tmp_path, server, client, slept, monkeypatch):
+    """The name of a server that has answered is right."""
+    first = server.add("/a", b"abc")
+    fetch(FileEntry(name="a", url=first), tmp_path, client=client)
+    slept.clear()
+    asked = unresolved(monkeypatch, "127.0.0.1")
+    second = server.add("/b", b"abc", Fault(cut=1))
+
+    with pytest.raises(DownloadFailed, match="failed 4 times"):
+        fetch(FileEntry(name="b", url=second), tmp_path, client=client)
+
+    assert asked
+    assert slept == [1.0, 2.0, 4.0]
+
+
+def test_each_wait_is_told(tmp_path, server, client, caplog):
+    """With the try that comes after it, how long that takes, and why."""
+    url = server.add("/a", b"abc", Fault(status=503, headers={"Retry-After": "17"}), Fault(status=500))
+
+    with caplog.at_level(logging.INFO):
+        fetch(FileEntry(name="a", url=url), tmp_path, client=client)
+
+    assert [r.getMessage() for r in caplog.records] == [
+        "127.0.0.1: try 2 of 4 in 17 s: status 503",
+        "127.0.0.1: try 3 of 4 in 2 s: status 500",
+    ]
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "/etc/passwd", "http://[bad/", "https://"])

@@ -115,6 +115,22 @@ def test_beginning_is_part_of_the_run(tmp_path):
         pretrain(config, Pictures(), tmp_path / "first", resume=True, quiet=True)
 
 
+def test_more_epochs_are_a_new_run_from_the_weights_of_the_old_one(tmp_path):
+    """Schedules are over the whole run; the refusal says so, and names the way on."""
+    first = tmp_path / "first"
+    pretrain(build("moco_v2.vit_w48d2h3_8", epochs=1), Pictures(), first, quiet=True)
+    longer = build("moco_v2.vit_w48d2h3_8", epochs=2)
+
+    with pytest.raises(CheckpointInvalid, match=r"engine\.epochs 1, now 2") as told:
+        pretrain(longer, Pictures(), first, resume=True, quiet=True)
+    assert "scheduled over the whole run" in str(told.value)
+    assert f"--init-from {first} with another --out and the epochs that are to be added" in str(told.value)
+
+    pretrain(dataclasses.replace(longer, init_from=str(first)), Pictures(), tmp_path / "second", quiet=True)
+    with pytest.raises(CheckpointInvalid, match="another --out to start a new run"):  # more than epochs is another
+        pretrain(build("moco_v2.vit_w48d2h3_8", epochs=3), Pictures(), tmp_path / "second", resume=True, quiet=True)
+
+
 def test_encoder_of_another_method_goes_without_its_heads(tmp_path, caplog):
     """A DINO file for MoCo v3: the file does not say its bands, so the run's own are taken, and said."""
     theirs = other("dino.vit_w48d2h3_8")

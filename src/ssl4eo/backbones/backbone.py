@@ -161,16 +161,18 @@ class Backbone(nn.Module):
             images: an Image, rendered from native resolution as evaluation does; for a fused network one of each
                 modality by name, of the same ground, None for a sensor that is absent: its channels are zero, as
                 sensor drop trains it; or an array or tensor of real numbers, of any type, layout of memory and device.
-            contract: what the values mean; an Image knows, an array must be told.
+            contract: what the values mean; an array must be told. An Image knows, but for what stands for bands that
+                the network wants and it does not have: `dataclasses.replace(image.contract, fill="zero")`.
 
         Raises:
-            ContractMismatch: no contract was given, or another than an Image's own; it cannot be converted into this
-                network's; the values are not real numbers, masked, sparse or no array at all.
+            ContractMismatch: no contract was given, or for an Image one that differs from its own in more than `fill`;
+                it cannot be converted into this network's; the values are not real numbers, masked, sparse or no array
+                at all.
             SampleInvalid: a value is not finite, or there is no pixel.
         """
         if isinstance(images, Image):
-            require_own_contract(contract, images.contract)
-            return self._evaluate(self._scale(images, self.contract))[0]
+            own = require_own_contract(contract, images.contract)
+            return self._evaluate(self._scale(images, self.contract, own))[0]
         if isinstance(images, Mapping):
             require_own_contract(contract, None)
             return self._evaluate(self._stack(images))[0]
@@ -188,14 +190,14 @@ class Backbone(nn.Module):
         given = require_images(images, self.contract)
         return torch.cat([self._scale(given[part.modality], part) for part in self.contract.parts], dim=1)
 
-    def _scale(self, image: Image | None, wanted: InputContract) -> Tensor:
-        """Give scaled values (1, C, S, S) of one image; zeros where there is none."""
+    def _scale(self, image: Image | None, wanted: InputContract, told: InputContract | None = None) -> Tensor:
+        """Give scaled values (1, C, S, S) of one image, which is what it says or is told; zeros where there is none."""
         if image is None:
             device = next(self.parameters()).device
             return torch.zeros(1, wanted.num_bands, self.image_size, self.image_size, device=device)
         more = {} if image.valid else {"unobserved": "the image is marked as not observed, its features mean nothing"}
         values = torch.as_tensor(self._render(image)[None])
-        return self._convert(values, image.contract, wanted, more=more)
+        return self._convert(values, told or image.contract, wanted, more=more)
 
     def _convert(
         self,

@@ -8,6 +8,7 @@ What has no one meaning (a mask, an array without a contract, complex values) is
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -80,22 +81,28 @@ def require_images(images: Mapping[str, object], wanted: InputContract) -> dict[
     return {name: given.get(name) for name in names}
 
 
-def require_own_contract(contract: object, own: InputContract | None) -> None:
-    """Refuse a contract that is told beside images, which know theirs.
+def require_own_contract(contract: object, own: Contract | None) -> Contract | None:
+    """Refuse a contract that is told beside images, which know theirs; only `fill` is for the caller to say.
 
     Args:
         contract: as told.
         own: of the image, None for several.
 
+    Returns:
+        That of the image, with the `fill` that was told.
+
     Raises:
         ContractMismatch: another one is told.
     """
-    if contract is not None and contract != own:
-        raise ContractMismatch(
-            f"an Image with the contract {contract}",
-            expected="its own" if own is None else str(own),
-            remedy="leave the contract out; where the image is wrong about itself, embed its pixels as an array",
-        )
+    if contract is None:
+        return own
+    if own is not None and isinstance(contract, Contract) and replace(contract, fill=own.fill) == own:
+        return contract
+    raise ContractMismatch(
+        f"an Image with the contract {contract}",
+        expected="its own" if own is None else f"{own}; no more than its fill may be another",
+        remedy="leave the contract out; where the image is wrong about itself, embed its pixels as an array",
+    )
 
 
 def _require_contract(contract: object, shape: tuple[int, ...], wanted: InputContract) -> InputContract:

@@ -7,6 +7,7 @@ Loading is strict whoever wrote the file: every key is used or explained, every 
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from ssl4eo.checkpoints.cache import fetch_url, fetch_weights
 from ssl4eo.checkpoints.catalog import CARDS
 from ssl4eo.checkpoints.foreign import load_foreign
 from ssl4eo.checkpoints.recognition import require_arch
-from ssl4eo.checkpoints.sidecar import load_recorded, read_sidecar
+from ssl4eo.checkpoints.sidecar import beside, load_recorded, read_sidecar
 from ssl4eo.checkpoints.told import Told, told_of
 from ssl4eo.contract import InputContract, is_contract
-from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing
+from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, ContractMismatch, DataMissing
+from ssl4eo.sensors import modality
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +53,9 @@ def load_backbone(
         seed: of an untrained network; a file has its own weights.
         image_size: that the network is to see [px]; another than a file's own interpolates its positions.
         untrained_weights: give the network of a file of ours as it was before the first step.
-        contract: of a file that others wrote, the values that it wants; None: of its card in the catalog or of the
-            record beside it (FILE.json, see `checkpoints.sidecar`), else assumed by the number of bands, and said.
+        contract: of a file that others wrote, the values that it wants, as they enter the network: scaled, such as
+            `network_input("S2L1C")`; None: of its card in the catalog or of the record beside it (FILE.json, see
+            `checkpoints.sidecar`), else assumed by the number of bands, and said.
         pooling: of a transformer that others wrote, another way to a feature than its family's.
         arch: the network of a file that others wrote, such as `vit_w256d8h4_8` or `resnet26t`, where its weights do not
             tell: heads of a transformer, stems and poolings of a residual network.
@@ -63,7 +66,8 @@ def load_backbone(
         DownloadFailed, ChecksumMismatch, SourceInvalid: see `fetch_weights`.
         CheckpointInvalid: no file of weights, cut short, one that would run code, with keys, shapes or values that are
             not those of a network of ours, or another than its name or its record says.
-        ContractMismatch: another number of bands than the contract's.
+        ContractMismatch: another number of bands than the contract's, or one of values as stored that the file's record
+            does not say.
         ConfigInvalid: a size that the network cannot see, or an option that is not for this file.
         UnknownName: no such untrained network, or no such `arch`.
     """
@@ -92,9 +96,41 @@ def load_backbone(
             remedy="name one, such as random.resnet50.s2l1c",
         )
     else:
-        backbone = load_told(path, told_of(name, path), contract=contract, pooling=pooling, arch=arch)
+        told = told_of(name, path)
+        if contract is not None and (told is None or contract != told.contract):
+            _require_scaled(contract, path)
+        backbone = load_told(path, told, contract=contract, pooling=pooling, arch=arch)
         require_arch(path, backbone.arch, arch, by="was asked for")
     return (backbone if image_size is None else with_image_size(backbone, image_size)).eval()
+
+
+def _require_scaled(contract: InputContract, path: Path) -> None:
+    """Refuse the contract of values as stored for what enters a network: it would be fed numbers in the thousands.
+
+    The 8-bit forms are scalings of their own, and pass. A network that was trained on values as stored says so in its
+    record, where nobody writes it by mistake.
+
+    Raises:
+        ContractMismatch: a part of it is not scaled.
+    """
+    if all(part.scaling != "none" for part in contract.parts):
+        return
+    raise ContractMismatch(
+        f"the contract {contract} for {path.name}, of values as stored",
+        expected="that of the values which enter the network, scaled as it was trained",
+        remedy=f"contract={_our_input(contract)} scales as our recipes do; another scaling is "
+        'dataclasses.replace(stored(...), scaling="zscore:published_50k") or the like; that of an array is said to '
+        f"embed. Where it was trained on values as stored, say so in {beside(path).name} "
+        f"({json.dumps({'contract': contract.to_json()})})",
+    )
+
+
+def _our_input(contract: InputContract) -> str:
+    """Write the call that makes the contract of our own recipes with the same bands."""
+    parts = contract.parts
+    if len(parts) == 1 and parts[0].bands != modality(parts[0].modality).bands:
+        return f'network_input("{contract.modality}", bands={list(parts[0].bands)})'
+    return f'network_input("{contract.modality}")'
 
 
 def _require_agreement(path: Path, backbone: Backbone) -> None:

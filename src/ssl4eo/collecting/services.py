@@ -91,7 +91,7 @@ def open_service(name: str, options: ServiceOptions | None = None) -> Service:
     options = options or ServiceOptions()
     if is_own(name):
         options.require_only(name)
-        found = load_own("service", name)
+        found = load_own("service", name, fits=callable)
         expected = "a function without arguments that gives a Service"
         require_own("service", name, found, expected=expected, fits=callable(found))
         return found()

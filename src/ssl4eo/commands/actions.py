@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ssl4eo.commands.parsing import call, function_parser
+from ssl4eo.commands.parsing import CommandParser, call, function_parser
 from ssl4eo.errors import ConfigInvalid, unknown_name
 
 
@@ -44,7 +44,7 @@ class Actions:
     by_word: Mapping[str, Action]
     is_name: Callable[[str], bool] = field(default=lambda _: False)
 
-    def build_parser(self, arguments: Sequence[str]) -> ArgumentParser:
+    def build_parser(self, arguments: Sequence[str]) -> CommandParser:
         """Make the parser of the action that the arguments name, or of the choice among them.
 
         Args:
@@ -75,13 +75,13 @@ class Actions:
             )
 
 
-def _choice(verb: str, actions: Mapping[str, Action], title: str) -> ArgumentParser:
+def _choice(verb: str, actions: Mapping[str, Action], title: str) -> CommandParser:
     """Make the parser that knows the actions and nothing of what they take."""
     first = next(iter(actions.values())).example
-    parser = ArgumentParser(prog=f"ssl4eo {verb}", description=title, epilog=f"example: ssl4eo {verb} {first}")
+    parser = CommandParser(prog=f"ssl4eo {verb}", description=title, epilog=f"example: ssl4eo {verb} {first}")
     choices = parser.add_subcommands(dest="action", metavar="ACTION")
     for word, action in actions.items():
-        choices.add_subcommand(word, ArgumentParser(), help=action.title)
+        choices.add_subcommand(word, CommandParser(), help=action.title)
     return parser
 
 

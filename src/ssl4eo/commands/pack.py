@@ -16,6 +16,7 @@ from ssl4eo.archive.plausible import doubts_of
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.collection.recoded import EightBit
 from ssl4eo.collection.source import AnySource, Source, is_stream
+from ssl4eo.commands.parsing import separated
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.packing.layouts import open_source
 from ssl4eo.packing.pack import PackReport
@@ -84,11 +85,11 @@ def run(  # noqa: PLR0913 - each is an option of the command line
         *src,
         layout=layout,
         num_seasons=num_seasons,
-        modalities=modalities,
+        modalities=separated(modalities),
         rule=rule,
         offset=offset,
         modality=modality,
-        bands=bands,
+        bands=separated(bands),
         ids=ids,
     )
     source = _recoded(source, eight_bit, as_published=as_published)

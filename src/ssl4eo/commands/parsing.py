@@ -3,22 +3,121 @@
 
 Types and defaults come from the signature, help from the Google docstring. A list takes one or more values, a
 boolean is a switch, and `--two_words` may be spelled `--two-words`.
+What is wrong with a command line is told in two lines, with the options that may have been meant.
 """
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import inspect
+import re
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import docstring_parser
 from jsonargparse import SUPPRESS, ArgumentParser, Namespace
 
 from ssl4eo.errors import ConfigInvalid
 
+MOST_NEAR = 3
+"""Options that are named where one is not known."""
 
-def function_parser(name: str, function: Callable[..., int], *, word: str = "", example: str = "") -> ArgumentParser:
+
+class CommandParser(ArgumentParser):
+    """The parser of a command; its errors are a line, and a line that says where the options stand."""
+
+    given: Sequence[str] = ()
+    """The command line that is parsed, for what its errors advise."""
+    shown_by: str = ""
+    """The command whose help has all options, where it is more than the name."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what is wrong and end with status 2; no page of usage goes before it."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        text = re.sub(r'Parser key "([\w.]+)":', lambda found: f"{self._spelled(found[1])}:", message)
+        text = re.sub(r"Expected a <class '(\w+)'>\.", r"expected \1;", text)
+        text = re.sub(r"Expected a typing\.Literal\[([^\]]*)\]\.", r"expected one of \1;", text)
+        text = " ".join(text.replace("; Got value:", "; got").split())
+        advice = self._nearest(text) or self._taken(text)
+        helped = f"`{self.shown_by or self.prog} --help` lists the options"
+        lines = (f"{self.prog}: {text}{advice and f'; {advice}'}", helped)
+        self.exit(2, "\n".join(lines) + "\n")
+
+    def _spelled(self, key: str) -> str:
+        return f"--{key}" if f"--{key}" in self._option_string_actions else key
+
+    def _nearest(self, message: str) -> str:
+        """Name the options that those which are not known may mean, by their last word, then by their spelling."""
+        head, _, rest = message.partition("unrecognized arguments: ")
+        wanted = [] if head else [token.partition("=")[0] for token in rest.split() if token.startswith("--")]
+        near = [name for option in wanted for name in self._like(option)]
+        return f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+
+    def _like(self, option: str) -> list[str]:
+        """Give known options that are like one, nearest first."""
+        spellings = {
+            name: text.removeprefix("--").replace("-", "_")
+            for text, action in self._option_string_actions.items()
+            if text.startswith("--") and action.help != SUPPRESS
+            for name in [_main_spelling(action)]
+        }
+        asked = option.removeprefix("--").replace("-", "_")
+        last = asked.rpartition(".")[2]
+        exact = [name for name, text in spellings.items() if text == asked or text.rpartition(".")[2] == last]
+        if exact:
+            return exact[:MOST_NEAR]
+        names = {text: name for name, text in spellings.items()}
+        names = {text.rpartition(".")[2]: name for text, name in names.items()} | names
+        return [names[text] for text in difflib.get_close_matches(asked, names, n=1, cutoff=0.7)]
+
+    def _taken(self, message: str) -> str:
+        """Say which option took what was to be a path, where one may have."""
+        head, _, rest = message.partition("the following arguments are required: ")
+        positional = {action.dest for action in self._actions if not action.option_strings}
+        missing = [name for name in rest.split(", ") if name in positional] if not head else []
+        lists = [(text, values) for text, values in _with_values(self.given) if self._is_list(text) and values]
+        if not missing or not lists:
+            return ""
+        option, values = lists[-1]
+        return (
+            f"{option} took {' '.join(values)}: give {' and '.join(missing)} before the options, "
+            f"or end the values of {option} with --"
+        )
+
+    def _is_list(self, option: str) -> bool:
+        action = self._option_string_actions.get(option)
+        return action is not None and action.nargs == "+"
+
+
+def _main_spelling(action: argparse.Action) -> str:
+    return next(text for text in action.option_strings if text.startswith("--"))
+
+
+def _with_values(arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Give each option of a command line with the words that follow it."""
+    found: list[tuple[str, list[str]]] = []
+    for argument in arguments:
+        if argument.startswith("-"):
+            option, is_one, value = argument.partition("=")
+            found.append((option, [value] if is_one else []))
+        elif found:
+            found[-1][1].append(argument)
+    return found
+
+
+def separated(values: list[str] | None) -> list[str] | None:
+    """Give names of a list option that may be separated by commas in place of blanks.
+
+    >>> separated(["B02,B03", "B04"])
+    ['B02', 'B03', 'B04']
+    """
+    return None if values is None else [name for value in values for name in value.split(",") if name]
+
+
+def function_parser(name: str, function: Callable[..., int], *, word: str = "", example: str = "") -> CommandParser:
     """Make the parser of a command from the function that runs it.
 
     Args:
@@ -29,7 +128,7 @@ def function_parser(name: str, function: Callable[..., int], *, word: str = "", 
     """
     documented = docstring_parser.parse(function.__doc__ or "")
     texts = {p.arg_name: p.description or "" for p in documented.params}
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog=" ".join(filter(None, ("ssl4eo", name, word))),
         description=documented.short_description,
         epilog=f"example: ssl4eo {name} {example}" if example else None,
@@ -83,12 +182,13 @@ def _is_union(hint: Any) -> bool:
     return origin is typing.Union or (origin is not None and origin.__name__ == "UnionType")
 
 
-def parse(parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+def parse(parser: CommandParser, arguments: Sequence[str]) -> Namespace:
     """Parse a command line.
 
     Raises:
         ConfigInvalid: a config file that is not text.
     """
+    parser.given = tuple(arguments)
     try:
         return parser.parse_args(list(arguments))
     except UnicodeDecodeError as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from ssl4eo.commands.parsing import CommandParser
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.memory import keep_freed_memory
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 _EXAMPLE = "ssl4eo pretrain --recipe moco_v2.resnet18.s2l1c.tiny --data a.zarr --out runs/first"
 
 
-def build_parser(arguments: Sequence[str]) -> ArgumentParser:
+def build_parser(arguments: Sequence[str]) -> CommandParser:
     """Make the parser; its options and defaults are those of the recipe that the arguments name."""
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog="ssl4eo pretrain",
         description=f"Pre-train a network by a recipe. Example: {_EXAMPLE}",
         epilog="Give --recipe NAME --help to see the options of that recipe with their values.",
@@ -58,6 +59,7 @@ def build_parser(arguments: Sequence[str]) -> ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     name, backbone = _named(arguments)
     if name is not None:
+        parser.shown_by = f"ssl4eo pretrain --recipe {name}"
         for part in fields(base := _base(name, backbone)):
             value = getattr(base, part.name)
             if part.name in ("scaling", "bands", "init_from"):
@@ -91,10 +93,13 @@ def _is_part(value: Any) -> bool:
 
 def _named(arguments: Sequence[str]) -> tuple[str | None, str | None]:
     """Find recipe and backbone before there is a parser: on the command line, else in the file of `--config`."""
-    early = argparse.ArgumentParser(add_help=False)  # abbreviates as the whole parser does
+    early = argparse.ArgumentParser(add_help=False, exit_on_error=False)  # abbreviates as the whole parser does
     for option in ("--recipe", "--backbone", "--config"):
         early.add_argument(option)
-    known, _ = early.parse_known_args(list(arguments))
+    try:
+        known, _ = early.parse_known_args(list(arguments))
+    except argparse.ArgumentError:  # an option without its value: the whole parser tells it
+        return None, None
     wanted = known.recipe is None or known.backbone is None
     stored = _named_in(Path(known.config)) if wanted and known.config and Path(known.config).is_file() else {}
     name = stored.get("recipe") if known.recipe is None else known.recipe

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.archive.remains import Damage, read_remains
+from ssl4eo.commands.parsing import separated
 from ssl4eo.errors import ConfigInvalid, ShardCorrupt, unknown_name
 from ssl4eo.files import require_writable, whole_or_told
 from ssl4eo.pictures.sheet import location_sheet, rows_of
@@ -56,6 +57,7 @@ def run(
         raise ConfigInvalid(f"--size {size}", expected=f"1 to {_LARGEST} px")
     require_writable(out)
     opened = open_archive(archive)
+    modalities = separated(modalities)
     for name in modalities or ():
         if name not in opened.modalities:
             raise unknown_name("modality of this archive", name, opened.modalities)

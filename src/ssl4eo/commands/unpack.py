@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from ssl4eo.archive.id_list import read_ids
 from ssl4eo.archive.reader import open_archive
+from ssl4eo.commands.parsing import separated
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.progress import progress_bar
 from ssl4eo.unpacking.choice import published_subset
@@ -70,7 +71,7 @@ def run(  # noqa: PLR0913 - each is an option of the command line
             source,
             out,
             layout=layout,
-            modalities=modalities,
+            modalities=separated(modalities),
             seasons=seasons,
             ids=wanted,
             renumber=renumber,

@@ -229,8 +229,7 @@ def _plan_bands(source: Contract, target: Contract, steps: list[str]) -> tuple[i
         raise ContractMismatch(
             f"{source.modality} values have no {' '.join(missing)}",
             expected=f"bands {' '.join(target.bands)}",
-            remedy="only B10 may be absent (it is zero then); read the missing bands too, or say in the contract what "
-            f"stands for them: fill={' or '.join(repr(rule) for rule in FILL_RULES if rule != 'none')}",
+            remedy=_ways_without(source, target),
         )
     unused = [b for b in source.bands if b not in target.bands]
     if missing and source.fill == "none":
@@ -242,6 +241,26 @@ def _plan_bands(source: Contract, target: Contract, steps: list[str]) -> tuple[i
     if [b for b in source.bands if b in target.bands] != [b for b in target.bands if b in source.bands]:
         steps.append(f"reorder to {' '.join(target.bands)}")
     return tuple(source.bands.index(b) if b in source.bands else None for b in target.bands)
+
+
+def _ways_without(source: Contract, target: Contract) -> str:
+    """Say in words and calls what can be done where a network wants bands that values do not have."""
+    more = "".join(
+        f", {name}={value!r}" for name, value in (("offset", source.offset), ("scaling", source.scaling)) if value
+    ).replace(", scaling='none'", "")
+    rule, other = (rule for rule in FILL_RULES if rule != "none")
+    call = f'stored("{source.modality}", bands={list(source.bands)}{more}, fill="{rule}")'
+    ways = [
+        "only B10 may be absent (it is zero then): read the missing bands too",
+        f"or say in the contract of the values what stands for them: embed(values, contract={call}) (or {other!r})",
+    ]
+    shared = tuple(band for band in target.bands if band in source.bands)
+    if shared:
+        ways.append(
+            "or cut the network to the bands: backbones.adapt.with_contract(network, dataclasses.replace("
+            f"network.contract, bands={shared}))"
+        )
+    return "; ".join(ways)
 
 
 def _plan_values(source: Contract, target: Contract, steps: list[str]) -> Affine:

@@ -200,20 +200,32 @@ def _show(value: object) -> str:
 
 
 def stored(
-    modality_name: str, *, offset: int = 0, bands: Sequence[str] | None = None, scaling: str = "none"
+    modality_name: str,
+    *,
+    offset: int = 0,
+    bands: Sequence[str] | None = None,
+    scaling: str = "none",
+    fill: str = "none",
 ) -> Contract:
     """Make the contract of values as a product stores them: all bands, no scaling but a published 8-bit form.
 
     >>> str(stored("S1GRD"))
     'S1GRD (GRD) VV VH [dB, offset 0]'
 
+    Args:
+        modality_name: what the values are of.
+        offset: still contained in them, 0 or 1000 [DN].
+        bands: in channel order; None for all.
+        scaling: an 8-bit form, or none.
+        fill: what a network is fed in place of bands that it wants and these values do not have, see FILL_RULES.
+
     Raises:
-        UnknownName: no modality or scaling is called that.
+        UnknownName: no modality, scaling or fill is called that.
         ContractMismatch: bands or a scaling that it does not have, or an offset other than 0 and 1000.
     """
     known = modality(modality_name)
     names = known.bands if bands is None else _names(bands, known.bands)
-    return Contract(known.name, names, known.unit, offset, scaling)
+    return Contract(known.name, names, known.unit, offset, scaling, fill)
 
 
 def _names(bands: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

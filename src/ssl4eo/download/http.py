@@ -2,13 +2,14 @@
 """One HTTP request at a time, and the patience between two of them.
 
 Redirects are followed by hand: never from https to http, never to another scheme. A failure that may pass is `Again`;
-`Patience` counts those that brought nothing new and sleeps between them: exponential back-off with jitter, or what
-Retry-After asks for. Sleeping is a function that tests replace. What the bytes mean is the matter of `body.py`.
+`Patience` counts those that brought nothing new, tells each and sleeps after it: exponential back-off with jitter, or
+what Retry-After asks for. Sleeping is a function that tests replace. What the bytes mean is the matter of `body.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import threading
 import urllib.parse
@@ -24,6 +25,8 @@ import urllib3.exceptions
 from ssl4eo import __version__
 from ssl4eo.errors import DownloadFailed
 from ssl4eo.statuses import PASSING_STATUSES, retry_after
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -42,6 +45,10 @@ class Again(Exception):
         """Seconds that the server asked for; None: it asked for none."""
 
 
+class NoSuchName(Again):
+    """The name of a server that has not answered yet cannot be resolved: no network, or a wrong name."""
+
+
 class Stopped(Exception):
     """The download as a whole was called off: another file failed for good, or the user interrupted it."""
 
@@ -52,6 +59,9 @@ class Retry:
 
     attempts: int = 8
     """Failures in a row, without a new byte between them, before giving up."""
+    name_attempts: int = 3
+    """The same where the server's name cannot be resolved and the server never answered: most often there is no network
+    at all, and who waits for it wants to know. A network that goes away during a download may come back."""
     first_wait: float = 1.0
     """Seconds before the second try; each further wait is twice the one before."""
     longest_wait: float = 60.0
@@ -94,6 +104,7 @@ class Client:
         self._managers: dict[str, urllib3.PoolManager] = {}
         self._lock = threading.Lock()
         self._answers: weakref.WeakSet[urllib3.BaseHTTPResponse] = weakref.WeakSet()
+        self._known = set[str]()  # servers that have answered
 
     def cancel(self) -> None:
         """End all downloads of this client now, also those that wait for a byte of a stalled server."""
@@ -178,13 +189,13 @@ class Client:
     def _send(self, method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         self.require_running()
         try:
-            scheme = urllib.parse.urlsplit(url).scheme
+            scheme, host = urllib.parse.urlsplit(url).scheme, host_of(url)
         except ValueError:
-            scheme = ""
+            scheme = host = ""
         if scheme not in ("http", "https"):
             raise DownloadFailed(f"{url[:300]!r} is no web address", expected="https://...", url=url)
         try:
-            return self._manager(url).request(
+            response = self._manager(url).request(
                 method, url, headers=dict(headers), redirect=False, preload_content=False, decode_content=False,
                 retries=False, timeout=self._timeout,
             )  # fmt: skip
@@ -195,8 +206,13 @@ class Client:
                 remedy="check the address, the clock and the certificates of this machine",
                 url=url,
             ) from error
+        except urllib3.exceptions.NameResolutionError as error:
+            kind = Again if host in self._known else NoSuchName
+            raise kind(f"the name {host} cannot be resolved") from error
         except urllib3.exceptions.HTTPError as error:
             raise Again(f"{type(error).__name__}: {error}") from error
+        self._known.add(host)
+        return response
 
     def _manager(self, url: str) -> urllib3.PoolManager:
         """Give the connections for a URL: through a proxy if the environment names one for it."""
@@ -225,8 +241,20 @@ def join_url(base: str, address: str) -> str:
         raise DownloadFailed(f"{base} leads to {address[:300]!r}", expected="a web address", url=base) from error
 
 
+def host_of(url: str) -> str:
+    """Name the server of an address, without what may be secret in it.
+
+    >>> host_of("https://example.org:8080/a?token=b")
+    'example.org'
+
+    Raises:
+        ValueError: it is no address.
+    """
+    return urllib.parse.urlsplit(url).hostname or ""
+
+
 class Patience:
-    """Counts failures in a row and sleeps between them."""
+    """Counts failures in a row, tells them and sleeps between them."""
 
     def __init__(self, client: Client, url: str) -> None:
         self._client = client
@@ -238,18 +266,22 @@ class Patience:
         self._failures = 0
 
     def wait(self, failure: Again) -> None:
-        """Sleep after a failure.
+        """Tell a failure and sleep after it.
 
         Raises:
             DownloadFailed: there were too many in a row, or the server asks for too long a wait.
         """
         retry = self._client.retry
         self._failures += 1
-        if self._failures >= retry.attempts:
+        is_name = isinstance(failure, NoSuchName)
+        attempts = min(retry.attempts, retry.name_attempts) if is_name else retry.attempts
+        if self._failures >= attempts:
             raise DownloadFailed(
                 f"{self._url} failed {self._failures} times in a row, at last with: {failure.reason}",
                 expected="an answer",
-                remedy="run the same command again later; what came so far is kept",
+                remedy="look whether this machine is online and the name is right; what came so far is kept"
+                if is_name
+                else "run the same command again later; what came so far is kept",
                 url=self._url,
             ) from failure
         if failure.wait is not None and failure.wait > retry.longest_asked:
@@ -260,7 +292,10 @@ class Patience:
                 url=self._url,
             ) from failure
         ours = min(retry.first_wait * 2 ** (self._failures - 1), retry.longest_wait) * (0.5 + 0.5 * retry.jitter())
-        self._client.wait(ours if failure.wait is None else failure.wait)
+        seconds = ours if failure.wait is None else failure.wait
+        tried = f"{self._failures + 1} of {attempts} in {seconds:.0f} s"
+        log.info("%s: try %s: %s", host_of(self._url), tried, failure.reason)
+        self._client.wait(seconds)
 
 
 def with_patience(action: Callable[[], T], client: Client, url: str) -> T:

@@ -10,8 +10,9 @@ gradients; the hooks run outside of it, on every process alike.
 from __future__ import annotations
 
 import abc
+import inspect
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -51,7 +52,29 @@ class StepOutput(NamedTuple):
     """Scalars to log, detached: parts of the loss, accuracies."""
 
 
-class Method(nn.Module, abc.ABC):
+class _Whole(abc.ABC):  # noqa: B024 - its subclasses have the abstract methods
+    """What says in words which of its methods a class of the user's own lacks."""
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Make an object of a class that has all of them.
+
+        Raises:
+            ConfigInvalid: it lacks some.
+        """
+        del args, options
+        missing = [name for name in dir(cls) if getattr(getattr(cls, name, None), "__isabstractmethod__", False)]
+        if missing:
+            calls = [f"{name}{inspect.signature(getattr(cls, name))}".replace("'", "") for name in missing]
+            base = next(kind.__name__ for kind in cls.__mro__ if kind.__module__ == __name__ and kind is not cls)
+            raise ConfigInvalid(
+                f"{cls.__qualname__} has no {' and no '.join(missing)}",
+                expected=f"all that a {base} must have",
+                remedy=f"write {', '.join(calls)}: docs/extending/method.md says what for",
+            )
+        return super().__new__(cls)
+
+
+class Method(nn.Module, _Whole):
     """A self-supervised objective around a backbone."""
 
     backbone: Backbone
@@ -96,7 +119,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class MethodConfig(abc.ABC):
+class MethodConfig(_Whole):
     """Options of a method; each is a frozen dataclass beside its method."""
 
     @abc.abstractmethod

@@ -147,7 +147,7 @@ def open_source(*paths: Path | str, layout: str = "auto", **options: Any) -> Any
 
 def _own_kind(layout: str) -> LayoutKind:
     """Give a layout of the user's own; a plain function has no options and takes one path."""
-    found = load_own("layout", layout)
+    found = load_own("layout", layout, fits=lambda found: isinstance(found, LayoutKind) or callable(found))
     if isinstance(found, LayoutKind):
         return found
     expected = "a function of a path that gives a source, or a LayoutKind"

@@ -194,6 +194,22 @@ def data_record(source: PixelSource) -> dict[str, Any]:
     }
 
 
+def _way_on(is_longer: bool, path: Path) -> str:
+    """Say what to do with a run that cannot go on as it is asked to.
+
+    Args:
+        is_longer: nothing but the number of epochs is another.
+        path: of the run.
+    """
+    if not is_longer:
+        return "give the same options to continue it, or another --out to start a new run"
+    return (
+        "the learning rate is scheduled over the whole run, so another length is another run from its first step on: "
+        f"go on from its weights in a new one, --init-from {path} with another --out and the epochs that are to be "
+        "added (schedules begin anew), or give the same number to end this one"
+    )
+
+
 def _require_equal(
     config: dict[str, Any], wanted: dict[str, Any], data: dict[str, Any], wanted_data: dict[str, Any], path: Path
 ) -> list[str]:
@@ -201,12 +217,12 @@ def _require_equal(
     old, new = flatten({**BEFORE, **config, "data": data}), flatten({**wanted, "data": wanted_data})
     names = sorted(n for n in old.keys() | new.keys() if n not in FREE_ON_RESUME and old.get(n) != new.get(n))
     rows = {n: f"{n} {old.get(n)!r}, now {new.get(n)!r}" for n in names}
-    other = [row for name, row in rows.items() if name not in ROUNDED_ON_RESUME]
+    other = {name: row for name, row in rows.items() if name not in ROUNDED_ON_RESUME}
     if other:
         raise CheckpointInvalid(
-            f"the run in {path} is another one: {'; '.join(other)}",
+            f"the run in {path} is another one: {'; '.join(other.values())}",
             expected="the same recipe, options and data",
-            remedy="give the same options to continue it, or another --out to start a new run",
+            remedy=_way_on(other.keys() == {"engine.epochs"}, path),
             path=str(path),
         )
     return [row for name, row in rows.items() if name in old]  # an option that is younger than the run changes nothing

@@ -27,12 +27,16 @@ def recipe(name: str) -> Recipe:
         ConfigInvalid, DataMissing: a recipe of one's own that cannot be had, or is none.
     """
     if is_own(name):
-        found = load_own("recipe", name)
-        require_own("recipe", name, found, expected="a ssl4eo.recipes.recipe.Recipe", fits=isinstance(found, Recipe))
+        found = load_own("recipe", name, fits=_is_recipe)
+        require_own("recipe", name, found, expected="a ssl4eo.recipes.recipe.Recipe", fits=_is_recipe(found))
         return found
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES, lister="ssl4eo recipes list")
     return RECIPES[name]
+
+
+def _is_recipe(found: object) -> bool:
+    return isinstance(found, Recipe)
 
 
 def beside(name: str) -> tuple[str, ...]:

@@ -149,7 +149,7 @@ def _opener(name: str) -> Opener:
 
 
 def _own_opener(name: str) -> Opener:
-    found = load_own("task", name)
+    found = load_own("task", name, fits=callable)
     expected = "a function of (root, *, split, contract, gaps) that gives a Task"
     require_own("task", name, found, expected=expected, fits=callable(found))
 
