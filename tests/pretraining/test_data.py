@@ -109,6 +109,20 @@ def _folder(path, *, size=(32, 32), black=()):
     return path
 
 
+@pytest.mark.parametrize("name", ["folder", "file.zip"])
+def test_what_no_picture_can_do_is_told_before_pictures_are_looked_for(tmp_path, name):
+    """No folder of pictures has 13 bands: to propose another one, or to unpack it, would lead nowhere."""
+    (tmp_path / "folder" / "inner" / "x").mkdir(parents=True)
+    (tmp_path / "folder" / "inner" / "x" / "a.png").write_bytes(b"x")
+    (tmp_path / "file.zip").write_bytes(b"x")
+
+    words = (
+        rf"{name} is no archive, and of pictures S2RGB cannot stand for S2L1C; expected an archive that holds S2L1C: "
+    )
+    with pytest.raises(ContractMismatch, match=words):
+        open_training_data(tmp_path / name, contract=network_input("S2L1C"))
+
+
 def test_folder_of_other_classes_says_that_nothing_is_read_in_passing(tmp_path, caplog):
     """A fifth is held back all the same; on request all is trained on, and nothing is missing."""
     data = open_training_data(_folder(tmp_path), contract=RGB)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +53,18 @@ class ImageFolder:
         Raises:
             DataMissing: no such folder, or no pictures in class folders below it.
         """
+        if root.is_file():
+            raise DataMissing(
+                f"{root} is a file",
+                expected="a folder of class folders of pictures",
+                remedy="unpack it, and name the folder that holds the class folders",
+                path=str(root),
+            )
         if not root.is_dir():
             raise DataMissing(f"no folder {root}", expected="a folder of class folders of pictures", path=str(root))
-        found = (p for p in root.glob("*/*") if p.suffix.lower() in suffixes)
-        paths = tuple(sorted(p for p in found if not p.name.startswith(".") and not p.parent.name.startswith(".")))
+        paths = tuple(sorted(_pictures(root, suffixes)))
         if not paths:
-            inner = [d.name for d in sorted(root.iterdir()) if d.is_dir() and any(d.glob("*/*"))]
+            inner = [d.name for d in sorted(root.iterdir()) if d.is_dir() and any(_pictures(d, suffixes))]
             raise DataMissing(
                 f"no {', '.join(suffixes)} in the class folders of {root}",
                 expected="<class>/<picture>",
@@ -119,6 +125,12 @@ class ImageFolder:
                 remedy="fetch it again",
                 path=str(path),
             ) from error
+
+
+def _pictures(root: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Find the pictures in the class folders of a folder, in no order; hidden ones are none."""
+    found = (p for p in root.glob("*/*") if p.suffix.lower() in suffixes)
+    return (p for p in found if not p.name.startswith(".") and not p.parent.name.startswith("."))
 
 
 class FolderPixels:

@@ -131,8 +131,8 @@ def _shown(source: Shown) -> Shown:
 
 
 def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> TrainingData:
+    _require_pictures_do(path, contract)
     folder = ImageFolder.scan(path)
-    plan_remap(stored("S2RGB"), contract)
     train = folder.split(split)["train"]
     probe = None
     if split != WHOLE and folder.classes == eurosat.CLASSES:
@@ -144,6 +144,19 @@ def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> Tr
     source = FolderPixels(folder, indices=train)
     _require_square(path, source.shape)
     return TrainingData(source, probe)
+
+
+def _require_pictures_do(path: Path, contract: InputContract) -> None:
+    """Refuse what is no archive for networks that no picture can be fed to, before pictures are looked for."""
+    try:
+        plan_remap(stored("S2RGB"), contract)
+    except ContractMismatch as error:
+        raise ContractMismatch(
+            f"{path} is no archive, and of pictures {error.found}",
+            expected=f"an archive that holds {contract.modality}",
+            remedy="name one, pack one with `ssl4eo pack`, or choose a recipe for S2RGB",
+            path=str(path),
+        ) from error
 
 
 def _require_square(path: Path, shape: tuple[int, int]) -> None:
