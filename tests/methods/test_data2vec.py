@@ -382,8 +382,9 @@ def test_backbone_asks_for_beit():
     ],
 )
 def test_impossible_config_is_refused(change):
-    """Each option is checked."""
-    with pytest.raises(ConfigInvalid):
+    """Each option is checked, and told by its name and value alone."""
+    ((name, value),) = change.items()
+    with pytest.raises(ConfigInvalid, match=rf"^method\.{name} is {value}; expected"):
         dataclasses.replace(CONFIG, **change)
 
 
@@ -408,7 +409,8 @@ def test_impossible_options_are_named(option, value):
 @pytest.mark.parametrize("num_masked", [0, 16, 120])
 def test_masks_of_nothing_or_everything_are_refused(num_masked):
     """Some patches must be seen and some predicted."""
-    with pytest.raises(ConfigInvalid, match=f"{num_masked} of 16 patches masked"):
+    words = rf"^method\.num_masked {num_masked}: {num_masked} of 16 patches masked; expected 1 to 15: "
+    with pytest.raises(ConfigInvalid, match=words):
         dataclasses.replace(CONFIG, num_masked=num_masked).check(setting())
 
 

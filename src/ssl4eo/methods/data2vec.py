@@ -36,7 +36,7 @@ from ssl4eo.backbones.initialization import beit_normal
 from ssl4eo.backbones.tokens import embed_patches, run_blocks, with_class_token, with_positions
 from ssl4eo.errors import ConfigInvalid, unknown_name
 from ssl4eo.methods.gather import mean_over_processes
-from ssl4eo.methods.masked import patch_grid, places, take
+from ssl4eo.methods.masked import check_hidden, patch_grid, places, take
 from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
 from ssl4eo.methods.parts import update_average
 from ssl4eo.views.masking import BlockMasking
@@ -86,8 +86,11 @@ class Data2VecConfig(MethodConfig):
                 raise ConfigInvalid(f"method.{name} is {getattr(self, name)}", expected="0 up to, not including, 1")
         if self.target_norm not in get_args(TargetNorm):
             raise unknown_name("target_norm", self.target_norm, get_args(TargetNorm))
-        if not (0 <= self.ema_start <= 1 and 0 <= self.ema_end <= 1 and self.ema_epochs >= 0):
-            raise ConfigInvalid(f"method is {self}", expected="ema_start and ema_end from 0 to 1, ema_epochs 0 or more")
+        for name in ("ema_start", "ema_end"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigInvalid(f"method.{name} is {getattr(self, name)}", expected="0 to 1")
+        if not self.ema_epochs >= 0:
+            raise ConfigInvalid(f"method.ema_epochs is {self.ema_epochs}", expected="0 or more")
 
     def build(self, backbone: Backbone, *, seed: int) -> Data2Vec:
         """Build the method."""
@@ -117,7 +120,9 @@ class Data2VecConfig(MethodConfig):
 
     def masking(self, setting: Setting) -> BlockMasking:
         """Hide blocks of patches."""
-        return BlockMasking(patch_grid(setting, method="data2vec"), self.num_masked, smallest=self.smallest_block)
+        grid = patch_grid(setting, method="data2vec")
+        check_hidden(f"method.num_masked {self.num_masked}", self.num_masked, grid, remedy="give such a number")
+        return BlockMasking(grid, self.num_masked, smallest=self.smallest_block)
 
     def momentum(self, epoch: float) -> float:
         """Give the momentum of the teacher when so many epochs are done."""

@@ -131,6 +131,31 @@ class MethodConfig(abc.ABC):
         """
 
 
+LEAST_TEMPERATURE = 1e-3
+"""Of a softmax over cosines; papers use 0.02 to 1."""
+
+
+def check_temperatures(config: MethodConfig, *names: str) -> None:
+    """Raise ConfigInvalid for temperatures that are no use: cosines divided by them must keep digits in float32."""
+    for name in names:
+        value = getattr(config, name)
+        if not value >= LEAST_TEMPERATURE:
+            raise ConfigInvalid(
+                f"method.{name} is {value}",
+                expected=f"{LEAST_TEMPERATURE:g} or more: with less a softmax over cosines is all or "
+                "nothing, and the loss is the rounding of float32 divided by it",
+                remedy="papers use 0.02 to 1",
+            )
+
+
+def check_least(config: MethodConfig, **least: int) -> None:
+    """Raise ConfigInvalid for an option, by its name, that is less than it may be."""
+    for name, low in least.items():
+        value = getattr(config, name)
+        if value < low:
+            raise ConfigInvalid(f"method.{name} is {value}", expected=f"{low} or more")
+
+
 def check_zero_init(zero_init_last: bool, setting: Setting) -> None:
     """Raise ConfigInvalid for a transformer whose residual branches are to start at one: it has no such norms."""
     if not zero_init_last and patch_size(setting.arch) is not None:
