@@ -406,6 +406,16 @@ def test_impossible_options_are_named(option, value):
         dataclasses.replace(CONFIG, **{option: value})
 
 
+def test_parts_of_a_batch_are_doubted_where_targets_are_normed_over_it():
+    """Layer norm sees one token; the part is the batch where there is one."""
+    over_batch = dataclasses.replace(CONFIG, target_norm="batch")
+
+    assert over_batch.warn_of_parts(4).startswith("engine.accumulate 4 with method.target_norm batch: targets are")
+    assert [over_batch.warn_of_parts(1), dataclasses.replace(CONFIG, target_norm="layer").warn_of_parts(4)] == [
+        None
+    ] * 2
+
+
 @pytest.mark.parametrize("num_masked", [0, 16, 120])
 def test_masks_of_nothing_or_everything_are_refused(num_masked):
     """Some patches must be seen and some predicted."""

@@ -10,7 +10,8 @@ Deliberate differences:
 * The teacher computes in the precision of the run, in place of float32 always; targets are made in float32.
 * Targets may be normed over the batch (`target_norm`), one of the norms that section 3.3 of the paper weighs against
   collapse. With layer norm and a small network on inputs whose mean is not removed, what all patches share makes up
-  nearly all of the target (benchmarks/results/LOG.md).
+  nearly all of the target (benchmarks/results/LOG.md). The batch is that of all processes, but of each accumulated
+  part alone: another `engine.accumulate` is another target.
 * The student is kept, as published scores did, with its last norm, which those left out.
 * Mask token and table of relative positions are not decayed (training/optimizer.py), as class token and norms; the
   published runs decayed these two.
@@ -123,6 +124,15 @@ class Data2VecConfig(MethodConfig):
         grid = patch_grid(setting, method="data2vec")
         check_hidden(f"method.num_masked {self.num_masked}", self.num_masked, grid, remedy="give such a number")
         return BlockMasking(grid, self.num_masked, smallest=self.smallest_block)
+
+    def warn_of_parts(self, accumulate: int) -> str | None:
+        """Say that statistics of targets are those of a part, None where there are none or the part is the batch."""
+        if accumulate == 1 or self.target_norm != "batch":
+            return None
+        return (
+            f"engine.accumulate {accumulate} with method.target_norm batch: targets are normed over each part of the "
+            "batch alone, so that another engine.accumulate is another loss"
+        )
 
     def momentum(self, epoch: float) -> float:
         """Give the momentum of the teacher when so many epochs are done."""

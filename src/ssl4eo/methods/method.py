@@ -122,6 +122,11 @@ class MethodConfig(abc.ABC):
         del num_items
         return None
 
+    def warn_of_parts(self, accumulate: int) -> str | None:
+        """Say what is doubtful about a batch in so many parts, None if nothing is."""
+        del accumulate
+        return None
+
     @abc.abstractmethod
     def initial_loss(self, batch_size: int | None = None) -> float | None:
         """Loss of an untrained network, None where theory does not tell.
