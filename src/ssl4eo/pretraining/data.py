@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,6 @@ from ssl4eo.evaluation.online import OnlineProbe
 from ssl4eo.evaluation.tasks import eurosat, synthetic
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.evaluation.tasks.task import Task
-from ssl4eo.loading.batches import LEAVE_OUT
 from ssl4eo.loading.folder import FolderPixels, ImageFolder
 from ssl4eo.loading.pixels import ArchivePixels, PixelSource
 
@@ -35,6 +35,12 @@ WHOLE = "none"
 
 NUM_NAMED = 5
 """Images that a refusal names."""
+
+_LEAVE_THEM_OUT = "leave these pictures out"
+_PACK_OTHERS = (
+    "pack the other locations anew, whose ids `ssl4eo info {0} --ids observed > ids.txt` writes: "
+    "`ssl4eo pack {0} NEW.zarr --ids ids.txt --nodata flag`"
+)
 
 
 Judge = Callable[[Task], OnlineProbe | None]
@@ -124,7 +130,9 @@ def _shown(source: Shown) -> Shown:
         raise SampleInvalid(
             f"{len(blank)} images show nothing but zeros: {named}{', ...' if len(blank) > NUM_NAMED else ''}",
             expected="pixels to learn from",
-            remedy=LEAVE_OUT,
+            remedy=_LEAVE_THEM_OUT
+            if isinstance(source, FolderPixels)
+            else _PACK_OTHERS.format(shlex.quote(str(source.archive.path))),
             locations=sorted({location for location, _ in blank}),
         )
     return source
