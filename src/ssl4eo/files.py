@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -203,6 +203,32 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise SourceInvalid(
                 f"line {number} of {path} is not JSON", expected="one object a line", path=str(path)
             ) from error
+
+
+def readable_jsonl(path: Path, is_right: Callable[[Any], bool]) -> tuple[list[dict[str, Any]], list[int]]:
+    """Read what can be read of JSON lines that nothing depends on; a last line cut short by a crash is left out.
+
+    Args:
+        path: of the file, which is there.
+        is_right: says whether a value is a row of this file.
+
+    Returns:
+        The rows, and the numbers of the other lines, from 1.
+    """
+    rows: list[dict[str, Any]] = []
+    unread: list[int] = []
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            row: Any = json.loads(line.decode()) if line.strip() else None
+        except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested beyond reading
+            unread += [number] * (number < len(lines))
+            continue
+        if is_right(row):
+            rows.append(row)
+        elif line.strip():
+            unread.append(number)
+    return rows, unread
 
 
 def require_absent(path: Path, what: str) -> None:

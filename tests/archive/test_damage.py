@@ -4,12 +4,14 @@
 import random
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from archive_samples import flip, same_image
 
 from ssl4eo.archive import codecs
+from ssl4eo.archive.arrays import Compression
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.archive.verify import verify_archive
 from ssl4eo.errors import ArchiveInvalid, ShardCorrupt
@@ -176,3 +178,15 @@ def test_damage_in_one_image_leaves_the_pixels_of_others_readable(archive_copy: 
 
     assert same_image(left.read("S2L1C", location=0, season=1), right.read("S2L1C", location=0, season=1))
     assert same_image(left.read("S1GRD", location=0, season=0), right.read("S1GRD", location=0, season=0))
+
+
+def test_a_reader_that_is_nested_too_deep_finds_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endless recursion is a RuntimeError as blosc's are, but it is the caller's."""
+    data = codecs.encode_chunk(np.arange(9), Compression("lz4", 1, "shuffle"))
+
+    def deepest(packed: memoryview, out: np.ndarray) -> None:
+        raise RecursionError("maximum recursion depth exceeded")
+
+    monkeypatch.setattr(codecs, "blosc", SimpleNamespace(decompress=deepest))
+    with pytest.raises(RecursionError):
+        codecs.decode_chunk(data, (9,), "int64")

@@ -136,6 +136,7 @@ def test_fill_values_of_radar_are_doubted() -> None:
     (doubt,) = doubts(S1, _figures(S1, values), 0)
 
     assert doubt.kind == "nodata"
+    assert "--ids observed" in doubt.remedy
     assert "1.00% of VH is 0 dB" in doubt.evidence
 
 

@@ -76,6 +76,24 @@ def test_folders_of_geotiffs_are_sent_to_packing(tmp_path: Path, name: str) -> N
         ImageFolder.scan(tmp_path)
 
 
+def test_folders_without_pictures_are_not_proposed(tmp_path: Path) -> None:
+    """Files of another kind two levels below, or hidden pictures, do not make a folder one of pictures."""
+    for name in ("images/beira/dates.txt", "labels/beira/.cm.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"x")
+
+    with pytest.raises(DataMissing, match=r"<class>/<picture>: unpack the data set there first$"):
+        ImageFolder.scan(tmp_path)
+
+
+def test_packed_file_is_to_be_unpacked(tmp_path: Path) -> None:
+    """It is there, so that "no folder" would be no help."""
+    (tmp_path / "EuroSAT_RGB.zip").write_bytes(b"PK")
+
+    with pytest.raises(DataMissing, match=r"EuroSAT_RGB\.zip is a file; expected a folder of.*: unpack it, and name"):
+        ImageFolder.scan(tmp_path / "EuroSAT_RGB.zip")
+
+
 def test_reference_split_is_stratified_80_20_and_deterministic(pictures: Path) -> None:
     """Of 10 and 20 pictures 2 and 4 are test; the parts are sorted, disjoint and everything."""
     folder = ImageFolder.scan(pictures)

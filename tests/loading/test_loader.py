@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from forked import run_forked
 from ssl4eo.contract import stored
-from ssl4eo.errors import SampleInvalid, Ssl4eoError, WorkerLost
+from ssl4eo.errors import OutOfMemory, SampleInvalid, Ssl4eoError, WorkerLost
 from ssl4eo.form import Form
 from ssl4eo.loading.batches import ViewDataset
 from ssl4eo.loading.loader import make_loader
@@ -63,6 +64,14 @@ class Failing:
             os.kill(os.getpid(), signal.SIGKILL)
         if index == 5 and self.how == "raises":
             raise OSError("the disk is gone")
+        if index == 5 and self.how == "raises two lines":
+            raise OSError("the disk is gone:\n  no such device")
+        if index == 5 and self.how == "needs too much":
+            raise MemoryError("Unable to allocate 1. TiB for an array")
+        if index == 5 and self.how == "exits":
+            sys.exit(3)
+        if index == 5 and self.how == "exits at once":
+            os._exit(3)
         if index == 5 and self.how == "ours":
             raise SampleInvalid("wrong", expected="right", remedy="mend it", location="5")
         if index == 5 and self.how in OTHERS:
@@ -96,6 +105,7 @@ def load(how, *, num_workers, size=32):
         ("floats", "failing-5 at season 0 has float64 values at 10 m; expected (3, y, x) of B04, B03, B02, finite and"),
         ("a list", "failing-5 at season 0 has a list in place of an array at 10 m"),
         ("none", "failing-5 at season 0 has a NoneType in place of arrays by resolution at 10 m"),
+        ("raises two lines", "failing-5 at season 0: OSError: the disk is gone: no such device (in pixels, "),
         ("no bands", "failing-5 at season 0 has nothing at 10 m; expected (3, y, x) of B04, B03, B02"),
         ("ours", "wrong; expected right: mend it"),
         ("blank", "shows nothing but zeros in every band"),
@@ -109,6 +119,39 @@ def test_an_error_is_the_same_from_a_worker(how, told):
     assert str(there) == str(here)
     assert "\n" not in str(there)
     assert (type(there), there.where) == (SampleInvalid, here.where)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_want_of_memory_in_a_source_is_told_with_what_takes_less(num_workers):
+    """Nothing is wrong with the source."""
+    error = load("needs too much", num_workers=num_workers)
+
+    assert isinstance(error, OutOfMemory)
+    assert str(error).startswith(
+        "no memory for failing-5 at season 0: Unable to allocate 1. TiB for an array (in pixels"
+    )
+    assert str(error).endswith(": use fewer --engine.num_workers or a smaller --engine.batch_size")
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_source_that_exits_is_told(num_workers):
+    """It would do so in a resumed run too, and without workers end it without a word."""
+    error = load("exits", num_workers=num_workers)
+
+    assert isinstance(error, SampleInvalid)
+    assert re.match(r"the source or a view called sys\.exit\(3\) at (failing-\d, )*failing-\d; expected", str(error))
+    assert "failing-5" in str(error)
+    assert "resume" not in str(error)
+
+
+def test_a_process_that_ends_by_itself_is_told_without_torchs_advice():
+    """Resuming brings the run to the same place."""
+    error = load("exits at once", num_workers=2)
+
+    assert isinstance(error, WorkerLost)
+    assert re.match(r"a loading process exited unexpectedly with exit code 3 while it read failing-5; exp", str(error))
+    assert "num_workers" not in str(error)
+    assert "would come to the same place" in str(error)
 
 
 def test_where_an_error_came_from_is_kept():

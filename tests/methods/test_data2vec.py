@@ -382,8 +382,9 @@ def test_backbone_asks_for_beit():
     ],
 )
 def test_impossible_config_is_refused(change):
-    """Each option is checked."""
-    with pytest.raises(ConfigInvalid):
+    """Each option is checked, and told by its name and value alone."""
+    ((name, value),) = change.items()
+    with pytest.raises(ConfigInvalid, match=rf"^method\.{name} is {value}; expected"):
         dataclasses.replace(CONFIG, **change)
 
 
@@ -405,10 +406,21 @@ def test_impossible_options_are_named(option, value):
         dataclasses.replace(CONFIG, **{option: value})
 
 
+def test_parts_of_a_batch_are_doubted_where_targets_are_normed_over_it():
+    """Layer norm sees one token; the part is the batch where there is one."""
+    over_batch = dataclasses.replace(CONFIG, target_norm="batch")
+
+    assert over_batch.warn_of_parts(4).startswith("engine.accumulate 4 with method.target_norm batch: targets are")
+    assert [over_batch.warn_of_parts(1), dataclasses.replace(CONFIG, target_norm="layer").warn_of_parts(4)] == [
+        None
+    ] * 2
+
+
 @pytest.mark.parametrize("num_masked", [0, 16, 120])
 def test_masks_of_nothing_or_everything_are_refused(num_masked):
     """Some patches must be seen and some predicted."""
-    with pytest.raises(ConfigInvalid, match=f"{num_masked} of 16 patches masked"):
+    words = rf"^method\.num_masked {num_masked}: {num_masked} of 16 patches masked; expected 1 to 15: "
+    with pytest.raises(ConfigInvalid, match=words):
         dataclasses.replace(CONFIG, num_masked=num_masked).check(setting())
 
 

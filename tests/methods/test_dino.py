@@ -474,6 +474,9 @@ def test_head_equals_torch_weight_norm():
         {"student_temperature": 0.0},
         {"teacher_temperature": -0.1},
         {"warmup_temperature": 0.0},
+        {"student_temperature": 1e-06},
+        {"teacher_temperature": 1e-45},
+        {"warmup_temperature": 0.0009},
         {"warmup_temperature_epochs": -1.0},
         {"freeze_last_layer": -1.0},
         {"momentum": 1.0},
@@ -482,8 +485,9 @@ def test_head_equals_torch_weight_norm():
     ],
 )
 def test_impossible_config_is_refused(change):
-    """Each option is checked."""
-    with pytest.raises(ConfigInvalid):
+    """Each option is checked, and told by its name and value alone."""
+    ((name, value),) = change.items()
+    with pytest.raises(ConfigInvalid, match=rf"^method\.{name} is {value}; expected"):
         dataclasses.replace(CONFIG, **change)
 
 

@@ -387,9 +387,13 @@ def test_mask_ratio_of_nothing_or_everything_is_refused(ratio):
 
 def test_ratio_that_leaves_no_patch_visible_is_refused():
     """int(16 * 0.05) is 0."""
-    with pytest.raises(ConfigInvalid, match="16 of 16 patches masked"):
+    words = (
+        r"^method\.mask_ratio 0\.95: 16 of 16 patches masked; expected 1 to 15: .*: give a ratio from 0\.063 to 0\.937$"
+    )
+    with pytest.raises(ConfigInvalid, match=words):
         config(mask_ratio=0.95).check(setting())
-    config(mask_ratio=0.9).check(setting())
+    for ratio in (0.9, 0.063, 0.937):
+        config(mask_ratio=ratio).check(setting())
 
 
 @pytest.mark.parametrize(

@@ -254,12 +254,22 @@ def test_queue_starts_with_unit_rows():
 
 
 @pytest.mark.parametrize(
-    "change", [{"dim": 0}, {"queue_size": 0}, {"momentum": 1.0}, {"momentum": -0.1}, {"temperature": 0.0}]
+    "change",
+    [
+        {"dim": 0},
+        {"queue_size": 0},
+        {"momentum": 1.0},
+        {"momentum": -0.1},
+        {"temperature": 0.0},
+        {"temperature": 1e-45},
+        {"temperature": 1e-06},
+    ],
 )
 def test_impossible_config_is_refused(change):
-    """Each option is checked."""
+    """Each option is checked, and told by its name and value alone."""
     options = {"dim": 16, "queue_size": 32, "momentum": 0.9, "temperature": 0.2}
-    with pytest.raises(ConfigInvalid):
+    ((name, value),) = change.items()
+    with pytest.raises(ConfigInvalid, match=rf"^method\.{name} is {value}; expected"):
         MoCoV2Config(**(options | change))
 
 

@@ -438,12 +438,15 @@ def test_heads_depend_on_the_seed_alone():
         {"momentum": 1.1},
         {"momentum": -0.1},
         {"temperature": 0.0},
+        {"temperature": 1e-45},
+        {"temperature": 1e-06},
         {"patch_embed_bands": 0},
     ],
 )
 def test_impossible_config_is_refused(change):
-    """Each option is checked."""
-    with pytest.raises(ConfigInvalid, match=next(iter(change))):
+    """Each option is checked, and told by its name and value alone."""
+    ((name, value),) = change.items()
+    with pytest.raises(ConfigInvalid, match=rf"^method\.{name} is {value}; expected"):
         MoCoV3Config(**(OPTIONS | change))
 
 

@@ -168,3 +168,13 @@ def test_every_parameter_that_learns_gets_a_gradient(name, options):
     method(views, masks, Moment(step=1, num_steps=10, steps_per_epoch=5)).loss.backward()
 
     assert [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_parts_that_norm_the_targets_are_doubted():
+    """The run's start says what the method says of an accumulated batch."""
+    config = RECIPES["data2vec.vit_small_16.s2l1c.tiny"].config()
+    config = dataclasses.replace(config, method=dataclasses.replace(config.method, target_norm="batch"))
+    parts = dataclasses.replace(config, engine=dataclasses.replace(config.engine, accumulate=2))
+
+    assert [doubt for doubt in parts.doubts(1000) if "engine.accumulate 2" in doubt]
+    assert not [doubt for doubt in config.doubts(1000) if "engine.accumulate" in doubt]

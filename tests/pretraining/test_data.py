@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from ssl4eo.cli import main
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import network_input
 from ssl4eo.errors import ContractMismatch, DataMissing, SampleInvalid, SourceInvalid, UnknownName
@@ -109,6 +113,20 @@ def _folder(path, *, size=(32, 32), black=()):
     return path
 
 
+@pytest.mark.parametrize("name", ["folder", "file.zip"])
+def test_what_no_picture_can_do_is_told_before_pictures_are_looked_for(tmp_path, name):
+    """No folder of pictures has 13 bands: to propose another one, or to unpack it, would lead nowhere."""
+    (tmp_path / "folder" / "inner" / "x").mkdir(parents=True)
+    (tmp_path / "folder" / "inner" / "x" / "a.png").write_bytes(b"x")
+    (tmp_path / "file.zip").write_bytes(b"x")
+
+    words = (
+        rf"{name} is no archive, and of pictures S2RGB cannot stand for S2L1C; expected an archive that holds S2L1C: "
+    )
+    with pytest.raises(ContractMismatch, match=words):
+        open_training_data(tmp_path / name, contract=network_input("S2L1C"))
+
+
 def test_folder_of_other_classes_says_that_nothing_is_read_in_passing(tmp_path, caplog):
     """A fifth is held back all the same; on request all is trained on, and nothing is missing."""
     data = open_training_data(_folder(tmp_path), contract=RGB)
@@ -139,5 +157,25 @@ def test_images_of_nothing_are_refused_before_training(tmp_path):
     """Both were flagged by packing; only the one that shows nothing at all is refused, by its name and season."""
     pack(Blank(4, size=24, modalities=("S2L1C",)), tmp_path / "a.zarr", nodata="flag")
 
-    with pytest.raises(SampleInvalid, match=r"1 images show nothing but zeros: 0000001 at season 2; .*--ids"):
+    with pytest.raises(SampleInvalid, match=r"1 images show nothing but zeros: 0000001 at season 2; .*--ids") as told:
         open_training_data(tmp_path / "a.zarr", contract=L1C, split="none")
+    assert f"`ssl4eo info {shlex.quote(str(tmp_path / 'a.zarr'))} --ids observed > ids.txt`" in told.value.remedy
+
+
+def test_archive_packed_as_the_refusal_says_is_taken(tmp_path, capsys):
+    """The commands of its remedy, word by word; what shows a part only is kept."""
+    pack(Blank(4, size=24, modalities=("S2L1C",)), tmp_path / "a.zarr", nodata="flag")
+    with pytest.raises(SampleInvalid) as told:
+        open_training_data(tmp_path / "a.zarr", contract=L1C, split="none")
+    listing, packing = re.findall("`ssl4eo ([^`]*)`", told.value.remedy)
+    words, to = listing.split(" > ")
+
+    assert main(shlex.split(words)) == 0
+    (tmp_path / to).write_text(capsys.readouterr().out)
+    packing = packing.replace("NEW.zarr", str(tmp_path / "b.zarr")).replace(to, str(tmp_path / to))
+    assert main(shlex.split(packing)) == 0
+
+    assert len(open_training_data(tmp_path / "b.zarr", contract=L1C, split="none").source) == 3
+    capsys.readouterr()
+    assert main(["info", str(tmp_path / "a.zarr"), "--ids", "blank"]) == 0
+    assert capsys.readouterr().out == "0000001\n"

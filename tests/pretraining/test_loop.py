@@ -8,6 +8,8 @@ import importlib
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -366,18 +368,93 @@ def test_run_without_its_config_is_not_taken_for_other_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ['{"config": {', "[]", "3", "null", '{"config": [], "data": 3}', '{"config": {}, "data": []}', '{"data": {}}'],
+    ("text", "words"),
+    [
+        ('{\n"config": {', "line 2 is not JSON"),
+        ("\udcff\udcfe", "it is no text, or no JSON"),
+        ("[" * 100_000, "it is no text, or no JSON"),
+        ("[]", "it is [], no JSON object"),
+        ("3", "it is 3, no JSON object"),
+        ("null", "it is None, no JSON object"),
+        ('{"config": [], "data": 3}', "config is [], no JSON object"),
+        ('{"config": {}, "data": []}', "it has no config.recipe"),
+        ('{"data": {}}', "it has no config"),
+    ],
 )
-def test_config_that_no_run_wrote_is_told(tmp_path, text):
-    """Torn, or JSON of another form: by its name, and the run's checkpoint stays."""
+def test_config_that_no_run_wrote_is_told(tmp_path, text, words):
+    """Torn, or JSON of another form: what is wrong with it and what to do, and the run's checkpoint stays."""
     pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
-    (tmp_path / "run" / "config.json").write_text(text)
+    (tmp_path / "run" / "config.json").write_bytes(text.encode(errors="surrogateescape"))
 
-    with pytest.raises(CheckpointInvalid, match=r"config\.json cannot be read; expected the config of a run"):
+    words = re.escape(f"config.json is damaged: {words}; expected")
+    with pytest.raises(CheckpointInvalid, match=words + r".*put a copy of it back, or .*another --out$"):
         pretrain(config(epochs=1), Noise(), tmp_path / "run", resume=True, quiet=True)
 
     assert load_latest(tmp_path / "run").step == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"views": 3}, "config.views is 3, no JSON object"),
+        ({"method": None}, "config.method is None, no JSON object"),
+        ({"views": {"view": 5}}, "config.views.view is 5, no JSON object"),
+    ],
+)
+def test_damaged_options_of_a_run_are_not_another_run(tmp_path, changes, words):
+    """What is damaged is named alone, not every option below it."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+    path = tmp_path / "run" / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "config": {**values["config"], **changes}}))
+
+    with pytest.raises(CheckpointInvalid, match=re.escape(f"config.json is damaged: {words}; expected")):
+        pretrain(config(epochs=1), Noise(), tmp_path / "run", resume=True, quiet=True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"kind":"step"}',
+        '{"kind":"step","step":"x","loss":"y"}',
+        '{"kind":"step","step":3,"loss":null}',
+        '{"kind":"step","step":true,"loss":[1]}',
+        "[1]",
+        "5",
+        '{"step": 3}',
+        "{",
+    ],
+)
+def test_lines_of_the_log_that_no_run_wrote_keep_none_from_going_on(tmp_path, caplog, line):
+    """Weights do not depend on the log: its line is named, the last loss is that of the line before."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+    path = tmp_path / "run" / "log.jsonl"
+    last = list(read_jsonl(path))[-1]
+    path.write_text(path.read_text() + line + "\n")
+
+    result = pretrain(config(epochs=1), Noise(), tmp_path / "run", resume=True, quiet=True)
+
+    assert result.last_loss == last["loss"]
+    assert f"lines 5 of {path} cannot be read" in caplog.text
+
+
+def test_log_of_unreadable_lines_is_not_thrown_away(tmp_path):
+    """A run of which nothing else is left has begun nevertheless."""
+    pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / "backbone.safetensors").unlink()
+    (tmp_path / "run" / "log.jsonl").write_text("[1]\n")
+
+    with pytest.raises(TargetExists, match="holds a run"):
+        pretrain(config(epochs=1), Noise(), tmp_path / "run", quiet=True)
+
+
+def test_log_that_is_a_folder_is_told(tmp_path):
+    """By its name, and with the remedy."""
+    (tmp_path / "run" / "log.jsonl").mkdir(parents=True)
+
+    with pytest.raises(TargetExists, match=r"log\.jsonl is a folder; expected the file.*: move it away"):
+        pretrain(config(epochs=1), Noise(), tmp_path / "run", resume=True, quiet=True)
 
 
 @pytest.mark.parametrize(("out", "kind"), [("thesis.txt", TargetExists), ("thesis.txt/run", WriteFailed)])

@@ -146,6 +146,25 @@ def test_a_config_without_data_or_of_no_json_is_refused(tmp_path):
         read_config(path)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"method": None}, r"'config' of .*config\.json has method = None; expected a JSON object"),
+        ({"views": 3}, "has views = 3; expected a JSON object"),
+        ({"backbone": None}, "has backbone = None; expected text"),
+        ({"recipe": 5}, "has recipe = 5; expected text"),
+        ({"engine": {"batch_size": "eight"}}, "has batch_size = 'eight'; expected a whole number from 0"),
+    ],
+)
+def test_options_of_a_run_that_cannot_be_are_refused(tmp_path, options, words):
+    """A report tells no damaged config as a run's options."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**config_json(), "config": options}), encoding="utf-8")
+
+    with pytest.raises(SourceInvalid, match=words):
+        read_config(path)
+
+
 def test_a_run_is_synthetic_if_its_training_data_are(tmp_path):
     """A score on a synthetic task does not make the pixels synthetic that the network was trained on."""
     trained = write_run(tmp_path / "a", config=config_json(synthetic=True), scores=[score_row(synthetic=False)])

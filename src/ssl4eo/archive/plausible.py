@@ -31,6 +31,11 @@ _BRIGHT_BINS = slice(120, 127)
 _ENOUGH = 100
 """Pixels in a bin whose number says something."""
 
+_HOLES = (
+    "images with such pixels are marked as not valid; training refuses those of nothing else, and "
+    "`ssl4eo info ARCHIVE --ids observed` lists the locations without them, for `ssl4eo pack --ids`"
+)
+
 
 _FILL = "a fill value that was taken for a measurement? Pack anew with what has no data as 0"
 
@@ -182,4 +187,4 @@ def _decibels(form: Form, bands: Mapping[str, BandStatistics]) -> Iterator[Doubt
         yield Doubt(form.modality, "positive", evidence, "look at unit and calibration of the source")
     if holes:
         evidence = ", ".join(f"{share:.2%} of {name}" for name, share in holes.items()) + " is 0 dB, the fill value"
-        yield Doubt(form.modality, "nodata", evidence, "use images marked as valid only")
+        yield Doubt(form.modality, "nodata", evidence, _HOLES)

@@ -85,8 +85,9 @@ def cut_from_safetensors(path: Path) -> str:
         end = 8 + int.from_bytes(start[:8], "little")
         stream.seek(8)
         header = stream.read(end - 8)
-    if size >= end:
-        end += _end_of_data(header)
+    if size < end:  # what says where the numbers end is cut itself
+        return f"{size:,} of more than {end:,} bytes"
+    end += _end_of_data(header)
     return f"{size:,} of {end:,} bytes" if size < end else ""
 
 

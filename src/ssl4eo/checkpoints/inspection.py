@@ -16,10 +16,11 @@ from typing import Any
 from torch import Tensor
 
 from ssl4eo.backbones.architectures import FIRST_LAYERS
-from ssl4eo.checkpoints.backbone_file import is_own, read_own
+from ssl4eo.checkpoints.backbone_file import is_own, read_header, read_own
 from ssl4eo.checkpoints.checksums import require_intact
 from ssl4eo.checkpoints.families import KeyReport
 from ssl4eo.checkpoints.foreign import ASSUMED, Foreign, read_foreign, usable_weights
+from ssl4eo.checkpoints.formats import cut_from_safetensors
 from ssl4eo.checkpoints.reading import read_container, tensors_in
 from ssl4eo.checkpoints.recognition import require_arch
 from ssl4eo.checkpoints.sidecar import Sidecar, read_sidecar
@@ -85,6 +86,8 @@ def inspect(path: Path) -> Inspection:
         DataMissing: no such file.
         CheckpointInvalid: it cannot be read at all, or would run code.
     """
+    if path.is_file() and cut_from_safetensors(path) and is_own(path):
+        read_header(path)  # raises, as for whoever loads it: a run's own file is not fetched again
     container = read_container(path)
     if is_own(path):
         return _own(path, container)

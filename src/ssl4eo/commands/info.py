@@ -6,35 +6,50 @@ from __future__ import annotations
 import sys
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ssl4eo.archive.blank import blank_locations
 from ssl4eo.archive.plausible import doubts_of
 from ssl4eo.archive.reader import Archive, open_archive
 from ssl4eo.errors import ContractMismatch
 from ssl4eo.sensors import modality
 
 
-def run(path: Path, *, json: bool = False) -> int:
+def run(path: Path, *, ids: Literal["observed", "blank"] | None = None, json: bool = False) -> int:
     """Show what is in an archive: provenance, modalities, dates, sizes, what was left out.
 
     Args:
         path: of the archive
+        ids: print ids of locations only, one a line as `ssl4eo pack --ids` takes them; observed, those whose images all
+            show something; blank, the others, with an image of nothing but zeros
         json: print it as JSON
 
     Returns:
         Exit status 0.
     """
-    facts = describe(open_archive(path))
+    archive = open_archive(path)
+    facts = describe(archive) if ids is None else _ids(archive, ids)
     if json:
         sys.stdout.write(dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    elif isinstance(facts, list):
+        sys.stdout.write("".join(f"{name}\n" for name in facts))
     else:
         _show(facts)
     return 0
+
+
+def _ids(archive: Archive, which: Literal["observed", "blank"]) -> list[str]:
+    """List the locations with an image of nothing but zeros, or all others."""
+    blank = blank_locations(archive)
+    if which == "blank":
+        return blank
+    left_out = frozenset(blank)
+    return [name for name in archive.ids if name not in left_out]
 
 
 def describe(archive: Archive) -> dict[str, Any]:

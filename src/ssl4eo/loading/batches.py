@@ -27,7 +27,7 @@ from ssl4eo.contract import InputContract, sensor_groups
 from ssl4eo.errors import OutOfMemory, SampleInvalid, Ssl4eoError
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Item
-from ssl4eo.memory import is_shortage
+from ssl4eo.memory import is_shortage, shortage
 from ssl4eo.views.compose import Geometry, Renderer, draw_geometry
 from ssl4eo.views.config import ViewConfig, Views
 from ssl4eo.views.crop import WHOLE
@@ -302,12 +302,20 @@ class ViewDataset(Dataset[Batch]):
             season=season,
         )
 
-    def _failed(self, item: Item, seasons: tuple[int, ...], error: Exception) -> SampleInvalid:
+    def _failed(self, item: Item, seasons: tuple[int, ...], error: Exception) -> SampleInvalid | OutOfMemory:
         """Name what was being made, and where the error came from: from a worker its traceback does not come along."""
         location, at = self.source.id_of(item[1]), traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{location} at season {', '.join(map(str, dict.fromkeys(seasons)))}"
+        where = f"(in {at.name}, {at.filename}:{at.lineno})"
+        if is_shortage(error):
+            return OutOfMemory(
+                f"no memory for {what}: {shortage(error)} {where}",
+                expected="room for the pixels and views of a batch in every loading process",
+                remedy="use fewer --engine.num_workers or a smaller --engine.batch_size",
+                location=location,
+            )
         return SampleInvalid(
-            f"{location} at season {', '.join(map(str, dict.fromkeys(seasons)))}: {type(error).__name__}: {error} "
-            f"(in {at.name}, {at.filename}:{at.lineno})",
+            f"{what}: {type(error).__name__}: {' '.join(str(error).split())} {where}",
             expected="pixels of the form that the source tells, and views of them",
             remedy="mend the source or the view",
             location=location,

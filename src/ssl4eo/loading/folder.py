@@ -11,7 +11,7 @@ import functools
 import hashlib
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,10 +55,16 @@ class ImageFolder:
         Raises:
             DataMissing: no such folder, or no pictures in class folders below it.
         """
+        if root.is_file():
+            raise DataMissing(
+                f"{root} is a file",
+                expected="a folder of class folders of pictures",
+                remedy="unpack it, and name the folder that holds the class folders",
+                path=str(root),
+            )
         if not root.is_dir():
             raise DataMissing(f"no folder {root}", expected="a folder of class folders of pictures", path=str(root))
-        found = (p for p in root.glob("*/*") if p.suffix.lower() in suffixes)
-        paths = tuple(sorted(p for p in found if not p.name.startswith(".") and not p.parent.name.startswith(".")))
+        paths = tuple(sorted(_pictures(root, suffixes)))
         if not paths:
             if not set(suffixes) & set(_TIF) and _holds_tif(root):
                 raise DataMissing(
@@ -68,7 +74,7 @@ class ImageFolder:
                     "--data OUT.zarr",
                     path=str(root),
                 )
-            inner = [d.name for d in sorted(root.iterdir()) if d.is_dir() and any(d.glob("*/*"))]
+            inner = [d.name for d in sorted(root.iterdir()) if d.is_dir() and any(_pictures(d, suffixes))]
             raise DataMissing(
                 f"no {', '.join(suffixes)} in the class folders of {root}",
                 expected="<class>/<picture>",
@@ -134,6 +140,12 @@ class ImageFolder:
 def _holds_tif(root: Path) -> bool:
     """Say whether there are GeoTIFFs in a folder or in those below it, as `ssl4eo pack` reads them."""
     return any(path.suffix.lower() in _TIF for pattern in ("*", "*/*") for path in root.glob(pattern))
+
+
+def _pictures(root: Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """Find the pictures in the class folders of a folder, in no order; hidden ones are none."""
+    found = (p for p in root.glob("*/*") if p.suffix.lower() in suffixes)
+    return (p for p in found if not p.name.startswith(".") and not p.parent.name.startswith("."))
 
 
 class FolderPixels:

@@ -16,9 +16,12 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from ssl4eo.errors import Ssl4eoError, WorkerLost
+from ssl4eo.errors import SampleInvalid, Ssl4eoError, WorkerLost, shown
 from ssl4eo.loading.batches import Batch, ViewDataset
 from ssl4eo.loading.sampler import Item, ResumableBatches
+
+NUM_NAMED = 5
+"""Locations that an error names of a batch."""
 
 
 @contextmanager
@@ -39,13 +42,21 @@ def telling_lost_workers(dataset: ViewDataset) -> Generator[None]:
         items = dataset.reading.by({int(pid) for pid in found[1].split(",")})
         locations = [dataset.source.id_of(index) for _, index in items]
         doing = f"read {', '.join(locations)}" if locations else "waited"
-        place = ", else look at that location" if locations else ""
+        end = found[2].split(". ")[0].rstrip(". ")  # what torch adds is advice that does not fit a run
         raise WorkerLost(
-            f"a loading process{found[2].rstrip('. ')} while it {doing}",
+            f"a loading process{end} while it {doing}",
             expected="processes that live as long as the run",
-            remedy=f"resume; if it was out of memory, with fewer engine.num_workers{place}",
+            remedy=_after_a_death(by_itself="exit code" in end, is_placed=bool(locations)),
             locations=locations,
         ) from error
+
+
+def _after_a_death(*, by_itself: bool, is_placed: bool) -> str:
+    """Say what to do: one that ended by itself does it again, one that was killed may live the next time."""
+    if by_itself:
+        return "look for what ends the process in the source or the view: a resumed run would come to the same place"
+    place = ", else look at that location" if is_placed else ""
+    return f"resume; if it was out of memory, with fewer engine.num_workers{place}"
 
 
 def _death_told(error: BaseException | None) -> re.Match[str] | None:
@@ -53,12 +64,11 @@ def _death_told(error: BaseException | None) -> re.Match[str] | None:
 
     It says so in the handler of a signal, wherever the run is then: in the middle of a checkpoint, it fails the write.
     """
-    while error is not None:
-        found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(.*)", str(error))
-        if found is not None:
-            return found
+    told = None
+    while error is not None:  # the innermost knows how it ended
+        told = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(.*)", str(error)) or told
         error = error.__cause__ or error.__context__
-    return None
+    return told
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,24 @@ class _Sending(Dataset[Batch | _Failed]):
             if get_worker_info() is None:
                 raise
             return _Failed(error)
+        except SystemExit as error:  # of a source or a view: without workers the run would end without a word
+            exited = self._exited(items, error)
+            if get_worker_info() is None:
+                raise exited from error
+            return _Failed(exited)
+
+    def _exited(self, items: list[Item], error: SystemExit) -> SampleInvalid:
+        """Name what was being made; without workers that is known of the whole batch only."""
+        source = self._dataset.source
+        reading = self._dataset.reading.by({os.getpid()}) or items
+        locations = [source.id_of(index) for _, index in reading]
+        named = ", ".join(locations[:NUM_NAMED]) + ", ..." * (len(locations) > NUM_NAMED)
+        return SampleInvalid(
+            f"the source or a view called sys.exit({'' if error.code is None else shown(error.code)}) at {named}",
+            expected="pixels, views of them, or an error",
+            remedy="let it raise an error that says what is wrong",
+            locations=locations,
+        )
 
 
 def _identity(batch: Batch | _Failed) -> Batch | _Failed:
@@ -115,7 +143,7 @@ def make_loader(dataset: ViewDataset, batches: ResumableBatches, *, num_workers:
     """Yield batches in the sampler's order, read ahead by `num_workers` processes (0: in this one).
 
     Raises:
-        Ssl4eoError: a sample cannot be made, as `ViewDataset` says.
+        Ssl4eoError: a sample cannot be made, as `ViewDataset` says, or a source or a view called sys.exit.
         WorkerLost: a worker was killed.
     """
     loader = DataLoader(

@@ -10,7 +10,8 @@ Deliberate differences:
 * The teacher computes in the precision of the run, in place of float32 always; targets are made in float32.
 * Targets may be normed over the batch (`target_norm`), one of the norms that section 3.3 of the paper weighs against
   collapse. With layer norm and a small network on inputs whose mean is not removed, what all patches share makes up
-  nearly all of the target (benchmarks/results/LOG.md).
+  nearly all of the target (benchmarks/results/LOG.md). The batch is that of all processes, but of each accumulated
+  part alone: another `engine.accumulate` is another target.
 * The student is kept, as published scores did, with its last norm, which those left out.
 * Mask token and table of relative positions are not decayed (training/optimizer.py), as class token and norms; the
   published runs decayed these two.
@@ -36,7 +37,7 @@ from ssl4eo.backbones.initialization import beit_normal
 from ssl4eo.backbones.tokens import embed_patches, run_blocks, with_class_token, with_positions
 from ssl4eo.errors import ConfigInvalid, unknown_name
 from ssl4eo.methods.gather import mean_over_processes
-from ssl4eo.methods.masked import patch_grid, places, take
+from ssl4eo.methods.masked import check_hidden, patch_grid, places, take
 from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
 from ssl4eo.methods.parts import update_average
 from ssl4eo.views.masking import BlockMasking
@@ -86,8 +87,11 @@ class Data2VecConfig(MethodConfig):
                 raise ConfigInvalid(f"method.{name} is {getattr(self, name)}", expected="0 up to, not including, 1")
         if self.target_norm not in get_args(TargetNorm):
             raise unknown_name("target_norm", self.target_norm, get_args(TargetNorm))
-        if not (0 <= self.ema_start <= 1 and 0 <= self.ema_end <= 1 and self.ema_epochs >= 0):
-            raise ConfigInvalid(f"method is {self}", expected="ema_start and ema_end from 0 to 1, ema_epochs 0 or more")
+        for name in ("ema_start", "ema_end"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigInvalid(f"method.{name} is {getattr(self, name)}", expected="0 to 1")
+        if not self.ema_epochs >= 0:
+            raise ConfigInvalid(f"method.ema_epochs is {self.ema_epochs}", expected="0 or more")
 
     def build(self, backbone: Backbone, *, seed: int) -> Data2Vec:
         """Build the method."""
@@ -117,7 +121,18 @@ class Data2VecConfig(MethodConfig):
 
     def masking(self, setting: Setting) -> BlockMasking:
         """Hide blocks of patches."""
-        return BlockMasking(patch_grid(setting, method="data2vec"), self.num_masked, smallest=self.smallest_block)
+        grid = patch_grid(setting, method="data2vec")
+        check_hidden(f"method.num_masked {self.num_masked}", self.num_masked, grid, remedy="give such a number")
+        return BlockMasking(grid, self.num_masked, smallest=self.smallest_block)
+
+    def warn_of_parts(self, accumulate: int) -> str | None:
+        """Say that statistics of targets are those of a part, None where there are none or the part is the batch."""
+        if accumulate == 1 or self.target_norm != "batch":
+            return None
+        return (
+            f"engine.accumulate {accumulate} with method.target_norm batch: targets are normed over each part of the "
+            "batch alone, so that another engine.accumulate is another loss"
+        )
 
     def momentum(self, epoch: float) -> float:
         """Give the momentum of the teacher when so many epochs are done."""

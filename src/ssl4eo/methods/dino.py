@@ -37,7 +37,16 @@ from ssl4eo.backbones.architectures import BackboneOptions, patch_size
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.methods.gather import mean_over_processes
-from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput, check_zero_init
+from ssl4eo.methods.method import (
+    Method,
+    MethodConfig,
+    Moment,
+    Setting,
+    StepOutput,
+    check_least,
+    check_temperatures,
+    check_zero_init,
+)
 from ssl4eo.methods.parts import unmixed, update_average
 
 NUM_GLOBAL = 2
@@ -75,11 +84,8 @@ class DINOConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if self.out_dim < 2 or self.hidden < 1 or self.bottleneck < 1:
-            raise ConfigInvalid(f"method is {self}", expected="out_dim 2 or more, hidden and bottleneck 1 or more")
-        for name in ("student_temperature", "teacher_temperature", "warmup_temperature"):
-            if getattr(self, name) <= 0:
-                raise ConfigInvalid(f"method.{name} is {getattr(self, name)}", expected="above 0")
+        check_least(self, out_dim=2, hidden=1, bottleneck=1)
+        check_temperatures(self, "student_temperature", "teacher_temperature", "warmup_temperature")
         for name in ("freeze_last_layer", "warmup_temperature_epochs"):
             if getattr(self, name) < 0:
                 raise ConfigInvalid(f"method.{name} is {getattr(self, name)}", expected="0 epochs or more")

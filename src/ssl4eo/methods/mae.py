@@ -19,6 +19,7 @@ Letters: B batch, L patches, M hidden patches, D dims, p side of a patch, C band
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
@@ -33,7 +34,7 @@ from ssl4eo.backbones.initialization import xavier_linear
 from ssl4eo.backbones.positions import sincos_positions
 from ssl4eo.backbones.tokens import embed_patches, run_blocks, with_class_token, with_positions
 from ssl4eo.errors import ConfigInvalid, unknown_name
-from ssl4eo.methods.masked import patch_grid, places, take
+from ssl4eo.methods.masked import check_hidden, patch_grid, places, take
 from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
 from ssl4eo.views.masking import RandomMasking
 
@@ -104,7 +105,12 @@ class MAEConfig(MethodConfig):
     def masking(self, setting: Setting) -> RandomMasking:
         """Hide patches at random, the same number in each image."""
         grid = patch_grid(setting, method="MAE")
-        return RandomMasking(grid, self.num_masked(grid**2))
+        num_patches = grid**2
+        hidden = self.num_masked(num_patches)
+        low, high = math.ceil(1000 / num_patches), math.floor(1000 * (1 - 1 / num_patches))  # thousandths
+        remedy = f"give a ratio from {low / 1000} to {high / 1000}"
+        check_hidden(f"method.mask_ratio {self.mask_ratio}", hidden, grid, remedy=remedy)
+        return RandomMasking(grid, hidden)
 
     def num_masked(self, num_patches: int) -> int:
         """Count the hidden ones of so many patches."""

@@ -33,6 +33,30 @@ def patch_grid(setting: Setting, *, method: str) -> int:
     return setting.image_size // patch
 
 
+def check_hidden(option: str, hidden: int, grid: int, *, remedy: str) -> None:
+    """Raise ConfigInvalid, in the words of the option, where no patch would be hidden, or none would be left.
+
+    Args:
+        option: its name and its value.
+        hidden: patches that it hides.
+        grid: patches along each axis.
+        remedy: what to do, if there are patches enough for anything.
+    """
+    num_patches = grid**2
+    if num_patches < 2:
+        raise ConfigInvalid(
+            f"{option}: a view of {num_patches} patch",
+            expected="2 or more, of which some are hidden",
+            remedy="use smaller patches or a larger view",
+        )
+    if not 0 < hidden < num_patches:
+        raise ConfigInvalid(
+            f"{option}: {hidden} of {num_patches} patches masked",
+            expected=f"1 to {num_patches - 1}: the network must see something and have something to predict",
+            remedy=remedy,
+        )
+
+
 def places(masks: Tensor, num_masked: int) -> tuple[Tensor, Tensor]:
     """Give the places (B, L - M) of the visible patches and (B, M) of the hidden ones, each in order of place.
 

@@ -145,6 +145,11 @@ class MethodConfig(_Whole):
         del num_items
         return None
 
+    def warn_of_parts(self, accumulate: int) -> str | None:
+        """Say what is doubtful about a batch in so many parts, None if nothing is."""
+        del accumulate
+        return None
+
     @abc.abstractmethod
     def initial_loss(self, batch_size: int | None = None) -> float | None:
         """Loss of an untrained network, None where theory does not tell.
@@ -152,6 +157,31 @@ class MethodConfig(_Whole):
         Args:
             batch_size: over all processes; some losses depend on it, and are not told without.
         """
+
+
+LEAST_TEMPERATURE = 1e-3
+"""Of a softmax over cosines; papers use 0.02 to 1."""
+
+
+def check_temperatures(config: MethodConfig, *names: str) -> None:
+    """Raise ConfigInvalid for temperatures that are no use: cosines divided by them must keep digits in float32."""
+    for name in names:
+        value = getattr(config, name)
+        if not value >= LEAST_TEMPERATURE:
+            raise ConfigInvalid(
+                f"method.{name} is {value}",
+                expected=f"{LEAST_TEMPERATURE:g} or more: with less a softmax over cosines is all or "
+                "nothing, and the loss is the rounding of float32 divided by it",
+                remedy="papers use 0.02 to 1",
+            )
+
+
+def check_least(config: MethodConfig, **least: int) -> None:
+    """Raise ConfigInvalid for an option, by its name, that is less than it may be."""
+    for name, low in least.items():
+        value = getattr(config, name)
+        if value < low:
+            raise ConfigInvalid(f"method.{name} is {value}", expected=f"{low} or more")
 
 
 def check_zero_init(zero_init_last: bool, setting: Setting) -> None:

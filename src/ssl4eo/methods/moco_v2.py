@@ -32,7 +32,16 @@ from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.methods.gather import gather_rows, rank
-from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput, check_zero_init
+from ssl4eo.methods.method import (
+    Method,
+    MethodConfig,
+    Moment,
+    Setting,
+    StepOutput,
+    check_least,
+    check_temperatures,
+    check_zero_init,
+)
 from ssl4eo.methods.parts import KeyQueue, projection_head, unmixed, update_average
 
 
@@ -57,8 +66,8 @@ class MoCoV2Config(MethodConfig):
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if not (self.dim > 0 and self.queue_size > 0 and self.temperature > 0):
-            raise ConfigInvalid(f"method is {self}", expected="dim, queue_size and temperature above 0")
+        check_least(self, dim=1, queue_size=1)
+        check_temperatures(self, "temperature")
         if not 0 <= self.momentum < 1:
             raise ConfigInvalid(f"method.momentum is {self.momentum}", expected="0 up to, not including, 1")
 

@@ -30,7 +30,7 @@ from ssl4eo.backbones.architectures import BackboneOptions, patch_size
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.methods.gather import gather_rows, rank
-from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
+from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput, check_least, check_temperatures
 from ssl4eo.methods.parts import unmixed, update_average
 
 
@@ -53,8 +53,8 @@ class MoCoV3Config(MethodConfig):
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if not (self.dim > 0 and self.hidden > 0 and self.temperature > 0):
-            raise ConfigInvalid(f"method is {self}", expected="dim, hidden and temperature above 0")
+        check_least(self, dim=1, hidden=1)
+        check_temperatures(self, "temperature")
         if not 0 <= self.momentum <= 1:
             raise ConfigInvalid(f"method.momentum is {self.momentum}", expected="0 to 1")
         if self.patch_embed_bands is not None and self.patch_embed_bands < 1:

@@ -308,7 +308,8 @@ class PretrainConfig:
             f"schedule.warmup_epochs {warmup:g} is as long as the run (engine.epochs {epochs}): the learning rate "
             "never gets to its peak, and the network hardly moves; a tenth of the run is usual"
         )
-        return (*filter(None, [self.method.warn_of_data(num_items)]), *([short] if warmup >= epochs else []))
+        of_method = (self.method.warn_of_data(num_items), self.method.warn_of_parts(self.engine.accumulate))
+        return (*filter(None, of_method), *([short] if warmup >= epochs else []))
 
     def to_json(self) -> dict[str, Any]:
         """Give plain nested values."""

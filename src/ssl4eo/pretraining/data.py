@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,6 @@ from ssl4eo.evaluation.online import OnlineProbe
 from ssl4eo.evaluation.tasks import eurosat, synthetic
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.evaluation.tasks.task import Task
-from ssl4eo.loading.batches import LEAVE_OUT
 from ssl4eo.loading.folder import FolderPixels, ImageFolder
 from ssl4eo.loading.pixels import ArchivePixels, PixelSource
 from ssl4eo.pretraining.inputs import look_at_inputs, require_bands
@@ -36,6 +36,12 @@ WHOLE = "none"
 
 NUM_NAMED = 5
 """Images that a refusal names."""
+
+_LEAVE_THEM_OUT = "leave these pictures out"
+_PACK_OTHERS = (
+    "pack the other locations anew, whose ids `ssl4eo info {0} --ids observed > ids.txt` writes: "
+    "`ssl4eo pack {0} NEW.zarr --ids ids.txt --nodata flag`"
+)
 
 
 Judge = Callable[[Task], OnlineProbe | None]
@@ -128,15 +134,17 @@ def _shown(source: Shown) -> Shown:
         raise SampleInvalid(
             f"{len(blank)} images show nothing but zeros: {named}{', ...' if len(blank) > NUM_NAMED else ''}",
             expected="pixels to learn from",
-            remedy=LEAVE_OUT,
+            remedy=_LEAVE_THEM_OUT
+            if isinstance(source, FolderPixels)
+            else _PACK_OTHERS.format(shlex.quote(str(source.archive.path))),
             locations=sorted({location for location, _ in blank}),
         )
     return source
 
 
 def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> TrainingData:
+    _require_pictures_do(path, contract)
     folder = ImageFolder.scan(path)
-    plan_remap(stored("S2RGB"), contract)
     train = folder.split(split)["train"]
     probe = None
     if split != WHOLE and folder.classes == eurosat.CLASSES:
@@ -148,6 +156,19 @@ def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> Tr
     source = FolderPixels(folder, indices=train)
     _require_square(path, source.shape)
     return TrainingData(source, probe)
+
+
+def _require_pictures_do(path: Path, contract: InputContract) -> None:
+    """Refuse what is no archive for networks that no picture can be fed to, before pictures are looked for."""
+    try:
+        plan_remap(stored("S2RGB"), contract)
+    except ContractMismatch as error:
+        raise ContractMismatch(
+            f"{path} is no archive, and of pictures {error.found}",
+            expected=f"an archive that holds {contract.modality}",
+            remedy="name one, pack one with `ssl4eo pack`, or choose a recipe for S2RGB",
+            path=str(path),
+        ) from error
 
 
 def _require_square(path: Path, shape: tuple[int, int]) -> None:

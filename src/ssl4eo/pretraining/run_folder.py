@@ -13,16 +13,17 @@ import datetime as dt
 import json
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from ssl4eo.archive.journal import require_outside
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE
 from ssl4eo.checkpoints.training_state import FOLDER, load_latest
 from ssl4eo.environment import environment
-from ssl4eo.errors import Busy, CheckpointInvalid, TargetExists, WriteFailed
-from ssl4eo.files import append_jsonl, exclusive, read_jsonl, write_json
+from ssl4eo.errors import Busy, CheckpointInvalid, TargetExists, WriteFailed, shown
+from ssl4eo.files import append_jsonl, exclusive, readable_jsonl, write_json
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.pretraining.config import BEFORE, FREE_ON_RESUME, ROUNDED_ON_RESUME, PretrainConfig, flatten
 from ssl4eo.training.events import FOLDER as EVENTS
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 CONFIG = "config.json"
 INSIGHT = "insight.npz"
 """What a report recorded of the run; it may be there before the run has done a step."""
+NUM_NAMED = 5
+"""Lines that a warning names."""
 
 
 class RunFolder:
@@ -97,6 +100,13 @@ class RunFolder:
                 remedy="put it back, or choose another --out",
                 path=str(self._path),
             )
+        if (self._path / LOG).is_dir():
+            raise TargetExists(
+                f"{self._path / LOG} is a folder",
+                expected="the file that a run writes its log into, or nothing",
+                remedy="move it away, or choose another --out",
+                path=str(self._path / LOG),
+            )
 
     def _lock(self) -> None:
         try:
@@ -116,16 +126,29 @@ class RunFolder:
 
     def _has_begun(self) -> bool:
         """Say whether a run did a step here; one that failed before leaves nothing worth keeping."""
-        return (self._path / FOLDER).exists() or self.finished or any(r["kind"] == "step" for r in self._rows())
+        rows, unread = self._rows()
+        return (self._path / FOLDER).exists() or self.finished or bool(unread) or any(map(_is_step, rows))
 
-    def _rows(self) -> list[dict[str, Any]]:
+    def _rows(self) -> tuple[list[dict[str, Any]], list[int]]:
+        """Give the rows of the log and the numbers of its other lines; neither where there is no log."""
         path = self._path / LOG
-        return list(read_jsonl(path)) if path.exists() else []
+        return readable_jsonl(path, _is_row) if path.exists() else ([], [])
 
     @property
     def last_loss(self) -> float:
         """Last loss in the log, NaN if there is none."""
-        return next((float(r["loss"]) for r in reversed(self._rows()) if r["kind"] == "step"), math.nan)
+        return next((float(row["loss"]) for row in reversed(self._rows()[0]) if _is_step(row)), math.nan)
+
+    def _tell_unread(self) -> None:
+        """Warn of lines that no run wrote: weights do not depend on the log, so they keep no run from going on."""
+        if unread := self._rows()[1]:
+            named = ", ".join(map(str, unread[:NUM_NAMED])) + ", ..." * (len(unread) > NUM_NAMED)
+            log.warning(
+                "lines %s of %s cannot be read and are passed over; the run goes on, but `ssl4eo report` refuses them: "
+                "take them out of the file",
+                named,
+                self._path / LOG,
+            )
 
     def _write_config(self) -> None:
         for left in (LOG, DIVERGED):
@@ -142,11 +165,7 @@ class RunFolder:
         )
 
     def _require_same(self) -> None:
-        try:
-            stored = json.loads((self._path / CONFIG).read_text(encoding="utf-8"))
-            config, data = {**stored["config"]}, {**stored["data"]}  # TypeError for JSON of another form
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointInvalid(f"{self._path / CONFIG} cannot be read", expected="the config of a run") from error
+        config, data = _read_config(self._path / CONFIG, self._config.to_json())
         self._changed = _require_equal(config, self._config.to_json(), data, self._data, self._path)
 
     def last_step(self) -> int | None:
@@ -154,6 +173,8 @@ class RunFolder:
 
         A run that did steps and lost them all begins anew; the log says so as of any other step.
         """
+        if self._exists:
+            self._tell_unread()
         state = load_latest(self._path) if self._resume else None
         if state is None:
             if self._exists:
@@ -180,6 +201,58 @@ class RunFolder:
     def finished(self) -> bool:
         """Say whether the run has left its backbone."""
         return (self._path / BACKBONE_FILE).exists()
+
+
+def _is_row(row: Any) -> bool:
+    """Say whether a line of the log is one that a run may have written, as far as it is read here."""
+    return isinstance(row, dict) and "kind" in row and (row["kind"] != "step" or _is_step(cast("dict[str, Any]", row)))
+
+
+def _is_step(row: Mapping[str, Any]) -> bool:
+    """Say whether a row is a step, with its number and its loss."""
+    numbers = (type(row.get("step")) is int, type(row.get("loss")) in {int, float})  # not bool, which is an int too
+    return row.get("kind") == "step" and all(numbers)
+
+
+def _read_config(path: Path, wanted: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read config and data of a run that is to have the options `wanted`.
+
+    Raises:
+        CheckpointInvalid: it cannot be read, or options that are objects are something else.
+    """
+    why = ""
+    values: Any = None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        why = f"line {error.lineno} is not JSON"
+    except (ValueError, RecursionError):
+        why = "it is no text, or no JSON"
+    except OSError as error:
+        why = f"{error.strerror}"
+    why = why or _damage({"config": wanted, "data": {}}, values)
+    if why:
+        raise CheckpointInvalid(
+            f"{path} is damaged: {why}",
+            expected="the config that the run wrote when it began",
+            remedy="put a copy of it back, or begin anew with another --out",
+            path=str(path),
+        )
+    return values["config"], values["data"]
+
+
+def _damage(wanted: Mapping[str, Any], values: Any, prefix: str = "") -> str:
+    """Say where something else stands than an object, as `wanted` has it; nothing if all is well."""
+    if not isinstance(values, dict):
+        return f"{prefix.rstrip('.') or 'it'} is {shown(values)}, no JSON object"
+    for name, inner in wanted.items():
+        if prefix.count(".") <= 1 and name not in values and name not in BEFORE:
+            return f"it has no {prefix}{name}"
+        if isinstance(inner, dict) and name in values:
+            found = _damage(cast("dict[str, Any]", inner), values[name], f"{prefix}{name}.")
+            if found:
+                return found
+    return ""
 
 
 def data_record(source: PixelSource) -> dict[str, Any]:

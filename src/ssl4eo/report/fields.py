@@ -66,3 +66,8 @@ def check(row: Any, fields: Mapping[str, str], where: str) -> None:
             raise SourceInvalid(f"{where} has no {name!r}", expected=kind, where=where)
         if not KINDS[kind.removesuffix(NULL)](row[name]):
             raise SourceInvalid(f"{where} has {name} = {row[name]!r}", expected=kind, where=where)
+
+
+def check_present(row: Mapping[str, Any], fields: Mapping[str, str], where: str) -> None:
+    """Raise for fields of another kind as `check` does; any of them may be absent."""
+    check(row, {name: kind for name, kind in fields.items() if name in row}, where)

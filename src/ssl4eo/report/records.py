@@ -20,7 +20,7 @@ from typing import Any
 from ssl4eo.archive.journal import is_archive
 from ssl4eo.errors import DataMissing, SourceInvalid
 from ssl4eo.files import numbered_jsonl
-from ssl4eo.report.fields import check
+from ssl4eo.report.fields import check, check_present
 from ssl4eo.report.insight import INSIGHT, Insight, read_insight
 
 
@@ -195,6 +195,11 @@ class Run:
 
 
 _CONFIG = {"recipe": "text", "config": "a JSON object", "environment": "a JSON object", "data": "a JSON object"}
+_OPTIONS = {
+    **dict.fromkeys(("method", "views", "optimizer", "schedule", "engine"), "a JSON object"),
+    **dict.fromkeys(("recipe", "modality", "backbone", "scaling", "init_from"), "text"),
+}
+_ENGINE: dict[str, str] = dict.fromkeys(("epochs", "batch_size", "seed"), "a whole number from 0")
 _ENVIRONMENT = {
     "ssl4eo": "text",
     "commit": "text, or null",
@@ -309,6 +314,9 @@ def read_config(path: Path) -> dict[str, Any]:
         line = f"line {error.lineno} of " if isinstance(error, json.JSONDecodeError) else ""
         raise SourceInvalid(f"{line}{path} is not JSON", expected="one JSON object", path=str(path)) from error
     check(config, _CONFIG, f"{path}")
+    options = config["config"]
+    check_present(options, _OPTIONS, f"'config' of {path}")
+    check_present(options.get("engine", {}), _ENGINE, f"'config.engine' of {path}")
     check(config["environment"], _ENVIRONMENT, f"'environment' of {path}")
     check(config["data"], _DATA, f"'data' of {path}")
     return config

@@ -104,6 +104,6 @@ def _check(grid: int, num_masked: int) -> None:
     if not 0 < num_masked < grid**2:
         raise ConfigInvalid(
             f"{num_masked} of {grid**2} patches masked",
-            expected="some, and not all: the network must see something and have something to predict",
+            expected=f"1 to {grid**2 - 1}: the network must see something and have something to predict",
             remedy="choose another mask ratio or count",
         )
