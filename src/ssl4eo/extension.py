@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user adds to our tables without touching them: `module:name` or `file.py:name` in place of a name.
 
-A recipe, a task, a layout or a service of one's own is an object in a module that Python finds, or in a file. It is
-imported when it is asked for by such a name, and at no other time: a name in a file that was read (a run's config, a
-checkpoint) is never looked up here, so that data from elsewhere run no code.
+A recipe, a task, a layout, a service or a network of one's own is an object in a module that Python finds, or in a
+file. It is imported when it is asked for by such a name, and at no other time: a name in a file that was read (a run's
+config, a checkpoint) is never looked up here, so that data from elsewhere run no code.
 A file's folder goes to the end of the search path, so that worker processes find its module too.
 """
 
@@ -38,7 +38,7 @@ def load_own(kind: str, reference: str, *, fits: Callable[[object], bool] = lamb
     """Import the object that `module:name` or `file.py:name` means.
 
     Args:
-        kind: what it is to be, for messages: recipe, task, layout, service.
+        kind: what it is to be, for messages: recipe, task, layout, service, network.
         reference: as given by the user.
         fits: tells what can stand there, for the names that are offered where there is none of this one.
 
@@ -79,6 +79,14 @@ def _no_such(kind: str, place: str, name: str, known: list[str]) -> UnknownName:
         expected=f"the name of a {kind}, of which it has none",
         remedy="write one: docs/extending has an example of each",
     )
+
+
+def from_anywhere(name: str) -> str:
+    """Give a name that means the same in any working folder: of `file.py:name` the path is made absolute."""
+    match = _REFERENCE.match(name)
+    if match is None or not match["place"].endswith(".py"):
+        return name
+    return f"{Path(match['place']).absolute()}:{match['name']}"
 
 
 def require_own(kind: str, reference: str, found: object, *, expected: str, fits: bool) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -25,6 +26,20 @@ pytestmark = pytest.mark.filterwarnings("ignore:The `srun` command is available"
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples/extending"
 TINY = "--split none --engine.epochs 1 --engine.batch_size 8 --engine.precision 32-true --views.VIEW.size 32"
+
+
+TASK = f"{EXAMPLES / 'csv_labels.py'}:open_csv_labels"
+
+
+def labelled(planet: Path, root: Path) -> Path:
+    """Make the data of the example's task: the archive, and a table of two classes of its places."""
+    root.mkdir()
+    (root / "archive.zarr").symlink_to(planet)
+    scenes = open_archive(planet).labels("scene")
+    halves = sorted(set(scenes))[: len(set(scenes)) // 2]
+    rows = [f"{i},{'one' if s in halves else 'other'}" for i, s in zip(open_archive(planet).ids, scenes, strict=True)]
+    (root / "labels.csv").write_text("\n".join(["id,class", *rows]))
+    return root
 
 
 @pytest.fixture(autouse=True)
@@ -89,19 +104,13 @@ def test_the_view_changes_what_the_network_sees_and_nothing_else(planet: Path, t
 
 def test_the_method_trains_and_its_network_is_judged_on_the_task(planet: Path, tmp_path: Path) -> None:
     """Both examples in one run: pretrain, then evaluate on labels of a table."""
-    out, root = tmp_path / "run", tmp_path / "labelled"
+    out = tmp_path / "run"
     options = TINY.replace("VIEW", "view").split()
     recipe = f"{EXAMPLES / 'simsiam.py'}:TINY"
     assert main(["pretrain", "--recipe", recipe, "--data", str(planet), "--out", str(out), "--quiet", *options]) == 0
-    root.mkdir()
-    (root / "archive.zarr").symlink_to(planet)
-    scenes = open_archive(planet).labels("scene")
-    halves = sorted(set(scenes))[: len(set(scenes)) // 2]
-    rows = [f"{i},{'one' if s in halves else 'other'}" for i, s in zip(open_archive(planet).ids, scenes, strict=True)]
-    (root / "labels.csv").write_text("\n".join(["id,class", *rows]))
+    root = labelled(planet, tmp_path / "labelled")
 
-    task = f"{EXAMPLES / 'csv_labels.py'}:open_csv_labels"
-    judge = ["evaluate", "--checkpoint", str(out), "--task", task, "--root", str(root), "--out", str(out)]
+    judge = ["evaluate", "--checkpoint", str(out), "--task", TASK, "--root", str(root), "--out", str(out)]
     assert main([*judge, "--protocol", "linear"]) == 0
 
     (score,) = [json.loads(line) for line in (out / "scores.jsonl").read_text().splitlines()]
@@ -128,3 +137,29 @@ def test_the_service_lists_clear_scenes_only_and_stays_synthetic(tmp_path: Path)
     assert 0 < len(listed) < len(every)
     assert [scene for scene in every if scene.cloud <= 0.1] == listed
     assert 0 < len(archive) < 8
+
+
+def test_a_loop_of_ones_own_trains_a_network_of_ones_own_that_is_judged(
+    planet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both examples: train, then evaluate and embed what was kept, beside the same network as it was drawn."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    loop, name = importlib.import_module("own_loop"), f"{EXAMPLES / 'own_network.py'}:convnext"
+    loop.train(str(planet), str(tmp_path / "weights.pt"), epochs=2, batch_size=8, size=32)
+    losses = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
+    root = labelled(planet, tmp_path / "labelled")
+    judge = ["evaluate", "--checkpoint", name, "--task", TASK, "--root", str(root), "--out", str(tmp_path)]
+    judge += ["--image-size", "32", "--protocol", "linear"]
+
+    assert main(judge) == 0
+    monkeypatch.setenv("OWN_WEIGHTS", str(tmp_path / "weights.pt"))
+    assert main(judge) == 0
+
+    assert len(losses) == 6
+    assert all(0 < loss < 6 for loss in losses)
+    drawn, trained = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    assert [row["pretrained"] for row in (drawn, trained)] == [False, True]
+    assert (trained["checkpoint"], trained["backbone"], trained["method"]) == (name, "convnext_atto", "simclr")
+    assert drawn["checkpoint_sha256"] != trained["checkpoint_sha256"]
+    embed = ["embed", "--checkpoint", name, "--data", str(planet), "--out", str(tmp_path / "e.parquet")]
+    assert main([*embed, "--workers", "1", "--seasons", "0", "--image-size", "32"]) == 0

@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
-ELSEWHERE = {"tutorial.md", "source.md", "view.md", "method.md", "task.md", "service.md"}
+ELSEWHERE = {"tutorial.md", "source.md", "view.md", "method.md", "task.md", "service.md", "network.md", "loop.md"}
 """Pages that other tests run as a whole."""
 PAGES = [page for page in sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]) if page.name not in ELSEWHERE]
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import sys
 from dataclasses import replace
 
 import embed_driver
@@ -22,6 +24,7 @@ from ssl4eo.embedding import embed as embed_module
 from ssl4eo.embedding import plan, work
 from ssl4eo.embedding.embed import embed_archive
 from ssl4eo.errors import (
+    CheckpointInvalid,
     ConfigInvalid,
     ContractMismatch,
     LocationMissing,
@@ -293,3 +296,42 @@ def test_the_command_refuses_a_network_for_other_input_with_one_message(archive,
 
     assert status == 1
     assert "the network wants S1GRD" in capsys.readouterr().err
+
+
+OWN_NETWORK = """
+import torch
+from torch import nn
+from ssl4eo.backbones.own import OwnBackbone
+from ssl4eo.contract import network_input
+
+def bands(trained=True):
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(13, 4))
+    with torch.no_grad():
+        net[2].weight.fill_(0.5)
+    return OwnBackbone(net, network_input("S2L1C"), image_size=32, name="bands", trained=trained, method="hand")
+
+def fixed():
+    torch.manual_seed(0)
+    return bands()
+
+def drawn():
+    torch.seed()
+    return bands(trained=False)
+"""
+
+
+def test_a_network_of_ones_own_is_named_as_an_object_of_a_file(archive, tmp_path, small_parts, monkeypatch):
+    """A worker imports it for itself; one that draws other weights each time is refused there."""
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    (tmp_path / "networks_to_embed.py").write_text(OWN_NETWORK)
+    monkeypatch.chdir(tmp_path)
+
+    report = embed_archive("networks_to_embed.py:fixed", archive, tmp_path / "e.parquet", workers=1)
+
+    record = ssl4eo.open_embeddings(tmp_path / "e.parquet").record["checkpoint"]
+    assert (report.num_rows, report.num_features) == (10, 4)
+    assert (record["name"], record["method"], record["backbone"]) == ("networks_to_embed.py:fixed", "hand", "bands")
+    assert len(record["sha256"]) == 64
+    with pytest.raises(CheckpointInvalid, match="for this worker"):
+        embed_archive("networks_to_embed.py:drawn", archive, tmp_path / "f.parquet", workers=1)

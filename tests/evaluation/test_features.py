@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.modes import evaluating
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import Contract, network_input, stored
 from ssl4eo.errors import ContractMismatch, OutOfMemory, SampleInvalid
-from ssl4eo.evaluation.features import evaluating, extract
+from ssl4eo.evaluation.features import extract
 from ssl4eo.evaluation.tasks.task import LabelledPixels, Task
 from ssl4eo.form import Form
 from ssl4eo.loading.pixels import ArchivePixels

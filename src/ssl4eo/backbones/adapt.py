@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ssl4eo.backbones.architectures import FIRST_LAYERS, check_image_size, check_whole
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.own import OwnBackbone, require_built_by_name
 from ssl4eo.backbones.positions import most_patches, resize_relative
 from ssl4eo.contract import InputContract, is_contract
 from ssl4eo.errors import ConfigInvalid, ContractMismatch, unknown_name
@@ -38,6 +39,8 @@ def with_image_size(backbone: Backbone, image_size: int) -> Backbone:
     check_whole(image_size)
     if image_size == backbone.image_size:
         return backbone
+    if isinstance(backbone, OwnBackbone):
+        return backbone.with_image_size(image_size)
     image_size = int(image_size)  # NumPy's whole numbers are no JSON
     check_image_size(backbone.arch, image_size, backbone.options)
     weights = dict(backbone.net.state_dict())
@@ -63,7 +66,11 @@ def with_contract(backbone: Backbone, contract: InputContract, *, new_bands: New
     Raises:
         ContractMismatch: other modalities, units or scalings than the network's, or new bands without a rule.
         UnknownName: no such rule for new bands.
+        ConfigInvalid: a module of one's own, whose first layer is not known.
     """
+    require_built_by_name(
+        backbone, "other bands for", remedy="wrap your module in one that gives it the bands it wants"
+    )
     if new_bands not in (None, *get_args(NewBands)):
         raise unknown_name("rule for new bands", new_bands, get_args(NewBands))
     if not is_contract(contract):

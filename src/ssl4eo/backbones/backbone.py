@@ -31,6 +31,7 @@ from ssl4eo.backbones.architectures import (
     settle_buffers,
 )
 from ssl4eo.backbones.feeding import as_batch, require_finite, require_images, require_own_contract, tell_batch
+from ssl4eo.backbones.modes import evaluating
 from ssl4eo.backbones.tokens import class_tokens, encode
 from ssl4eo.contract import FUSED_INPUTS, InputContract, catalog_name, network_input
 from ssl4eo.errors import ContractMismatch, UnknownName, unknown_name
@@ -130,12 +131,7 @@ class Backbone(nn.Module):
         Raises:
             ContractMismatch: another number of channels than the contract's.
         """
-        if images.ndim != 4 or images.shape[1] != self.contract.num_bands:
-            raise ContractMismatch(
-                f"images {tuple(images.shape)}",
-                expected=f"(batch, {self.contract.num_bands}, height, width): {self.contract}",
-                remedy="embed(values, contract=...) converts values as stored",
-            )
+        self.require_channels(images)
         if self.patch is None:
             return self.net(images)
         if self.options.pooling == "cls_last_4":
@@ -145,6 +141,19 @@ class Backbone(nn.Module):
             return tokens[:, 0]
         mean = tokens[:, 1:].mean(dim=1)
         return cast("Any", self.net).fc_norm(mean) if self.options.pooling == "mean_norm" else mean
+
+    def require_channels(self, images: Tensor) -> None:
+        """Raise unless these are images (B, C, H, W) with the channels of the contract.
+
+        Raises:
+            ContractMismatch: they are not.
+        """
+        if images.ndim != 4 or images.shape[1] != self.contract.num_bands:
+            raise ContractMismatch(
+                f"images {tuple(images.shape)}",
+                expected=f"(batch, {self.contract.num_bands}, height, width): {self.contract}",
+                remedy="embed(values, contract=...) converts values as stored",
+            )
 
     @torch.no_grad()
     def embed(
@@ -215,12 +224,8 @@ class Backbone(nn.Module):
 
     def _evaluate(self, scaled: Tensor) -> Tensor:
         """Run in evaluation mode and leave the mode as it was."""
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return self(scaled.to(next(self.parameters()).dtype))
-        finally:
-            self.train(was_training)
 
 
 def _own_memory(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

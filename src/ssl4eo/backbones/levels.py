@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.own import OwnBackbone
 from ssl4eo.backbones.tokens import embed_patches, run_blocks, with_class_token, with_positions
 
 _SCALES = (4.0, 2.0, 1.0, 0.5)
@@ -22,7 +23,16 @@ _SCALES = (4.0, 2.0, 1.0, 0.5)
 
 
 def level_widths(backbone: Backbone) -> tuple[int, ...]:
-    """Give the channels D of each level, finest first."""
+    """Give the channels D of each level, finest first: what a decoder is built for.
+
+    Args:
+        backbone: any of ours, or one's own that gives maps.
+
+    Raises:
+        ConfigInvalid: a network of one's own that gives none.
+    """
+    if isinstance(backbone, OwnBackbone):
+        return backbone.level_widths
     net = cast("Any", backbone.net)
     if backbone.patch is not None:
         return (int(net.embed_dim),) * len(_SCALES)
@@ -30,7 +40,22 @@ def level_widths(backbone: Backbone) -> tuple[int, ...]:
 
 
 def level_maps(backbone: Backbone, images: Tensor) -> list[Tensor]:
-    """Give maps (B, D, h, w) of scaled images (B, C, S, S), finest first: five of a residual network, else four."""
+    """Give maps (B, D, h, w) of scaled images (B, C, S, S), finest first: five of a residual network, else four.
+
+    Gradients flow, unless the caller stops them; nothing is pooled, and the network is in the mode that the caller set.
+
+    Args:
+        backbone: any of ours, or one's own that gives maps.
+        images: as the network is fed, that is after `Adapter(stored, backbone.contract)`; S of a transformer is its
+            `image_size` (`adapt.with_image_size` changes it), of a residual network any.
+
+    Raises:
+        ConfigInvalid: a network of one's own that gives none.
+        ContractMismatch: another number of channels than the contract's.
+    """
+    if isinstance(backbone, OwnBackbone):
+        return backbone.level_maps(images)
+    backbone.require_channels(images)
     return _of_stages(backbone.net, images) if backbone.patch is None else _of_blocks(backbone.net, images)
 
 

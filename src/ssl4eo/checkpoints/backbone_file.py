@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ssl4eo.backbones.architectures import BackboneOptions, on_meta
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.own import require_built_by_name
 from ssl4eo.checkpoints.formats import START, cut_from_safetensors
 from ssl4eo.checkpoints.reading import refuse_notice
 from ssl4eo.checkpoints.values import check_values, in_types_of
@@ -37,7 +38,16 @@ def save_backbone(backbone: Backbone, path: Path, *, training: Mapping[str, Any]
         backbone: what to keep.
         path: `*.safetensors`.
         training: plain values that say how it came about: recipe, seed, steps, commit.
+
+    Raises:
+        ConfigInvalid: a module of one's own: a file tells by a name how the network is built.
+        WriteFailed: it cannot be written.
     """
+    require_built_by_name(
+        backbone,
+        "a file of",
+        remedy="keep module.state_dict() with torch.save, and name a function that loads it: FILE.py:NAME",
+    )
     header = {
         "format": FORMAT,
         "arch": backbone.arch,

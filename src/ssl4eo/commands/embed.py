@@ -36,7 +36,8 @@ def run(  # noqa: PLR0913 - the options of the command line
     """Write what a network makes of every location; run again after an interruption and it goes on.
 
     Args:
-        checkpoint: catalog name, file, run folder, or random.<backbone>.<input>
+        checkpoint: catalog name, file, run folder, or random.<backbone>.<input>; module:name or file.py:name for a
+            network of your own
         data: the archive
         out: GeoParquet file to make; it must not exist yet and appears when it is whole
         seasons: all (a row a date), mean (a row a location, over its observed dates), or the number of one date

@@ -51,7 +51,7 @@ def run(  # noqa: PLR0913 - the options of the command line
         out: folder for the records
         root: data of the task (for synthetic tasks the archive); of a suite the folder that has a folder for each task
         checkpoint: name of the catalog, backbone file, folder of a run, or random.<backbone>.<input> for an untrained
-            network
+            network; module:name or file.py:name for one of your own
         task: such as eurosat, eurosat_13, bigearthnet_v1_s2, so2sat_s2, oscd, dfc2020, folder, synthetic; a wrong name
             lists all; module:name or file.py:name for one of your own
         protocol: list of knn, linear, finetune, linear_as_published, finetune_as_published, segmentation_linear,

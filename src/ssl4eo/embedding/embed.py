@@ -31,6 +31,7 @@ from ssl4eo.embedding.work import embed_part
 from ssl4eo.environment import commit, versions
 from ssl4eo.errors import ConfigInvalid, RunStopped, TargetExists
 from ssl4eo.evaluation.network import Network, load_network
+from ssl4eo.extension import from_anywhere
 from ssl4eo.files import exclusive, require_writable, write_json, writing
 from ssl4eo.likeness.table import FORMAT, DType
 from ssl4eo.loading.pixels import ArchivePixels
@@ -79,7 +80,8 @@ def embed_archive(  # noqa: PLR0913 - each is an option of the command line
     Each image is seen as evaluation sees it: the whole patch, resized to what the network was trained on.
 
     Args:
-        checkpoint: catalog name, address, file, run folder, or `random.<backbone>.<input>`.
+        checkpoint: catalog name, address, file, run folder, `random.<backbone>.<input>`; or `module:name` or
+            `file.py:name` of a network of one's own, as `load_network` takes it.
         data: the archive.
         out: the file; it appears when it is whole.
         seasons: `all`: a row a date; `mean`: one row a location, the mean of the features over its observed dates; a
@@ -152,7 +154,7 @@ def _plan(  # noqa: PLR0913 - each is an option of the command line
         seasons=chosen,
         is_mean=is_mean,
         indices=indices,
-        checkpoint=str(Path(name).absolute()) if Path(name).exists() else name,
+        checkpoint=str(Path(name).absolute()) if Path(name).exists() else from_anywhere(name),
         sha256=network.sha256,
         seed=network.seed,
         image_size=network.backbone.image_size,
@@ -175,7 +177,7 @@ def _record(archive: Archive, network: Network, job: Job, seasons: str) -> dict[
         "checkpoint": {
             "name": shown_name(network.checkpoint),
             "sha256": network.sha256,
-            "method": network.method or ("untrained" if network.sha256 is None else None),
+            "method": network.method or (None if network.pretrained else "untrained"),
             "backbone": network.backbone.arch,
             "seed": network.seed,
             "image_size": job.image_size,

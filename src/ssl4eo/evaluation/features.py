@@ -8,16 +8,16 @@ The next batch is rendered beside the forward pass, in one thread of this proces
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.modes import evaluating
 from ssl4eo.errors import SampleInvalid
 from ssl4eo.evaluation.tasks.task import LabelledPixels
 from ssl4eo.loading.prefetch import prefetched
@@ -69,18 +69,6 @@ def extract(
 
 
 _FEWER = "take fewer at a time (batch_size), or a smaller network"
-
-
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Generator[None]:
-    """Put a module into evaluation mode for the length of the block, then every layer back as it was."""
-    modes = [(layer, layer.training) for layer in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for layer, mode in modes:
-            layer.training = mode
 
 
 def _batches(part: LabelledPixels, size: int, batch_size: int) -> Iterator[tuple[int, Tensor]]:

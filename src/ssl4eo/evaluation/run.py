@@ -20,11 +20,12 @@ from torch import Tensor
 
 from ssl4eo.archive.journal import require_outside
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.own import OwnBackbone
 from ssl4eo.environment import commit
 from ssl4eo.errors import ConfigInvalid, SampleInvalid, WriteFailed, unknown_name
 from ssl4eo.evaluation.examples import save_answers, save_examples
 from ssl4eo.evaluation.features import Precision, extract
-from ssl4eo.evaluation.network import Network
+from ssl4eo.evaluation.network import Network, network_of
 from ssl4eo.evaluation.protocols.protocol import Prediction, Supervision, Trial
 from ssl4eo.evaluation.protocols.table import PROTOCOLS
 from ssl4eo.evaluation.protocols.tuning import forget
@@ -38,7 +39,7 @@ TRAINING = "training"
 
 
 def evaluate(  # noqa: PLR0913 - options by keyword
-    network: Network,
+    network: Network | OwnBackbone,
     task: Task,
     protocols: Sequence[str],
     *,
@@ -52,7 +53,7 @@ def evaluate(  # noqa: PLR0913 - options by keyword
     """Judge a network on the test part of a task and append the scores to OUT/scores.jsonl.
 
     Args:
-        network: what to judge; stays as it is.
+        network: what to judge, of `load_network`, or a module of one's own in an OwnBackbone; stays as it is.
         task: what on.
         protocols: names of PROTOCOLS, each once.
         out: folder of the records.
@@ -67,12 +68,13 @@ def evaluate(  # noqa: PLR0913 - options by keyword
 
     Raises:
         UnknownName: no such protocol.
-        ConfigInvalid: no or a repeated protocol, or too few items for one.
+        ConfigInvalid: no or a repeated protocol, too few items for one, or no network.
         ContractMismatch: the task's pixels cannot be fed to the network.
         SampleInvalid: features that are not finite.
         TargetExists: `out` is or lies in an archive.
         WriteFailed: nothing can be written to `out`.
     """
+    network = _as_network(network)
     _check(protocols, task.kind)
     for name in protocols:
         PROTOCOLS[name].require_for(network, task)
@@ -113,6 +115,19 @@ def evaluate(  # noqa: PLR0913 - options by keyword
         forget(out / TRAINING / _key(name, network, task, epochs))
         scores.append(score)
     return scores
+
+
+def _as_network(found: object) -> Network:
+    if isinstance(found, OwnBackbone):
+        return network_of(found)
+    if not isinstance(found, Network):
+        raise ConfigInvalid(
+            f"a {type(found).__name__} to judge",
+            expected="what ssl4eo.evaluation.network.load_network gives, or an OwnBackbone",
+            remedy="wrap a module of your own: ssl4eo.backbones.own.OwnBackbone(module, contract, image_size=..., "
+            "name=..., trained=...)",
+        )
+    return found
 
 
 def _check(protocols: Sequence[str], kind: Kind) -> None:

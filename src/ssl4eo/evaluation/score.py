@@ -49,6 +49,7 @@ class Score:
     kind: Kind
     checkpoint: str
     checkpoint_sha256: str | None
+    """Of its file; of a network of one's own that of its weights."""
     pretrained: bool
     backbone: str
     seed: int

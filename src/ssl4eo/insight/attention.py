@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.modes import evaluating
 from ssl4eo.backbones.tokens import encode
-from ssl4eo.evaluation.features import evaluating
 
 
 def class_attention(backbone: Backbone, images: Tensor) -> Tensor:

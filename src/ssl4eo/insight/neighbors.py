@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.modes import evaluating
 from ssl4eo.errors import SampleInvalid
-from ssl4eo.evaluation.features import evaluating
 
 MAX_BANK = 256
 """Images that are compared at most, one of each location."""

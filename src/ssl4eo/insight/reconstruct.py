@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssl4eo.evaluation.features import evaluating
+from ssl4eo.backbones.modes import evaluating
 from ssl4eo.methods.mae import MAE, denormalize, patchify, unpatchify
 from ssl4eo.methods.masked import places, take
 

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import InputContract, sensor_groups
-from ssl4eo.errors import OutOfMemory, SampleInvalid, Ssl4eoError
+from ssl4eo.errors import ConfigInvalid, OutOfMemory, SampleInvalid, Ssl4eoError
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Item
 from ssl4eo.memory import is_shortage, shortage
@@ -121,7 +121,7 @@ class ViewDataset(Dataset[Batch]):
             finish: scale and change the views here, on the worker; else the device does. It needs the adapter.
 
         Raises:
-            ConfigInvalid: the views ask for what these bands cannot have.
+            ConfigInvalid: the views ask for what these bands cannot have, or are to be finished without an adapter.
         """
         self.source, self._views, self._seed = source, views.views, seed
         self._pairing: Pairing = views.pairing
@@ -134,18 +134,29 @@ class ViewDataset(Dataset[Batch]):
             view.photometric.check_bands(self._sensors, num_radar=sum(unit > 0 for unit in self._decibels))
         self._masking = masking
         self._render = Renderer(contract, source.form)
-        assert adapter is not None or not finish, "only the adapter knows what a finished view is"
+        if adapter is None and finish:
+            raise ConfigInvalid(
+                "finish=True without an adapter",
+                expected="what a finished view is",
+                remedy="give adapter=Adapter(contract, network_input(...)), or use ssl4eo.loading.views.ViewBatches",
+            )
         self._finish = adapter if finish else None
         self.reading = ReadingNow()
+
+    def __len__(self) -> int:
+        """Count the samples of an epoch."""
+        return len(self.source)
 
     def __getitems__(self, items: list[Item]) -> Batch:
         """Make one batch in one call.
 
         Raises:
+            ConfigInvalid: an item is no pair of epoch and index, as samplers other than ours give it.
             SampleInvalid: a patch shows nothing but zeros, or no window with anything else was found for a view; or the
                 source, or a view of somebody's own, failed at it in a way of its own.
             OutOfMemory: a loading process has no shared memory for the batch.
         """
+        _require_items(items)
         dtype, num_bands = self._render.dtype, len(self._decibels)
         if self._finish is not None:
             dtype, num_bands = np.dtype(np.float32), len(self._sensors)
@@ -348,6 +359,16 @@ def _other_values(values: NDArray[Any], num_bands: int, dtype: np.dtype[Any]) ->
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         return f"{np.count_nonzero(~np.isfinite(values))} values that are NaN or infinite"
     return ""
+
+
+def _require_items(items: list[Item]) -> None:
+    for item in items:
+        if not isinstance(item, tuple) or len(item) != 2:  # pyright: ignore[reportUnnecessaryIsInstance] - of other samplers
+            raise ConfigInvalid(
+                f"item {item!r} of a ViewDataset",
+                expected="(epoch, index): views differ from epoch to epoch",
+                remedy="ssl4eo.loading.views.ViewBatches gives the batches of a loop of your own",
+            )
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:

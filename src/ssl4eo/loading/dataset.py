@@ -35,6 +35,13 @@ class ArchiveDataset(Dataset[Item]):
     >>> dataset = ArchiveDataset("a.zarr", "S2L1C", bands=["B04", "B03", "B02"])        # doctest: +SKIP
     >>> dataset[0]["S2L1C"].shape, dataset.item("0000017", season=2)["location"]        # doctest: +SKIP
     (torch.Size([3, 264, 264]), '0000017')
+
+    Pixels come in the stored type, uint16 of Sentinel-2, on which torch has no maximum, comparison or difference. Say
+    what they shall mean and they are float32, as a network is fed; or turn them: `item["S2L1C"].to(torch.int32)`.
+
+    >>> visible = network_input("S2L1C", ("B04", "B03", "B02"))                         # doctest: +SKIP
+    >>> ArchiveDataset("a.zarr", "S2L1C", contract=visible)[0]["S2L1C"].max() <= 1      # doctest: +SKIP
+    tensor(True)
     """
 
     def __init__(

@@ -19,6 +19,7 @@ from typing import Any
 
 from ssl4eo.archive.journal import is_archive
 from ssl4eo.errors import DataMissing, SourceInvalid
+from ssl4eo.extension import is_own
 from ssl4eo.files import numbered_jsonl
 from ssl4eo.report.fields import check, check_present
 from ssl4eo.report.insight import INSIGHT, Insight, read_insight
@@ -413,5 +414,7 @@ def _find_config(checkpoint: str, folder: Path) -> dict[str, Any] | None:
         for place in (path, path.parent, path.parent.parent):
             if path.exists() and (place / "config.json").is_file():
                 return read_config(place / "config.json")
+    if is_own(checkpoint):  # somebody's own network: what lies beside the scores did not make it
+        return None
     beside = folder / "config.json"
     return read_config(beside) if beside.is_file() else None

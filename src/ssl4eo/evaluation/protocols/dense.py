@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from ssl4eo.backbones.adapt import with_image_size
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.own import OwnBackbone
 from ssl4eo.errors import SampleInvalid
 from ssl4eo.evaluation.metrics import Measured, map_confusion
 from ssl4eo.evaluation.protocols.protocol import Prediction, Trial
@@ -184,7 +185,8 @@ def train_and_predict(model: nn.Module, scenes: Scenes, settings: Callable[[], M
 
 def side_for(network: Backbone, trial: Trial) -> int:
     """Give the side of the images that a network of `network_for` is shown [px]."""
-    return map_side(trial.train) if network.patch is None else network.image_size
+    takes_any = network.patch is None and not isinstance(network, OwnBackbone)
+    return map_side(trial.train) if takes_any else network.image_size
 
 
 def turned(values: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssl4eo.backbones.backbone import Backbone
+from ssl4eo.backbones.levels import level_widths
 from ssl4eo.evaluation.features import Precision
 from ssl4eo.evaluation.network import Network
 from ssl4eo.evaluation.tasks.task import Kind, LabelledPixels, Task
@@ -98,12 +99,17 @@ class Protocol:
     check: Callable[[str, str, bool], object] | None = None
     """Takes method, task and whether the network is a transformer; raises where there is no setting for them."""
 
+    needs_maps: bool = False
+    """Whether the network must give maps of an image."""
+
     def require_for(self, network: Network, task: Task) -> None:
         """Raise before any work if the protocol has no setting for a network on a task.
 
         Raises:
-            ConfigInvalid: nobody has published one.
+            ConfigInvalid: nobody has published one, or it needs maps and the network gives none.
         """
+        if self.needs_maps:
+            level_widths(network.backbone)
         if self.check is not None:
             self.check(network.method, task.name, network.backbone.patch is not None)
 

@@ -39,12 +39,20 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             check=require_finetune,
         ),
         "segmentation_linear": Protocol(
-            "a linear map of frozen features of four levels", ("segmentation",), on_pixels=segmentation_linear
+            "a linear map of frozen features of four levels",
+            ("segmentation",),
+            on_pixels=segmentation_linear,
+            needs_maps=True,
         ),
-        "segmentation": Protocol("a feature pyramid and the whole network", ("segmentation",), on_pixels=segmentation),
-        "change": Protocol("a U-Net on differences of frozen features", ("change",), on_pixels=change),
+        "segmentation": Protocol(
+            "a feature pyramid and the whole network", ("segmentation",), on_pixels=segmentation, needs_maps=True
+        ),
+        "change": Protocol("a U-Net on differences of frozen features", ("change",), on_pixels=change, needs_maps=True),
         "change_as_published": Protocol(
-            "the same as the published script, with its defects", ("change",), on_pixels=change_as_published
+            "the same as the published script, with its defects",
+            ("change",),
+            on_pixels=change_as_published,
+            needs_maps=True,
         ),
     }
 )
