@@ -284,6 +284,21 @@ def test_no_torch_where_none_is_needed(code):
     assert ended.returncode == 0, ended.stderr
 
 
+def test_recipes_are_told_without_timm():
+    """Listed, shown in full, and refused by a misspelled name: timm and torchvision take as long as torch itself."""
+    name = "moco_v3.vit_small_16.s2l1c"
+    program = (
+        "import sys; from ssl4eo.cli import main\n"
+        f"assert main(['recipes', 'list']) == main(['recipes', 'show', '{name}', '--backbone', 'resnet18']) == 0\n"
+        f"assert main(['pretrain', '--recipe', '{name}x', '--data', 'a', '--out', 'b']) == 2\n"
+        "sys.exit(bool({'timm', 'torchvision', 'lightning_fabric', 'torch._dynamo'} & sys.modules.keys()))"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_signature_becomes_the_command_line():
     """Positions, switches, lists, defaults and dashes follow from a function."""
     from ssl4eo.commands.parsing import call, function_parser

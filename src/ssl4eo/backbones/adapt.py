@@ -10,7 +10,6 @@ import logging
 from typing import Literal, get_args
 
 import torch
-from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from ssl4eo.backbones.architectures import FIRST_LAYERS, check_image_size, check_whole
@@ -41,6 +40,8 @@ def with_image_size(backbone: Backbone, image_size: int) -> Backbone:
         return backbone
     if isinstance(backbone, OwnBackbone):
         return backbone.with_image_size(image_size)
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
     image_size = int(image_size)  # NumPy's whole numbers are no JSON
     check_image_size(backbone.arch, image_size, backbone.options)
     weights = dict(backbone.net.state_dict())

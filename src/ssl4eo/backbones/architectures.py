@@ -3,6 +3,8 @@
 
 A vision transformer has options that its method decides (position embedding, pooling, drop path, initialization);
 they travel with the backbone, so that a checkpoint is rebuilt as it was trained. Nothing here trains.
+timm is imported where a network is built: with torchvision, which it loads, it takes as long as torch itself, and
+recipes are listed, and most mistakes told, without any network.
 """
 
 from __future__ import annotations
@@ -16,10 +18,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
-import timm
 import torch
-from timm.models.beit import Beit
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -125,8 +124,9 @@ _OWN_SIZE = (
     f"most {_LARGEST_VIT.dim} wide, {_LARGEST_VIT.depth} blocks, {_LARGEST_VIT.heads} heads, patches of "
     f"{_LARGEST_VIT.patch} px and {_MOST_WEIGHTS / 1e9:g} billion weights"
 )
+_LISTED_RESIDUAL = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _LISTED = (
-    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    *_LISTED_RESIDUAL,
     *("vit_nano_8", "vit_tiny_16", "vit_small_16", "vit_base_16", "vit_large_16", "vit_huge_14"),
 )
 OTHERS = (
@@ -151,7 +151,8 @@ class Architectures(Mapping[str, ResNetShape | ViTShape]):
         """Give the shape of a network; KeyError for names that mean none."""
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] - of files
             raise KeyError(name)
-        shape = ResNetShape(name) if name in _residual_names() else _transformer_named(name)
+        is_residual = name in _LISTED_RESIDUAL or (not name.startswith("vit_") and name in _residual_names())
+        shape = ResNetShape(name) if is_residual else _transformer_named(name)
         if shape is None:
             raise KeyError(name)
         return shape
@@ -186,6 +187,8 @@ def _transformer_named(name: str) -> ViTShape | None:
 @cache
 def _residual_names() -> frozenset[str]:
     """Name all but those that were pruned, which timm builds in two steps, the second from a list of its own."""
+    import timm
+
     return frozenset(name for name in timm.list_models(module="resnet") if not name.endswith("_pruned"))
 
 
@@ -279,6 +282,8 @@ def build_network(arch: str, *, num_bands: int, image_size: int, options: Backbo
         raise ConfigInvalid(f"{options} for {arch}", expected="no options but zero_init_last: they are of transformers")
     # Residual branches start at zero (Goyal et al. 2017, section 5.1) unless a method asks for the published form: an
     # untrained network is then a stronger baseline, and training starts sooner (benchmarks/results/LOG.md).
+    import timm
+
     return timm.create_model(
         shape.timm_name,
         in_chans=num_bands,
@@ -306,6 +311,9 @@ def _transformer(shape: ViTShape, num_bands: int, image_size: int, options: Back
         "attn_drop_rate": options.attention_drop,
         "init_values": options.layer_scale,
     }
+    from timm.models.beit import Beit
+    from timm.models.vision_transformer import VisionTransformer
+
     common["global_pool"] = "avg" if options.pooling == "mean_norm" else "token"
     if options.position == "relative":
         net: nn.Module = Beit(**common, use_abs_pos_emb=False, use_shared_rel_pos_bias=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -30,6 +29,8 @@ def positions(net: nn.Module, num_patches: int) -> Tensor | None:
         return table
     side = round(num_patches**0.5)
     assert side * side == num_patches, f"{num_patches} patches are a square"
+    from timm.layers.pos_embed import resample_abs_pos_embed  # here, as everywhere: see architectures.py
+
     return resample_abs_pos_embed(table, new_size=[side, side], num_prefix_tokens=1)
 
 

@@ -17,7 +17,6 @@ from types import MappingProxyType
 from typing import cast
 
 import torch
-from timm.layers.pos_embed_rel import gen_relative_position_index
 from torch import Tensor, nn
 
 from ssl4eo.backbones.architectures import ARCHITECTURES, BackboneOptions, Pooling, ViTShape, on_meta, patch_size
@@ -216,6 +215,8 @@ def _compare_index(foreign: Foreign) -> None:
     """Raise unless the index of relative positions in the file is the one that the network computes."""
     if INDEX not in foreign.state.tensors:
         return
+    from timm.layers.pos_embed_rel import gen_relative_position_index
+
     found = foreign.found
     side = found.image_size // cast("ViTShape", ARCHITECTURES[found.arch]).patch
     index, computed = foreign.state.tensors[INDEX], gen_relative_position_index((side, side), class_token=True)

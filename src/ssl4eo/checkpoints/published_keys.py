@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import torch
-from timm.models.beit import RelativePositionBias
 from torch import Tensor
 
 from ssl4eo.backbones.positions import sincos_positions
@@ -94,6 +93,8 @@ def _decoder_positions(state: Mapping[str, Tensor]) -> Tensor:
 def _relative_index(state: Mapping[str, Tensor]) -> Tensor:
     num_offsets, _ = state["backbone.net.rel_pos_bias.relative_position_bias_table"].shape  # (2 g - 1)^2 + 3
     grid = (round((num_offsets - 3) ** 0.5) + 1) // 2
+    from timm.models.beit import RelativePositionBias
+
     return RelativePositionBias((grid, grid), num_heads=1).get_buffer("relative_position_index").clone()
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.backbones.adapter import Adapter
-from ssl4eo.contract import InputContract, is_contract, network_input
+from ssl4eo.contract import InputContract, is_contract, narrowed, network_input
 from ssl4eo.errors import ConfigInvalid, ContractMismatch
 from ssl4eo.loading.batches import Batch, ViewDataset
 from ssl4eo.loading.loader import make_loader
@@ -116,13 +116,9 @@ class ViewBatches:
         self._first, self._workers = first_step, num_workers
         self.num_steps = epochs * self._order.steps_per_epoch
         """Of the whole run."""
+        seen = narrowed(self.source.contract, self.contract)
         self._dataset = ViewDataset(
-            self.source,
-            views,
-            contract=self.source.contract,
-            seed=seed,
-            adapter=Adapter(self.source.contract, self.contract),
-            finish=True,
+            self.source, views, contract=seen, seed=seed, adapter=Adapter(seen, self.contract), finish=True
         )
 
     @property

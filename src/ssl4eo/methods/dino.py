@@ -29,7 +29,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -272,6 +271,8 @@ def cross_entropy_of_pairs(logits: Tensor, targets: Tensor) -> Tensor:
 
 def without_drop_path(backbone: Backbone) -> Backbone:
     """Copy a network that never skips a block."""
+    from timm.layers.drop import DropPath
+
     twin = copy.deepcopy(backbone)
     for module in twin.modules():
         if isinstance(module, DropPath):

@@ -25,7 +25,6 @@ from functools import partial
 from typing import Literal, get_args
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from ssl4eo.backbones.architectures import BackboneOptions
@@ -136,6 +135,8 @@ class Decoder(nn.Module):
             grid: patches along each axis.
             num_values: p * p * C values of a patch.
         """
+        from timm.models.vision_transformer import Block
+
         super().__init__()
         dim = config.decoder_dim
         norm = partial(nn.LayerNorm, eps=1e-6)

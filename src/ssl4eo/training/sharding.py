@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
-from timm.models.beit import Block as BeitBlock
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
@@ -24,6 +22,8 @@ M = TypeVar("M", bound=nn.Module)
 
 def shard(module: M, mesh: Any) -> M:
     """Cut the parameters of `module` over the processes of a mesh of one axis, block by block; in place."""
+    from timm.models.beit import Block as BeitBlock
+    from timm.models.vision_transformer import Block
     from torch.distributed.fsdp import fully_shard  # here and below: costs seconds, and most runs cut nothing
 
     for parameter in module.parameters():
