@@ -146,14 +146,14 @@ def test_state_of_a_run_on_other_bands_is_refused(planet, tmp_path):
 
 
 def test_command_takes_bands(planet, tmp_path, capsys):
-    """In the spelling of the agencies too; they stand in the config that --print_config writes."""
-    command = ["pretrain", "--recipe", "moco_v2.resnet18.s2l2a.tiny", "--data", str(planet), "--bands", "B2", "B8"]
+    """In any spelling, apart by commas or blanks; they stand in the config that --print_config writes."""
+    command = ["pretrain", "--recipe", "moco_v2.resnet18.s2l2a.tiny", "--data", str(planet), "--bands", "B2,B8"]
     small = ["--engine.batch_size=4", "--method.queue_size=8", "--views.view.size=32", "--engine.epochs=1", "--quiet"]
 
     assert main([*command, "--out", str(tmp_path / "run"), "--split", "none", *small]) == 0
 
     assert load_backbone(tmp_path / "run").contract.bands == ("B02", "B08")
-    assert main(["pretrain", "--recipe", "moco_v2.resnet18.s2l2a.tiny", "--data", str(planet), "--bands", "B99",
+    assert main(["pretrain", "--recipe", "moco_v2.resnet18.s2l2a.tiny", "--data", str(planet), "--bands", "B2", "B99",
                  "--out", str(tmp_path / "other")]) == 2  # fmt: skip
     assert "B99" in capsys.readouterr().err
 

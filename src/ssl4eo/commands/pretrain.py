@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from ssl4eo.commands.parsing import CommandParser
+from ssl4eo.commands.parsing import CommandParser, separated
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.memory import keep_freed_memory
 
@@ -159,7 +159,8 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
     changed = {name: _with_values(part, built[name]) for name, part in parts.items() if _is_part(part)}
     if all(changed[name] == parts[name] for name in changed):
         recipe(values.recipe).with_backbone(values.backbone)  # its error names the networks that fit as it is
-    return replace(base, scaling=values.scaling, bands=tuple(values.bands), init_from=values.init_from, **changed)
+    bands = tuple(separated(values.bands) or ())
+    return replace(base, scaling=values.scaling, bands=bands, init_from=values.init_from, **changed)
 
 
 def _base(name: str, backbone: str | None) -> PretrainConfig:

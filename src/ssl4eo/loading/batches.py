@@ -41,7 +41,10 @@ from ssl4eo.views.speckle import draw_speckle, units_per_decibel
 Pixels = dict[int, dict[int, NDArray[np.generic]]]
 """Of one item: season -> resolution [m] -> (band, y, x)."""
 
-LEAVE_OUT = "leave the image out (of an archive: pack it anew with `ssl4eo pack --ids`)"
+LEAVE_OUT = (
+    "leave the image out (of an archive: pack the others anew, which `ssl4eo info ARCHIVE --ids observed` lists for "
+    "`ssl4eo pack --ids`)"
+)
 """What to do about an image without data."""
 
 MASK_STREAM = 255
