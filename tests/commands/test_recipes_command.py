@@ -111,3 +111,35 @@ def test_unknown_recipe_gives_the_nearest_names_and_where_all_are(capsys: pytest
     assert f"one of {len(RECIPES)} names that `ssl4eo recipes list` lists" in text
     assert "did you mean mae.vit_small_16.s2l1c.tiny or " in text
     assert len(text) < 300
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (
+            ["--method", "moco_v2", "--backbone", "resnet18", "--modality", "S2RGB"],
+            ["", ".as_published", ".as_published_ep200", ".tiny"],
+        ),
+        (["--method", "moco_v2", "--backbone", "resnet18", "--modality", "s2rgb", "--form", "tiny"], [".tiny"]),
+        (
+            ["--backbone", "resnet18", "--modality", "s2rgb", "--form", "as_published"],
+            [".as_published", ".as_published_ep200"],
+        ),
+    ],
+)
+def test_recipes_are_chosen_by_what_they_are(
+    capsys: pytest.CaptureFixture[str], options: list[str], names: list[str]
+) -> None:
+    """By options that go together; the modality is spelled as its own or as in names."""
+    found = {row["name"] for row in json.loads(_shown(capsys, "list", "--json", *options))}
+
+    assert found == {f"moco_v2.resnet18.s2rgb{form}" for form in names}
+    assert len(json.loads(_shown(capsys, "list", "--json"))) == len(RECIPES)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--method", "simclr"), ("--backbone", "swin"), ("--form", "huge")])
+def test_choices_that_no_recipe_has_are_refused(capsys: pytest.CaptureFixture[str], option: str, value: str) -> None:
+    """With those that there are; choices that exclude each other leave none, which is said."""
+    assert main(["recipes", "list", option, value]) == 2
+    assert f"of a recipe is called '{value}'; expected one of " in capsys.readouterr().err
+    assert "none of the " in _shown(capsys, "list", "--method", "mae", "--backbone", "resnet50")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -12,31 +13,70 @@ from rich.table import Table
 from rich.text import Text
 
 from ssl4eo.commands.actions import Action, Actions
+from ssl4eo.errors import unknown_name
 from ssl4eo.extension import is_own
 
 if TYPE_CHECKING:
     from ssl4eo.recipes.recipe import Recipe
 
+PUBLISHED = "as_published"
 _ABSENT = object()
 
 
-def list_recipes(*, json: bool = False) -> int:
-    """List all recipes with what they read and what they promise.
+def list_recipes(
+    *,
+    method: str | None = None,
+    backbone: str | None = None,
+    modality: str | None = None,
+    form: str | None = None,
+    json: bool = False,
+) -> int:
+    """List recipes with what they read and what they promise: all, or those that fit.
 
     Args:
+        method: such as moco_v2.
+        backbone: such as resnet18.
+        modality: of the input, such as S2L2A or s2l1c_s1grd.
+        form: full, for GPUs; tiny, for minutes on a CPU; as_published, with the defects of the published run.
         json: print JSON for programs.
     """
     from ssl4eo.recipes.table import RECIPES, beside
 
+    chosen = _chosen(list(RECIPES.values()), {"method": method, "backbone": backbone, "input": modality, "form": form})
     if json:
-        rows = [_words(r, beside(r.name)) | {"modality": r.modality} for r in RECIPES.values()]
+        rows = [_words(r, beside(r.name)) | {"modality": r.modality} for r in chosen]
         print(jsonlib.dumps(rows, indent=2))  # noqa: T201 - the result
         return 0
     table = Table("recipe", "reads", "promise")
-    for row in RECIPES.values():
+    for row in chosen:
         table.add_row(row.name, row.modality, row.promise)
-    _console().print(table)
+    _console().print(table if chosen else f"none of the {len(RECIPES)} recipes is all of this")
     return 0
+
+
+def _chosen(recipes: Sequence[Recipe], wanted: Mapping[str, str | None]) -> list[Recipe]:
+    """Give the recipes that fit.
+
+    Raises:
+        UnknownName: none has such a method, network or input.
+    """
+    chosen = list(recipes)
+    for kind, value in wanted.items():
+        if value is None:
+            continue
+        known = {spelling for r in recipes for spelling in _spellings(r, kind)}
+        if value.lower() not in known:
+            raise unknown_name(f"{kind} of a recipe", value, sorted(known))
+        chosen = [r for r in chosen if value.lower() in _spellings(r, kind)]
+    return chosen
+
+
+def _spellings(recipe: Recipe, kind: str) -> tuple[str, ...]:
+    """Give what a recipe may be chosen by: an input is its modality, or spelled as in its name."""
+    method, backbone, modality, *form = recipe.name.split(".")
+    forms = {"": "full", "tiny": "tiny"}
+    found = {"method": method, "backbone": backbone, "input": modality, "form": forms.get("".join(form), PUBLISHED)}
+    return (found[kind], recipe.modality.lower()) if kind == "input" else (found[kind],)
 
 
 def show_recipe(name: str, *, backbone: str | None = None, json: bool = False) -> int:
@@ -97,7 +137,7 @@ ACTIONS = Actions(
     "recipes",
     "List recipes, show one in full, or compare two.",
     {
-        "list": Action(list_recipes, "what can be run", "list"),
+        "list": Action(list_recipes, "what can be run", "list --method moco_v2 --form tiny"),
         "show": Action(show_recipe, "all that one decides", "show moco_v2.resnet50.s2l1c"),
         "compare": Action(
             compare_recipes, "in what two differ", "compare moco_v2.resnet50.s2l1c moco_v2.resnet50.s2l1c.as_published"
