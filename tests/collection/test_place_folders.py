@@ -228,6 +228,28 @@ def test_it_is_opened_by_its_name_only(tmp_path: Path) -> None:
     assert open_source(tmp_path, layout="places", num_seasons=3, **OPTICAL).num_seasons == 3
 
 
+def test_a_folder_of_dated_pictures_says_how_they_become_seasons(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In one line; not where it is asked for, where names have no dates, or one date a folder."""
+    for name in ("p0", "p1"):
+        _place(tmp_path / f"dated/{name}")
+        _place(tmp_path / f"plain/{name}", ("a", "b"))
+        _place(tmp_path / f"single/{name}", ("a_2020-01-10", "b_20200110"))
+    _place(tmp_path / "flat", DATES)
+
+    for folder in ("plain", "single", "flat"):
+        open_source(tmp_path / folder, **OPTICAL)
+    open_source(tmp_path / "dated", layout="places", **OPTICAL)
+    assert caplog.records == []
+    open_source(tmp_path / "dated", **OPTICAL)
+
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("each of 6 pictures becomes a location of its own with one season")
+    assert "2 of 2 folders" in message
+    assert "--layout places" in message
+
+
 class _Interrupted(PlaceFolders):
     """Stops at a place."""
 

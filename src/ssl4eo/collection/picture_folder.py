@@ -2,11 +2,12 @@
 """Any folder of equally sized pictures as a source: flat, or with one folder a class; GeoTIFF, PNG and JPEG.
 
 Every picture is a location with one season, all bands on one grid; picture_reader.py tells what the bands are. Nothing
-tells a time.
+tells a time: where dates stand in the names, place_folders.py makes seasons of the pictures of a folder.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import logging
 import os
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+from ssl4eo.collection.dates import time_in_name
 from ssl4eo.collection.picture import FORMATS
 from ssl4eo.collection.picture_reader import PictureReader
 from ssl4eo.collection.product_folders import first_entries
@@ -74,6 +76,7 @@ class PictureFolder:
         paths = [self.root / file for file in self._files.values()]
         self._reader = PictureReader(paths, modality=modality, bands=bands, offset=offset)
         self.shape = self._reader.shape
+        _warn_of_dates(self.root, list(self._files.values()))
 
     @property
     def provenance(self) -> Provenance:
@@ -167,3 +170,23 @@ def make_id(name: str, path: str, *, is_unique: bool = True) -> str:
 def as_text(name: str) -> str:
     """Spell a file's name as text, which columns are and names need not be."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _warn_of_dates(root: Path, files: Sequence[str]) -> None:
+    """Say that seasons are lost where most folders look like places with pictures of several dates."""
+    dates: dict[str, set[dt.date]] = {}
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        time = time_in_name(Path(name).stem)
+        dates.setdefault(folder, set()).update([] if time is None else [time.date()])
+    dates.pop("", None)
+    num_dated = sum(len(found) > 1 for found in dates.values())
+    if 2 * num_dated > len(dates):
+        log.warning(
+            "each of %d pictures becomes a location of its own with one season, though names in %d of %d folders of %s "
+            "have dates: if a folder is a place, --layout places makes its dates seasons",
+            len(files),
+            num_dated,
+            len(dates),
+            root,
+        )
