@@ -24,6 +24,7 @@ from ssl4eo.sample import Sample
 
 OPTICAL = {"modality": "S2L2A", "bands": ["B2", "B3"], "offset": 0}
 RADAR = {"modality": "S1GRD", "bands": ["VV", "VH"]}
+REAL = Path(__file__).resolve().parents[3] / "shared/data/boadella"
 DATES = ("2020-01-10", "2020-04-10", "2020-07-10")
 
 
@@ -207,6 +208,18 @@ def test_what_was_not_observed_at_a_date_is_0_and_told_of_the_place(tmp_path: Pa
     assert (labels["nodata_S2L2A"], labels["unobserved_S2L2A"]) == ("65535", pytest.approx(6 / 30 / 3))
 
 
+def test_dates_with_and_without_the_offset_are_kept_apart_by_their_tags(tmp_path: Path) -> None:
+    """A place has both where it was seen before and after 2022-01-25; a statement for all contradicts one of them."""
+    for date, baseline, low in (("2021-07-10", "03.01", 1), ("2022-07-10", "04.00", 1001)):
+        pixels = noise(2, 6, 5, dtype="u2", low=low, high=3000)
+        write(tmp_path / f"p/{date}.tif", pixels, tags={"PROCESSING_BASELINE": baseline})
+
+    images = PlaceFolders(tmp_path, **(OPTICAL | {"offset": None})).read("p").images["S2L2A"]
+
+    assert [image.offset for image in images] == [0, 1000]
+    assert "2022-07-10.tif has tags of offset 1000 DN; expected 0" in _reason(PlaceFolders(tmp_path, **OPTICAL), "p")
+
+
 def test_names_of_places_need_be_no_ids(tmp_path: Path) -> None:
     """They are made safe and kept; published ids, dots and a single date are fine."""
     for name in ("0000017", "v1.2", "\u00e4 b"):
@@ -301,3 +314,24 @@ def test_sensors_of_the_same_places_are_joined(tmp_path: Path) -> None:
     assert (both.ids, both.num_seasons, set(both.modalities)) == (("p0", "p1"), 3, {"S1GRD", "S2L2A"})
     assert "p2 is not in s1.zarr" in report.skipped["p2"]
     assert str(both.read("S1GRD", location="p1", season=2).time) == "2020-07-08 00:00:00+00:00"
+
+
+@pytest.mark.real
+def test_real_dates_of_a_reservoir_come_out_as_rasterio_reads_them(tmp_path: Path) -> None:
+    """Four dates of 12 bands, int16, on a grid of degrees."""
+    if not REAL.is_dir():
+        pytest.skip("the real imagery is not here")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/boadella").symlink_to(REAL)
+    bands = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12"]
+    source = PlaceFolders(tmp_path / "in", modality="S2L2A", bands=bands, offset=0)
+
+    report = pack(source, tmp_path / "a.zarr", statistics=False)
+
+    archive = open_archive(tmp_path / "a.zarr")
+    assert (report.num_stored, archive.num_seasons) == (1, 4)
+    for season, date in enumerate(("2020-01-18", "2020-06-21", "2020-09-14", "2022-03-08")):
+        image = archive.read("S2L2A", location="boadella", season=season)
+        with rasterio.open(REAL / f"Boadella_{date}.tif") as file:
+            assert np.array_equal(image.pixels[10], file.read())
+        assert str(image.time) == f"{date} 00:00:00+00:00"
