@@ -32,6 +32,19 @@ class Gaps:
         return {f"nodata_{modality}": self.nodata, f"unobserved_{modality}": self.share}
 
 
+def over_dates(gaps: Sequence[Gaps | None]) -> Gaps | None:
+    """Put what was not observed at several dates into one: the share is that of the pixels of all dates.
+
+    Args:
+        gaps: of each date, None where all was observed.
+    """
+    found = [one for one in gaps if one is not None]
+    if not found:
+        return None
+    words = dict.fromkeys(word for one in found for word in one.nodata.split(", "))
+    return Gaps(sum(one.share for one in found) / len(gaps), ", ".join(words))
+
+
 def fill_gaps(file: Any, pixels: NDArray[np.generic]) -> tuple[NDArray[np.generic], Gaps | None]:
     """Put 0 where a file says that nothing was observed.
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any folder of equally sized pictures as a source: flat, or with one folder a class; GeoTIFF, PNG and JPEG.
 
-Every picture is a location with one season, all bands on one grid. What the bands are the user states, unless the
-files tell: 8-bit red, green, blue is S2RGB, and descriptions that fit exactly one modality are believed.
-The usual size, type and number of bands is that of most files; others are refused one by one. Nothing tells a time.
+Every picture is a location with one season, all bands on one grid; picture_reader.py tells what the bands are. Nothing
+tells a time: where dates stand in the names, place_folders.py makes seasons of the pictures of a folder.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import logging
 import os
@@ -17,32 +17,19 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from ssl4eo.collection.offset import check_option, settle_offset, tagged_offset, unstated
-from ssl4eo.collection.picture import (
-    FORMATS,
-    Header,
-    Kind,
-    as_unsigned,
-    in_canonical_order,
-    look,
-    named_bands,
-    read_picture,
-    spell_band,
-    usual_kind,
-)
+from ssl4eo.collection.dates import time_in_name
+from ssl4eo.collection.picture import FORMATS
+from ssl4eo.collection.picture_reader import PictureReader
 from ssl4eo.collection.product_folders import first_entries
 from ssl4eo.collection.products import FOLDERS, is_id
 from ssl4eo.collection.source import Provenance
-from ssl4eo.errors import ConfigInvalid, DataMissing, LocationMissing, SourceInvalid, unknown_name
-from ssl4eo.form import DTYPES, Form
-from ssl4eo.sample import ID_PATTERN, Image, Location, Sample
-from ssl4eo.sensors import MODALITIES, RGB
-from ssl4eo.sensors import modality as known_modality
+from ssl4eo.errors import DataMissing, LocationMissing, SourceInvalid
+from ssl4eo.form import Form
+from ssl4eo.sample import ID_PATTERN, Location, Sample
 
 log = logging.getLogger(__name__)
 
 _ID = re.compile(ID_PATTERN)
-_COLORS = ("red", "green", "blue")
 
 
 def is_picture_folder(root: Path) -> bool:
@@ -85,18 +72,11 @@ class PictureFolder:
     ) -> None:
         self.root = Path(root)
         self.num_seasons = 1
-        self._offset = offset
         self._provenance = provenance
-        check_option(offset)
         paths = [self.root / file for file in self._files.values()]
-        self._kind = usual_kind(paths)
-        self.shape = (self._kind.height, self._kind.width)
-        path, header = _typical(paths, self._kind)
-        name, self._bands, self._is_named = _settle_bands(path, header, modality, bands)
-        self._form = Form.gridded(name, bands=self._bands, dtype=_stored_dtype(name, self._kind.dtype))
-        is_dn = known_modality(name).unit == "DN"
-        if is_dn and offset is None and tagged_offset(header.tags) is None:
-            raise unstated([(read_picture(path, self._kind, fill=True), self._bands)])
+        self._reader = PictureReader(paths, modality=modality, bands=bands, offset=offset)
+        self.shape = self._reader.shape
+        _warn_of_dates(self.root, list(self._files.values()))
 
     @property
     def provenance(self) -> Provenance:
@@ -111,7 +91,7 @@ class PictureFolder:
     @property
     def forms(self) -> tuple[Form, ...]:
         """All bands on one grid."""
-        return (self._form,)
+        return (self._reader.form,)
 
     @property
     def masks(self) -> Mapping[str, bool]:
@@ -123,7 +103,7 @@ class PictureFolder:
         """By id the path of a picture below the root."""
         files = _list_files(self.root)
         counts = Counter(Path(file).stem for file in files)
-        return {_make_id(file, is_unique=counts[Path(file).stem] == 1): file for file in files}
+        return {make_id(Path(file).stem, file, is_unique=counts[Path(file).stem] == 1): file for file in files}
 
     def ids(self) -> Sequence[str]:
         """List the ids, in the order of paths: names without suffix where these are unique and valid."""
@@ -143,32 +123,15 @@ class PictureFolder:
         if location not in self._files:
             raise LocationMissing(f"no location {location}", expected="an id out of ids()", location=location)
         file = self._files[location]
-        name = self._form.modality
-        is_dn = known_modality(name).unit == "DN"
-        picture = read_picture(self.root / file, self._kind, dtypes=("uint16", "int16") if is_dn else (), fill=True)
-        if self._is_named and named_bands(picture.header, name, picture.path) is None:
-            raise SourceInvalid(
-                f"{picture.path} does not describe its bands", expected="descriptions, as the first file has"
-            )
-        ordered = in_canonical_order(picture, name, self._bands, is_stated=not self._is_named)
-        pixels = as_unsigned(ordered, picture.path)
-        image = Image(
-            name,
-            {self._form.base: pixels},
-            product=Path(file).stem,
-            crs=picture.header.crs,
-            transform=picture.header.transform,
-            offset=settle_offset(self._offset, picture, pixels, self._form.bands) if is_dn else 0,
-            kept=self._form,
-            valid=picture.gaps is None,
-        )
-        lon, lat = picture.centre or (None, None)
-        text = os.fsencode(file).decode("utf-8", "backslashreplace")  # names need not be text; columns are
+        reading = self._reader.read(self.root / file)
+        lon, lat = reading.centre or (None, None)
+        text = as_text(file)
         folder, _, _ = text.rpartition("/")
         labels: dict[str, int | float | str] = {"file": text, "class": folder} if folder else {"file": text}
-        if picture.gaps is not None:
-            labels |= picture.gaps.labels(name)
-        return Sample(Location(location, lon, lat), {name: (image,)}, labels)
+        name = reading.image.modality
+        if reading.gaps is not None:
+            labels |= reading.gaps.labels(name)
+        return Sample(Location(location, lon, lat), {name: (reading.image,)}, labels)
 
 
 def _list_files(root: Path) -> list[str]:
@@ -196,103 +159,34 @@ def _list_files(root: Path) -> list[str]:
     return flat or nested
 
 
-def _make_id(file: str, *, is_unique: bool) -> str:
-    """Make an id of the name of a file; one that is invalid or not alone gets a part of the path's hash."""
-    stem = Path(file).stem
-    if is_unique and _ID.fullmatch(stem):
-        return stem
-    safe = re.sub(r"[^A-Za-z0-9._-]", "-", stem).lstrip("._-")[:110] or "picture"
-    return f"{safe}-{hashlib.sha256(file.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+def make_id(name: str, path: str, *, is_unique: bool = True) -> str:
+    """Make an id of a name; one that is invalid or not alone gets a part of the hash of its path below the root."""
+    if is_unique and _ID.fullmatch(name):
+        return name
+    safe = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-")[:110] or "picture"
+    return f"{safe}-{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
 
 
-def _typical(paths: Sequence[Path], kind: Kind) -> tuple[Path, Header]:
-    """Find the first picture of a kind."""
-    for path in paths:
-        try:
-            header = look(path)
-        except SourceInvalid:
-            continue
-        if header.kind == kind:
-            return path, header
-    raise AssertionError("the usual kind is that of some file")
+def as_text(name: str) -> str:
+    """Spell a file's name as text, which columns are and names need not be."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _settle_bands(
-    path: Path, header: Header, modality: str | None, bands: Sequence[str] | None
-) -> tuple[str, tuple[str, ...], bool]:
-    """Give modality and bands in file order, and whether descriptions in the files told them."""
-    if bands is not None:
-        return _stated_bands(path, header, modality, bands)
-    is_rgb = header.kind.dtype == "uint8" and header.colors == _COLORS
-    if modality in (None, "S2RGB") and is_rgb:
-        return "S2RGB", RGB, False
-    candidates = MODALITIES if modality is None else {known_modality(modality).name: None}
-    found = {name: named for name in candidates if (named := _described(path, header, name)) is not None}
-    if len(found) == 1:
-        return *next(iter(found.items())), True
-    described = ", ".join(name or "(nothing)" for name in header.names)
-    raise ConfigInvalid(
-        f"{path} has {header.kind}, described as {described}"
-        + (f", which fits {' and '.join(found)}" if found else ""),
-        expected="to be told what the bands are",
-        remedy="state --modality and --bands in file order, such as --modality S2L2A --bands B2 B3 B4 B8",
-    )
-
-
-def _described(path: Path, header: Header, name: str) -> tuple[str, ...] | None:
-    """Give the bands of a modality that the descriptions name, None where they or the type do not fit."""
-    if _fitting_dtype(name, header.kind.dtype) is None:
-        return None
-    try:
-        return named_bands(header, name, path)
-    except SourceInvalid:
-        return None
-
-
-def _stated_bands(
-    path: Path, header: Header, modality: str | None, bands: Sequence[str]
-) -> tuple[str, tuple[str, ...], bool]:
-    if modality is None:
-        raise ConfigInvalid("bands without a modality", expected="both", remedy="state --modality, such as S2L2A")
-    known = known_modality(modality)
-    spelled = [(band, spell_band(modality, band)) for band in bands]
-    for band, name in spelled:
-        if name is None:
-            raise unknown_name(f"band of {modality}", band, known.bands)
-    names = tuple(name for _, name in spelled if name is not None)
-    if len(set(names)) != len(names) or len(names) != header.kind.count:
-        raise ConfigInvalid(
-            f"{len(names)} bands ({' '.join(names)}) for {path} with {header.kind}",
-            expected="each band of the file once, in file order",
+def _warn_of_dates(root: Path, files: Sequence[str]) -> None:
+    """Say that seasons are lost where most folders look like places with pictures of several dates."""
+    dates: dict[str, set[dt.date]] = {}
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        time = time_in_name(Path(name).stem)
+        dates.setdefault(folder, set()).update([] if time is None else [time.date()])
+    dates.pop("", None)
+    num_dated = sum(len(found) > 1 for found in dates.values())
+    if 2 * num_dated > len(dates):
+        log.warning(
+            "each of %d pictures becomes a location of its own with one season, though names in %d of %d folders of %s "
+            "have dates: if a folder is a place, --layout places makes its dates seasons",
+            len(files),
+            num_dated,
+            len(dates),
+            root,
         )
-    return modality, names, False
-
-
-def _fitting_dtype(name: str, dtype: str) -> str | None:
-    """Give the type that values of a file are stored in, None where they cannot be of this modality."""
-    stored = "uint16" if dtype == "int16" else dtype
-    return stored if stored in DTYPES[known_modality(name).unit] else None
-
-
-def _stored_dtype(name: str, dtype: str) -> str:
-    stored = _fitting_dtype(name, dtype)
-    if stored is None:
-        unit = known_modality(name).unit
-        raise ConfigInvalid(
-            f"pictures of type {dtype} for {name}",
-            expected=f"{' or '.join(DTYPES[unit])} ({unit})",
-            remedy=_remedy(unit, dtype),
-        )
-    return stored
-
-
-def _remedy(unit: str, dtype: str) -> str:
-    """Say how pictures of another type become what an archive holds."""
-    if dtype == "uint8":
-        return "8-bit pictures in red, green, blue are S2RGB"
-    if unit == "DN" and dtype.startswith("float"):
-        return (
-            "multiply reflectance of 0 to 1 by 10,000, round, write it as uint16, 0 where there is nothing, and state "
-            "--offset 0: at most half a step of the product's own is lost"
-        )
-    return ""

@@ -54,7 +54,8 @@ def run(  # noqa: PLR0913 - each is an option of the command line
     Args:
         src: images in any published layout (docs/layouts.md); often one folder
         out: archive to make; it must not exist yet and appears when it is whole
-        layout: how the images are laid out; auto looks; module:name or file.py:name for one of your own
+        layout: how the images are laid out; auto looks; places for folders of your own pictures, one a place, whose
+            dates become seasons; module:name or file.py:name for one of your own
         num_seasons: dates a location must have; without it the most common number
         modalities: products to pack, such as S1GRD S2L1C; without it all there are
         rule: how 8-bit values were made, where files do not tell; without it as published, for the compressed release

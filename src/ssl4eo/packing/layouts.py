@@ -19,6 +19,7 @@ from ssl4eo.collection.eurosat import is_eurosat, open_eurosat
 from ssl4eo.collection.lmdb_files import LmdbFile, is_lmdb
 from ssl4eo.collection.parts import find_parts, first_part, holds_tar
 from ssl4eo.collection.picture_folder import PictureFolder, is_picture_folder
+from ssl4eo.collection.place_folders import PlaceFolders
 from ssl4eo.collection.published import RawLayout, is_raw_layout
 from ssl4eo.collection.rawtar import RawTarStream
 from ssl4eo.collection.rgb_png import RgbPng, is_rgb_png
@@ -106,6 +107,12 @@ LAYOUTS: Mapping[str, LayoutKind] = {
         _of_one_folder(TerraMesh), is_terramesh, "S1RTC|S2L1C|S2L2A|S2RGB/<id>.tif", ("modalities", "offset")
     ),
     "eurosat": LayoutKind(_of_one_folder(open_eurosat), is_eurosat, "<class>/<class>_<n>.tif|jpg"),
+    "places": LayoutKind(
+        _of_one_folder(PlaceFolders),
+        lambda _: False,  # class folders with dated pictures look the same: only its name asks for it
+        "<place>/<picture with a date in its name>, only with --layout places",
+        ("modality", "bands", "offset", "num_seasons"),
+    ),
     "folder": LayoutKind(
         _of_one_folder(PictureFolder),
         is_picture_folder,
