@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+
 import numpy as np
 import pytest
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 
+from ssl4eo.cli import main
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import network_input, stored
-from ssl4eo.errors import ContractMismatch
+from ssl4eo.errors import ContractMismatch, RunStopped
 from ssl4eo.packing.pack import pack
 from ssl4eo.pretraining.data import open_training_data
 from ssl4eo.pretraining.inputs import require_bands
@@ -107,3 +112,22 @@ def test_missing_bands_have_a_way_out():
     with pytest.raises(ContractMismatch) as other:
         require_bands(stored("S1GRD"), network_input("S2L1C"))
     assert "--bands" not in str(other.value)
+
+
+@pytest.mark.parametrize(("rank", "times"), [(0, 1), (1, 0)])
+def test_one_process_tells_of_the_data(tmp_path, caplog, monkeypatch, request, rank, times):
+    """All of them open it."""
+
+    def stop(*arguments, **options):
+        raise RunStopped("enough was seen")
+
+    logger = logging.getLogger("ssl4eo")
+    request.addfinalizer(functools.partial(logger.setLevel, logger.level))
+    monkeypatch.setattr(rank_zero_only, "rank", rank, raising=False)
+    monkeypatch.setattr("ssl4eo.pretraining.loop.pretrain", stop)
+    pack(Changed("S1GRD", lambda values: np.where(values > values.mean(), values, -9999)), tmp_path / "a.zarr")
+    command = ["pretrain", "--recipe", "moco_v2.resnet18.s1grd.tiny", "--data", str(tmp_path / "a.zarr")]
+
+    assert main([*command, "--out", str(tmp_path / "run"), "--split", "none"]) == 75
+
+    assert caplog.text.count("a fill value that was taken for a measurement?") == times

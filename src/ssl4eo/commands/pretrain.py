@@ -120,10 +120,11 @@ def _named_in(path: Path) -> dict[str, Any]:
 def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
     """Start or continue the run that the parsed arguments describe."""
     from ssl4eo.pretraining.data import open_training_data
-    from ssl4eo.pretraining.launch import reading_precision
+    from ssl4eo.pretraining.launch import reading_precision, speak_once
     from ssl4eo.pretraining.loop import pretrain
 
     keep_freed_memory()
+    speak_once()  # of the data, too, which every process opens
     config = resolve(parser, values)
     data = open_training_data(
         values.data,
