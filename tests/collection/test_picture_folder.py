@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -183,3 +184,17 @@ def test_folders_without_or_with_two_kinds_of_pictures_are_refused(tmp_path: Pat
     (tmp_path / "a/x.png").write_text("broken")
     with pytest.raises(SourceInvalid, match="cannot be read"):
         PictureFolder(tmp_path)
+
+
+def test_a_name_that_is_no_text_costs_its_picture_alone(tmp_path: Path) -> None:
+    """GDAL cannot open it: the picture is left out with the reason, whatever the bytes of its name."""
+    for number in range(3):
+        write(tmp_path / "in" / f"{number}.png", noise(3, 18, 12, seed=number))
+    (tmp_path / "in" / "1.png").rename(os.fsdecode(os.fsencode(tmp_path / "in") + b"/wei\xdf.png"))
+
+    report = pack(PictureFolder(tmp_path / "in"), tmp_path / "a.zarr")
+
+    assert report.num_stored == 2
+    (reason,) = report.skipped.values()
+    assert r"wei\xdf.png has a name that is no UTF-8" in reason
+    assert "rename it" in reason

@@ -10,6 +10,7 @@ that of the file's name, a PNG called .tif is refused.
 from __future__ import annotations
 
 import contextlib
+import os
 import warnings
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
@@ -157,6 +158,14 @@ def _opened(path: Path) -> Generator[Any]:
                 yield file
             if losses:
                 raise OSError(losses[0])
+    except UnicodeEncodeError as error:
+        name = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise SourceInvalid(
+            f"{name} has a name that is no UTF-8, which GDAL cannot open",
+            expected="a name of text",
+            remedy="rename it",
+            path=name,
+        ) from error
     except (RasterioError, OSError) as error:
         if isinstance(error, SourceInvalid):
             raise
