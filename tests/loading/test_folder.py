@@ -66,16 +66,6 @@ def test_missing_and_empty_folders_are_refused_with_the_inner_one(pictures: Path
         ImageFolder.scan(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("name", ["a.tif", "wood/a.TIFF"])
-def test_folders_of_geotiffs_are_sent_to_packing(tmp_path: Path, name: str) -> None:
-    """They hold other bands than three, and pre-training reads them out of an archive."""
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).touch()
-
-    with pytest.raises(DataMissing, match=r"holds GeoTIFFs.*ssl4eo pack \S+ OUT\.zarr.*--data OUT\.zarr"):
-        ImageFolder.scan(tmp_path)
-
-
 def test_folders_without_pictures_are_not_proposed(tmp_path: Path) -> None:
     """Files of another kind two levels below, or hidden pictures, do not make a folder one of pictures."""
     for name in ("images/beira/dates.txt", "labels/beira/.cm.png"):

@@ -179,3 +179,18 @@ def test_archive_packed_as_the_refusal_says_is_taken(tmp_path, capsys):
     capsys.readouterr()
     assert main(["info", str(tmp_path / "a.zarr"), "--ids", "blank"]) == 0
     assert capsys.readouterr().out == "0000001\n"
+
+
+@pytest.mark.parametrize("contract", [L1C, RGB])
+@pytest.mark.parametrize("name", ["a.tif", "wood/a.TIFF"])
+def test_folders_of_geotiffs_are_sent_to_packing(tmp_path, name, contract):
+    """They may have any bands, and pre-training reads them out of an archive; beside a picture it is not said."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+
+    with pytest.raises(DataMissing, match=r"holds GeoTIFFs.*ssl4eo pack \S+ OUT\.zarr.*--data OUT\.zarr"):
+        open_training_data(tmp_path, contract=contract)
+    (tmp_path / "a.png").touch()
+    with pytest.raises((DataMissing, ContractMismatch)) as told:
+        open_training_data(tmp_path, contract=contract)
+    assert "GeoTIFFs" not in str(told.value)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,6 @@ from ssl4eo.form import Form
 from ssl4eo.grid import BASE_RESOLUTION
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-_TIF = (".tif", ".tiff")
 IN_MEMORY_BYTES = 2 << 30
 """Largest decoded folder that is kept in memory [bytes]."""
 REFERENCE_SEED = 42
@@ -66,14 +64,6 @@ class ImageFolder:
             raise DataMissing(f"no folder {root}", expected="a folder of class folders of pictures", path=str(root))
         paths = tuple(sorted(_pictures(root, suffixes)))
         if not paths:
-            if not set(suffixes) & set(_TIF) and _holds_tif(root):
-                raise DataMissing(
-                    f"{root} holds GeoTIFFs",
-                    expected=f"<class>/<picture> of {', '.join(suffixes)}, or an archive",
-                    remedy=f"make an archive of them: `ssl4eo pack {shlex.quote(str(root))} OUT.zarr`, then "
-                    "--data OUT.zarr",
-                    path=str(root),
-                )
             inner = [d.name for d in sorted(root.iterdir()) if d.is_dir() and any(_pictures(d, suffixes))]
             raise DataMissing(
                 f"no {', '.join(suffixes)} in the class folders of {root}",
@@ -135,11 +125,6 @@ class ImageFolder:
                 remedy="fetch it again",
                 path=str(path),
             ) from error
-
-
-def _holds_tif(root: Path) -> bool:
-    """Say whether there are GeoTIFFs in a folder or in those below it, as `ssl4eo pack` reads them."""
-    return any(path.suffix.lower() in _TIF for pattern in ("*", "*/*") for path in root.glob(pattern))
 
 
 def _pictures(root: Path, suffixes: Sequence[str]) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +25,7 @@ from ssl4eo.evaluation.online import OnlineProbe
 from ssl4eo.evaluation.tasks import eurosat, synthetic
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.evaluation.tasks.task import Task
-from ssl4eo.loading.folder import FolderPixels, ImageFolder
+from ssl4eo.loading.folder import SUFFIXES, FolderPixels, ImageFolder
 from ssl4eo.loading.pixels import ArchivePixels, PixelSource
 from ssl4eo.pretraining.inputs import look_at_inputs, require_bands
 
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 WHOLE = "none"
 """Name of the split that trains on everything."""
+
+_TIF = (".tif", ".tiff")
 
 NUM_NAMED = 5
 """Images that a refusal names."""
@@ -143,6 +145,7 @@ def _shown(source: Shown) -> Shown:
 
 
 def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> TrainingData:
+    _require_no_geotiffs(path)
     _require_pictures_do(path, contract)
     folder = ImageFolder.scan(path)
     train = folder.split(split)["train"]
@@ -156,6 +159,22 @@ def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> Tr
     source = FolderPixels(folder, indices=train)
     _require_square(path, source.shape)
     return TrainingData(source, probe)
+
+
+def _require_no_geotiffs(path: Path) -> None:
+    """Send GeoTIFFs to packing: they may be of any bands, and are read out of an archive."""
+    if _holds(path, _TIF) and not _holds(path, SUFFIXES):
+        raise DataMissing(
+            f"{path} holds GeoTIFFs",
+            expected=f"an archive, or <class>/<picture> of {', '.join(SUFFIXES)}",
+            remedy=f"make an archive of them: `ssl4eo pack {shlex.quote(str(path))} OUT.zarr`, then --data OUT.zarr",
+            path=str(path),
+        )
+
+
+def _holds(path: Path, suffixes: Sequence[str]) -> bool:
+    """Say whether there are such files in a folder or in those below it."""
+    return any(file.suffix.lower() in suffixes for pattern in ("*", "*/*") for file in path.glob(pattern))
 
 
 def _require_pictures_do(path: Path, contract: InputContract) -> None:
