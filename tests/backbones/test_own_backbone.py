@@ -158,3 +158,27 @@ def test_what_must_know_how_it_is_built_says_what_to_do_instead(tmp_path: Path) 
     with pytest.raises(ConfigInvalid, match=r"other bands for tiny.*wrap"):
         with_contract(tiny(), network_input("S2RGB"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_module_of_another_type_is_fed_in_it(dtype):
+    """And gives float32 features, as all networks do."""
+    module = nn.Sequential(nn.Conv2d(3, 5, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).to(dtype)
+    own = OwnBackbone(module, network_input("S2RGB"), image_size=8, name="typed", trained=False)
+
+    features = own(torch.rand(2, 3, 8, 8))
+
+    assert (features.dtype, features.shape) == (torch.float32, (2, 5))
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 5, device="meta")), "on torch's device meta"),
+        (nn.Sequential(nn.AdaptiveAvgPool2d((1, 0)), nn.Flatten()), r"gives \(2, 0\)"),
+    ],
+)
+def test_module_that_gives_nothing_to_use_is_refused(module, told):
+    """When the object is made."""
+    with pytest.raises(ConfigInvalid, match=told):
+        OwnBackbone(module, network_input("S2RGB"), image_size=8, name="empty", trained=False)

@@ -94,7 +94,7 @@ def test_landsat_and_radar_can_be_stated_as_well(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({}, "expected to be told what the bands are: state --modality and --bands"),
-        ({"modality": "S2L2A"}, "state --modality and --bands"),
+        ({"modality": "S2L2A"}, "as nothing.*state --bands in file order, such as --modality S2L2A --bands B01 B02"),
         ({"bands": ["B2", "B3"]}, "bands without a modality"),
         ({"modality": "S2L2A", "bands": ["B2"]}, r"1 bands .*with 2 bands"),
         ({"modality": "S2L2A", "bands": ["B2", "blue"]}, "each band of the file once"),

@@ -101,6 +101,16 @@ def test_what_is_doubtful_about_a_run_is_told(planet: Path, capsys: pytest.Captu
     assert "not shorter than the data (3 items)" in warning
 
 
+def test_bands_are_those_of_the_run(planet: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    """What is read and rendered is what the network is fed, so its figures are those of the run."""
+    measured = []
+    monkeypatch.setattr(doctor_measure, "examine", lambda config, *rest, **more: measured.append(config) or {})
+
+    assert main(["doctor", "--data", str(planet), "--recipe", "small", "--bands", "B4,B3", "--json"]) == 0
+
+    assert measured[0].contract.bands == ("B04", "B03")
+
+
 def test_without_a_recipe_nothing_is_computed(planet: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Reading and rendering only."""
     assert main(["doctor", "--data", str(planet), "--num_workers", "0", "--json"]) == 0
@@ -117,6 +127,7 @@ def test_without_a_recipe_nothing_is_computed(planet: Path, capsys: pytest.Captu
         (["--data", "nowhere.zarr", "--recipe", "small"], 1, "no data at nowhere.zarr"),
         (["--data", "PLANET", "--recipe", "smal"], 2, "did you mean small?"),
         (["--data", "PLANET", "--recipe", "moco_v2.resnet18.s1grd"], 1, "choose a recipe for what it holds"),
+        (["--data", "PLANET", "--recipe", "small", "--bands", "B4,VV"], 2, "VV"),
         (["--data", "PLANET", "--num_workers", "-1"], 2, "numbers from 0"),
         (["--data", "PLANET", "--num_workers", "1000000"], 2, "256 at most"),
     ],

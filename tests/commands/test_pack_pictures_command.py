@@ -87,7 +87,7 @@ def test_reflectance_as_float_is_told_how_to_become_digital_numbers(tmp_path: Pa
     """With what stands for nothing, and what is lost."""
     _write(tmp_path / "in/a.tif", dtype="float32")
 
-    with pytest.raises(ConfigInvalid, match=r"expected uint16 \(DN\): .*10,000, round, .*uint16, 0 where"):
+    with pytest.raises(ConfigInvalid, match=r"expected uint16 \(DN\): .*10,000 .* round, write uint16, 0 where"):
         _pack(tmp_path / "in")
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ssl4eo.checkpoints.load import load_backbone
+from ssl4eo.checkpoints.training_state import load_latest
 from ssl4eo.cli import main
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import FusedContract, narrowed, network_input, stored
@@ -100,8 +101,8 @@ def test_all_bands_by_name_are_all_bands(planet, tmp_path):
 
 
 def test_bands_of_stacked_sensors(planet, tmp_path):
-    """Each sensor's own, radar after optics whatever the order."""
-    chosen = config("moco_v2.resnet18.s2l2a_s1grd.tiny", ("VV", "B4", "B3"))
+    """Each sensor's own."""
+    chosen = config("moco_v2.resnet18.s2l2a_s1grd.tiny", ("B4", "B3", "VV"))
 
     pretrain(chosen, ArchivePixels(planet, "S2L2A+S1GRD"), tmp_path / "run", quiet=True)
 
@@ -116,6 +117,7 @@ def test_bands_of_stacked_sensors(planet, tmp_path):
         ("moco_v2.resnet18.s2l2a.tiny", ("B02", "B2"), "distinct bands"),
         ("moco_v2.resnet18.s2l2a_s1grd.tiny", ("B02", "B03"), "add some of S1GRD"),
         ("moco_v2.resnet18.s2l2a_s1grd.tiny", ("B02", "VV", "HH"), "leave HH out"),
+        ("moco_v2.resnet18.s2l2a_s1grd.tiny", ("VV", "B04", "B03"), "give them as B04 B03 VV"),
     ],
 )
 def test_bands_that_there_are_not_are_refused(name, bands, told):
@@ -141,8 +143,25 @@ def test_state_of_a_run_on_other_bands_is_refused(planet, tmp_path):
     pretrain(config(), source, tmp_path / "run", quiet=True)
     other = dataclasses.replace(config(bands=("B05", "B06", "B07", "B8A")), init_from=str(tmp_path / "run"))
 
-    with pytest.raises(ConfigInvalid, match="a run with bands"):
+    with pytest.raises(ConfigInvalid, match="a run with bands B02 B03 B04 B08; expected bands B05 B06 B07 B8A"):
         pretrain(other, source, tmp_path / "other", quiet=True)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_weights_that_do_not_tell_their_bands_are_refused(planet, tmp_path, whole):
+    """As many in another order would load, and the filter of blue would see the near infrared."""
+    source = ArchivePixels(planet, "S2L2A")
+    pretrain(config(bands=()), source, tmp_path / "run", quiet=True)
+    weights = load_latest(tmp_path / "run").method
+    encoder = {key.removeprefix("backbone.net."): v for key, v in weights.items() if key.startswith("backbone.net.")}
+    published = {"state_dict": {f"module.encoder_q.{key}": value for key, value in encoder.items()}}
+    torch.save(published if whole else encoder, tmp_path / "foreign.pth")
+    backwards = network_input("S2L2A").bands[::-1]
+
+    run = dataclasses.replace(config(bands=backwards), init_from=str(tmp_path / "foreign.pth"))
+
+    with pytest.raises(ConfigInvalid, match=r"does not say its bands; expected .* --bands B12 B11"):
+        pretrain(run, source, tmp_path / "other", quiet=True)
 
 
 def test_command_takes_bands(planet, tmp_path, capsys):
@@ -153,6 +172,12 @@ def test_command_takes_bands(planet, tmp_path, capsys):
     assert main([*command, "--out", str(tmp_path / "run"), "--split", "none", *small]) == 0
 
     assert load_backbone(tmp_path / "run").contract.bands == ("B02", "B08")
+    (tmp_path / "bands.yaml").write_text("bands: B4,B8\n")
+    command[command.index("--bands") :] = ["--config", str(tmp_path / "bands.yaml")]
+    assert main([*command, "--out", str(tmp_path / "file"), "--split", "none", *small]) == 0
+    assert load_backbone(tmp_path / "file").contract.bands == ("B04", "B08")
+    assert main([*command, "--bands", "", "--out", str(tmp_path / "none"), "--split", "none", *small]) == 2
+    assert "--bands without a band" in capsys.readouterr().err
     assert main(["pretrain", "--recipe", "moco_v2.resnet18.s2l2a.tiny", "--data", str(planet), "--bands", "B2", "B99",
                  "--out", str(tmp_path / "other")]) == 2  # fmt: skip
     assert "B99" in capsys.readouterr().err

@@ -11,9 +11,10 @@ import pytest
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from ssl4eo.cli import main
+from ssl4eo.collection.recoded import EightBit
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import network_input, stored
-from ssl4eo.errors import ContractMismatch, RunStopped
+from ssl4eo.errors import ContractMismatch, RunStopped, SourceInvalid
 from ssl4eo.packing.pack import pack
 from ssl4eo.pretraining.data import open_training_data
 from ssl4eo.pretraining.inputs import require_bands
@@ -131,3 +132,26 @@ def test_one_process_tells_of_the_data(tmp_path, caplog, monkeypatch, request, r
     assert main([*command, "--out", str(tmp_path / "run"), "--split", "none"]) == 75
 
     assert caplog.text.count("a fill value that was taken for a measurement?") == times
+
+
+def test_what_was_not_observed_is_not_called_clipped(tmp_path, caplog):
+    """Half of an image and more may be nodata; in 8 bits the darkest step is wide, and holds most of B10."""
+
+    def strip(values):
+        values[:, values.shape[1] // 3 :] = 0
+        return values
+
+    opened(tmp_path / "a.zarr", "S2L2A", strip)
+    eight_bits = EightBit(SyntheticPlanet(6, size=24, modalities=("S2L1C",)), "10k")
+    pack(eight_bits, tmp_path / "b.zarr")
+    open_training_data(tmp_path / "b.zarr", contract=network_input("S2L1C"), split="none")
+
+    assert "clipped" not in caplog.text
+
+
+def test_places_that_are_too_few_for_a_split_name_the_way_out(tmp_path):
+    """Labels are not needed to pre-train."""
+    pack(SyntheticPlanet(6, size=24, modalities=("S2L2A",)), tmp_path / "a.zarr")
+
+    with pytest.raises(SourceInvalid, match="--split none"):
+        open_training_data(tmp_path / "a.zarr", contract=network_input("S2L2A"))

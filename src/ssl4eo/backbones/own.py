@@ -74,6 +74,8 @@ class OwnBackbone(Backbone):
             raise ContractMismatch(
                 f"{contract!r} for a contract", expected="such as ssl4eo.contract.network_input('S2L1C')"
             )
+        if any(value.is_meta for value in (*module.parameters(), *module.buffers())):
+            raise ConfigInvalid(f"{name} on torch's device meta", expected="a module with weights")
         check_whole(image_size)
         self.arch, self.contract, self.image_size = name, contract, int(image_size)
         self.options, self.patch = BackboneOptions(), None
@@ -112,13 +114,13 @@ class OwnBackbone(Backbone):
         """
         levels = self._require_levels()
         self.require_channels(images)
-        maps = levels(self.net, images.contiguous())
+        maps = levels(self.net, self._as_wanted(images))
         if not _are_maps(maps, len(images)):
             raise self._gives("levels", maps, f"maps ({len(images)}, D, h, w), finest first")
         sides = [m.shape[-1] for m in maps]
         if sides != sorted(sides, reverse=True):
             raise self._gives("levels", maps, "the finest first")
-        return list(maps)
+        return [m.float() for m in maps]
 
     def forward(self, images: Tensor) -> Tensor:
         """Give features (B, D) of scaled images (B, C, S, S).
@@ -128,10 +130,10 @@ class OwnBackbone(Backbone):
             ConfigInvalid: the module gives something else.
         """
         self.require_channels(images)
-        features = self.net(images.contiguous())  # ours come channels last, in which `view` of a module may fail
-        if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
-            raise self._gives("the module", features, f"features ({len(images)}, D)")
-        return features
+        features = self.net(self._as_wanted(images))
+        if not _are_features(features, len(images)):
+            raise self._gives("the module", features, f"features ({len(images)}, D) of floating point")
+        return features.float()
 
     def with_image_size(self, image_size: int) -> OwnBackbone:
         """Give a copy that is fed images of another size [px].
@@ -148,6 +150,10 @@ class OwnBackbone(Backbone):
             method=self.method,
             levels=self._levels,
         ).train(self.training)
+
+    def _as_wanted(self, images: Tensor) -> Tensor:
+        """Give images in the type of the weights; ours come channels last, in which `view` of a module may fail."""
+        return images.to(next(self.parameters()).dtype).contiguous()
 
     def _try(self) -> tuple[int, tuple[int, ...]]:
         """Find length of a feature and channels of the maps."""
@@ -199,6 +205,12 @@ def require_built_by_name(backbone: Backbone, doing: str, *, remedy: str) -> Non
     if isinstance(backbone, OwnBackbone):
         raise ConfigInvalid(f"{doing} {backbone.arch}, a module of your own", expected="a network of ours",
                             remedy=remedy)  # fmt: skip
+
+
+def _are_features(found: object, num_images: int) -> bool:
+    if not isinstance(found, Tensor) or found.ndim != 2 or not found.is_floating_point():
+        return False
+    return len(found) == num_images and found.shape[1] > 0
 
 
 def _are_maps(found: object, num_images: int) -> bool:

@@ -31,7 +31,7 @@ _LENGTH = 8
 """Bytes at the start of a safetensors file that tell how long its header is."""
 
 
-def save_backbone(backbone: Backbone, path: Path, *, training: Mapping[str, Any]) -> None:
+def save_backbone(backbone: Backbone, path: Path | str, *, training: Mapping[str, Any]) -> None:
     """Write a backbone atomically.
 
     Args:
@@ -58,7 +58,7 @@ def save_backbone(backbone: Backbone, path: Path, *, training: Mapping[str, Any]
     }
     # Strides are not kept in the file: weights are made contiguous whatever the memory format was.
     weights = {name: value.detach().cpu().contiguous() for name, value in backbone.net.state_dict().items()}
-    with whole_or_told(path, (safetensors.SafetensorError,)) as partial:
+    with whole_or_told(Path(path), (safetensors.SafetensorError,)) as partial:
         partial.touch()  # safetensors would make a file that only its owner may read
         mode = partial.stat().st_mode
         save_file(weights, partial, metadata={"format": "pt", _HEADER: json.dumps(header)})  # format: HuggingFace asks

@@ -134,13 +134,20 @@ def _settle_bands(
     found = {name: named for name in candidates if (named := _described(path, header, name)) is not None}
     if len(found) == 1:
         return *next(iter(found.items())), True
-    described = ", ".join(name or "(nothing)" for name in header.names)
+    described = ", ".join(name or "(nothing)" for name in header.names) if any(header.names) else "nothing"
     raise ConfigInvalid(
         f"{path} has {header.kind}, described as {described}"
         + (f", which fits {' and '.join(found)}" if found else ""),
         expected="to be told what the bands are",
-        remedy="state --modality and --bands in file order, such as --modality S2L2A --bands B2 B3 B4 B8",
+        remedy=f"state {'--modality and ' if modality is None else ''}--bands in file order, such as "
+        f"--modality {modality or 'S2L2A'} --bands {_example(modality, header.kind.count)}",
     )
+
+
+def _example(modality: str | None, count: int) -> str:
+    """Name bands as a user would have to: all of them where the number fits."""
+    known = known_modality(modality or "S2L2A").bands
+    return " ".join(known if len(known) == count else known[:count])
 
 
 def _described(path: Path, header: Header, name: str) -> tuple[str, ...] | None:
@@ -196,7 +203,7 @@ def _remedy(unit: str, dtype: str) -> str:
         return "8-bit pictures in red, green, blue are S2RGB"
     if unit == "DN" and dtype.startswith("float"):
         return (
-            "multiply reflectance of 0 to 1 by 10,000, round, write it as uint16, 0 where there is nothing, and state "
-            "--offset 0: at most half a step of the product's own is lost"
+            "multiply reflectance of 0 to 1 by 10,000 and state --offset 0, leave digital numbers as they are; round, "
+            "write uint16, 0 where there is nothing: at most half a step of the product's own is lost"
         )
     return ""

@@ -11,6 +11,7 @@ def run(
     data: Path,
     recipe: str | None = None,
     backbone: str | None = None,
+    bands: list[str] | None = None,
     num_workers: tuple[int, ...] | None = None,
     json: bool = False,
 ) -> int:
@@ -21,6 +22,7 @@ def run(
         recipe: name from `ssl4eo recipes list`, or module:name of your own; without it only reading and rendering are
             measured, with MoCo v2 views
         backbone: another network for the recipe, if its method can take it
+        bands: of the recipe's modality, those that the network is fed, in order; all if left out
         num_workers: numbers of loader processes to measure; 0 1 2 up to the number of cores if left out
         json: print the figures as JSON, rates in samples per second and memory in bytes
 
@@ -29,5 +31,5 @@ def run(
     """
     from ssl4eo.commands.doctor_measure import run_doctor
 
-    run_doctor(data, recipe, backbone=backbone, num_workers=num_workers, json=json)
+    run_doctor(data, recipe, backbone=backbone, bands=bands, num_workers=num_workers, json=json)
     return 0

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from ssl4eo.archive.reader import open_archive
+from ssl4eo.commands.parsing import separated
 from ssl4eo.errors import ConfigInvalid, ContractMismatch
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Order
@@ -36,6 +37,7 @@ def run_doctor(
     recipe: str | None,
     *,
     backbone: str | None,
+    bands: list[str] | None = None,
     num_workers: tuple[int, ...] | None,
     json: bool,
 ) -> None:
@@ -47,6 +49,7 @@ def run_doctor(
             f"--backbone {backbone} without a recipe", expected="a recipe that is measured", remedy="add --recipe NAME"
         )
     config = table.recipe(_views_for(data) if recipe is None else recipe).with_backbone(backbone).config()
+    config = dataclasses.replace(config, bands=tuple(separated(bands) or ()))
     source = open_training_data(data, contract=config.contract, split=WHOLE).source
     facts = examine(config, source, counts=counts, compute=recipe is not None, profile=_profile(data))
     if json:

@@ -37,7 +37,7 @@ class CommandParser(ArgumentParser):
         """Say what is wrong and end with status 2; no page of usage goes before it."""
         if not self.exit_on_error:
             super().error(message, ex)
-        text = re.sub(r'Parser key "([\w.]+)":', lambda found: f"{self._spelled(found[1])}:", message)
+        text = re.sub(r'Parser key "([\w.]+)"(?: element \d+)?:', lambda found: f"{self._spelled(found[1])}:", message)
         text = re.sub(r"Expected a <class '(\w+)'>\.", r"expected \1;", text)
         text = re.sub(r"Expected a typing\.Literal\[([^\]]*)\]\.", r"expected one of \1;", text)
         text = " ".join(text.replace("; Got value:", "; got").split())

@@ -160,7 +160,10 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
     changed = {name: _with_values(part, built[name]) for name, part in parts.items() if _is_part(part)}
     if all(changed[name] == parts[name] for name in changed):
         recipe(values.recipe).with_backbone(values.backbone)  # its error names the networks that fit as it is
-    bands = tuple(separated(values.bands) or ())
+    given = [values.bands] if isinstance(values.bands, str) else values.bands  # of a file
+    bands = tuple(separated(given) or ())
+    if given and not bands:
+        raise ConfigInvalid("--bands without a band", expected="names of bands, or the option left out for all")
     return replace(base, scaling=values.scaling, bands=bands, init_from=values.init_from, **changed)
 
 

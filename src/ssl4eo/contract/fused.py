@@ -125,7 +125,8 @@ def network_input(
 
     Raises:
         UnknownName: no modality is called that.
-        ContractMismatch: no default scaling; bands that none of the modalities has, or none of one of them.
+        ContractMismatch: no default scaling; bands that none of the modalities has, none of one of them, or those of
+            several mixed.
     """
     names = modality_name.split("+")
     scaling = standard_scaling if standardized else default_scaling
@@ -147,6 +148,13 @@ def _shares(names: Sequence[str], bands: Sequence[str]) -> Sequence[Sequence[str
             f"bands {' '.join(bands)} for {'+'.join(names)}",
             expected="bands of each: " + "; ".join(f"{part.name} has {' '.join(part.bands)}" for part in known),
             remedy=f"leave {' and '.join(foreign)} out" if foreign else f"add some of {' and '.join(empty)}",
+        )
+    grouped = [band for share in shares for band in share]
+    if grouped != list(bands):
+        raise ContractMismatch(
+            f"bands {' '.join(bands)} for {'+'.join(names)}",
+            expected="each modality's together, in the order of the modalities",
+            remedy=f"give them as {' '.join(grouped)}",
         )
     return shares
 

@@ -69,7 +69,8 @@ def _open(job: Job) -> tuple[Backbone, ArchivePixels]:
                 raise CheckpointInvalid(
                     f"{job.checkpoint} has SHA-256 {network.sha256} for this worker",
                     expected=f"{job.sha256}, as where the work was begun",
-                    remedy="give all workers the same file, and do not change it meanwhile",
+                    remedy="give all workers the same file, and do not change it meanwhile; a network of your own "
+                    "needs weights of a file, or drawn from a fixed seed",
                 )
             _opened.clear()
             _opened[key] = network.backbone.to(job.device), ArchivePixels(job.archive, job.modality)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,17 @@ def load_network(
     return Network(checkpoint, backbone, file_sha256(path), _seed_of(path, otherwise=seed), method)
 
 
+def _takes_nothing(found: object) -> bool:
+    """Say whether an object is a function that can be called as it is; a module is none."""
+    if isinstance(found, nn.Module) or not callable(found):
+        return False
+    try:
+        inspect.signature(found).bind()
+    except (TypeError, ValueError):  # it wants arguments, or does not tell
+        return False
+    return True
+
+
 def _load_named(name: str, *, seed: int, image_size: int | None, untrained: bool) -> Network:
     """Import a network of one's own."""
     if untrained:
@@ -112,7 +124,7 @@ def _load_named(name: str, *, seed: int, image_size: int | None, untrained: bool
             remedy="name an object that gives it with weights that are drawn from a seed, and trained=False",
         )
     found = load_own("network", name)
-    backbone: Any = found if isinstance(found, nn.Module) or not callable(found) else found()
+    backbone: Any = found() if _takes_nothing(found) else found
     expected = "a ssl4eo.backbones.own.OwnBackbone around the module, or a function without arguments that gives one"
     require_own("network", name, backbone, expected=expected, fits=isinstance(backbone, OwnBackbone))
     if image_size is not None:

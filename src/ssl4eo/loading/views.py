@@ -90,7 +90,11 @@ class ViewBatches:
             ConfigInvalid: views that these bands cannot have, a batch that no epoch fills, or steps that are none.
         """
         _require_counts(
-            batch_size=(batch_size, 1), epochs=(epochs, 1), first_step=(first_step, 0), num_workers=(num_workers, 0)
+            batch_size=(batch_size, 1),
+            epochs=(epochs, 1),
+            first_step=(first_step, 0),
+            num_workers=(num_workers, 0),
+            seed=(seed, 0),
         )
         if not all(hasattr(views, name) for name in ("pairing", "views", "season_groups")):
             raise ConfigInvalid(
@@ -117,6 +121,11 @@ class ViewBatches:
         self.num_steps = epochs * self._order.steps_per_epoch
         """Of the whole run."""
         seen = narrowed(self.source.contract, self.contract)
+        if first_step > self.num_steps:
+            raise ConfigInvalid(
+                f"first_step {first_step} of a run of {self.num_steps} steps", expected="at most as many",
+                remedy="give more epochs, or another first_step",
+            )  # fmt: skip
         self._dataset = ViewDataset(
             self.source, views, contract=seen, seed=seed, adapter=Adapter(seen, self.contract), finish=True
         )

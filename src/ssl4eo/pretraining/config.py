@@ -255,7 +255,7 @@ class PretrainConfig:
             raise ConfigInvalid(
                 f"{error.found} (option bands)", expected=error.expected, remedy=error.remedy
             ) from error
-        object.__setattr__(self, "bands", bands if self.bands else ())  # in our spelling, radar after optics
+        object.__setattr__(self, "bands", bands if self.bands else ())  # in our spelling
 
     def _check_residual(self) -> None:
         if patch_size(self.backbone) is not None:

@@ -122,7 +122,11 @@ def _archive(path: Path, contract: InputContract, split: str, judge: Judge) -> T
     require_bands(ArchivePixels(path, contract.modality).contract, contract)
     if synthetic.COLUMN not in archive.columns or split == WHOLE:
         return TrainingData(_shown(ArchivePixels(path, contract.modality)), None)
-    task = open_task(synthetic.NAME, path, contract=contract, split=split)
+    try:
+        task = open_task(synthetic.NAME, path, contract=contract, split=split)
+    except SourceInvalid as error:
+        error.remedy = f"{error.remedy}, or train on all of it without readings in passing (--split none)"
+        raise
     return TrainingData(_shown(ArchivePixels(path, contract.modality, indices=_learnable(task))), judge(task))
 
 

@@ -30,7 +30,7 @@ from ssl4eo.checkpoints.reading import read_container, tensors_in
 from ssl4eo.checkpoints.told import told_of
 from ssl4eo.checkpoints.training_state import FOLDER, load_latest
 from ssl4eo.checkpoints.values import check_values, in_types_of
-from ssl4eo.contract import InputContract
+from ssl4eo.contract import InputContract, network_input
 from ssl4eo.errors import CheckpointInvalid, ConfigInvalid, DataMissing
 from ssl4eo.files import file_sha256
 from ssl4eo.methods.method import Method
@@ -105,8 +105,20 @@ def initialize(method: Method, config: PretrainConfig, initial: Initial) -> list
 
 def _only_if_counted(config: PretrainConfig, path: Path) -> InputContract:
     """Give the config's own contract for a file that does not tell its input, and say so."""
+    _require_all_bands(config, path)
     log.warning("%s does not say what it was fed: taken to be %s, as this run is", path.name, config.contract)
     return config.contract
+
+
+def _require_all_bands(config: PretrainConfig, path: Path) -> None:
+    """Refuse a file that does not tell its bands for a run that chose its own: as many may be others."""
+    if config.contract.bands != network_input(config.modality).bands:
+        raise ConfigInvalid(
+            f"init_from {path}, which does not say its bands",
+            expected=f"a file that does, for a run with --bands {' '.join(config.bands)}",
+            remedy=f"write the contract that it was trained with into {path.name}.json beside it, or cut its network "
+            "to the bands (ssl4eo.backbones.adapt.with_contract) and keep that by save_backbone",
+        )
 
 
 def _of_published(
@@ -115,6 +127,8 @@ def _of_published(
     told = told_of(config.init_from, path)
     if told is not None:
         _compare_inputs(config, told.contract, path)
+    else:
+        _require_all_bands(config, path)
     mapped = from_published(own, container)
     _load(method, mapped.values, config, path)
     left = [key for key in mapped.dropped if key in ("optimizer", "scaler", "fp16_scaler")]
@@ -138,12 +152,19 @@ def _of_run(method: Method, config: PretrainConfig, stored: Mapping[str, Any], o
         found = tuple(found) if isinstance(wanted, tuple) else found
         if found != wanted:
             raise ConfigInvalid(
-                f"init_from {path}, a run with {field} {found}",
-                expected=f"{field} {wanted}, as this run has",
-                remedy="choose the recipe that fits",
+                f"init_from {path}, a run with {field} {_words(found)}",
+                expected=f"{field} {_words(wanted)}, as this run has",
+                remedy="give the bands that it has, or take its backbone.safetensors, cut to the bands by "
+                "ssl4eo.backbones.adapt.with_contract"
+                if field == "bands"
+                else "choose the recipe that fits",
             )
     _load(method, stored["method"], config, path)
     return [f"all {len(stored['method'])} tensors of {own} from {path.name}"]
+
+
+def _words(value: object) -> str:
+    return (" ".join(map(str, value)) or "(all)") if isinstance(value, tuple) else str(value)
 
 
 def _of_network(method: Method, config: PretrainConfig, network: Backbone, path: Path, what: str) -> list[str]:

@@ -44,9 +44,11 @@ def look_at_inputs(source: PixelSource, contract: InputContract) -> None:
                 log.warning("%s: %s", source.archive.path, doubt)
     seen = narrowed(source.contract, contract)
     remap = plan_remap(seen, contract)
-    images = remap(_images(source, seen))
+    stored = _images(source, seen)
+    images = remap(stored)
     _require_contrast(images, remap)
-    _tell_clipped(images, remap)
+    if not any(part.is_quantized for part in seen.parts):  # the darkest step of 8 bits is wide
+        _tell_clipped(images, np.asarray(stored.any(axis=1)), remap)
 
 
 def require_bands(found: InputContract, contract: InputContract) -> None:
@@ -85,11 +87,12 @@ def _require_contrast(images: NDArray[np.float32], remap: Remap) -> None:
         )
 
 
-def _tell_clipped(images: NDArray[np.float32], remap: Remap) -> None:
+def _tell_clipped(images: NDArray[np.float32], observed: NDArray[np.bool_], remap: Remap) -> None:
+    """Tell of clipped bands (N, C, S, S) where something was observed (N, S, S)."""
     found = {"least": list[str](), "largest": list[str]()}
     for channel in _measured(remap):
         for end, value in zip(found, remap.affine.clip[channel], strict=True):
-            if remap.affine.clip[channel] != UNBOUNDED and (images[:, channel] == value).mean() > CLIPPED:
+            if remap.affine.clip[channel] != UNBOUNDED and (images[:, channel][observed] == value).mean() > CLIPPED:
                 found[end].append(remap.target.bands[channel])
     for end, bands in found.items():
         if bands:
