@@ -42,7 +42,7 @@ install: $(STAMP)
 
 # torch first and pinned: with a range, pip may pick a build of several gigabytes for another CUDA.
 # pip compiles byte code by one core and to the last file: torch's is compiled beside the second pip instead, and the
-# command is started once, so that its imports are compiled wherever it is run. Templates in some packages are no Python.
+# heavy modules are imported once, so that they are compiled wherever it is run. Templates in some packages are no Python.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else f"Python {sys.version.split()[0]} found, 3.11 or newer expected: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -50,7 +50,7 @@ $(STAMP): pyproject.toml constraints.txt
 	($(BIN)/python -m compileall -qq $(VENV)/lib || true) & \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[test,lint]'; \
 	status=$$?; wait; exit $$status
-	$(BIN)/ssl4eo recipes show moco_v2.resnet18.s2l1c.tiny >/dev/null
+	$(BIN)/python -c 'import timm, ssl4eo.pretraining.loop; from ssl4eo.commands import collect, evaluate, report'
 	touch $(STAMP)
 
 clean:

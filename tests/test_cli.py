@@ -122,7 +122,7 @@ def test_recipes_are_listed_and_shown(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["show"], ["list", "x"], ["list", TINY], ["show", "x"], ["list", "--backbone", "resnet18"]]
+    "arguments", [[], ["show"], ["list", "x"], ["list", TINY], ["show", "x"], ["list", "--backbone", "swin"]]
 )
 def test_recipes_with_the_wrong_arguments_is_status_2(arguments):
     """A name is needed for show, and only there."""
