@@ -164,6 +164,19 @@ def test_weights_that_do_not_tell_their_bands_are_refused(planet, tmp_path, whol
         pretrain(run, source, tmp_path / "other", quiet=True)
 
 
+def test_weights_of_other_bands_of_the_modality_are_refused(planet, tmp_path):
+    """As many in another order: a warning would leave the filter of blue on the near infrared."""
+    source = ArchivePixels(planet, "S2L2A")
+    pretrain(config(), source, tmp_path / "run", quiet=True)
+    network = str(tmp_path / "run" / "backbone.safetensors")
+
+    run = dataclasses.replace(config(bands=("B04", "B03", "B02", "B08")), init_from=network)
+    with pytest.raises(ConfigInvalid, match=r"whose filters are of B02 B03 B04 B08; .* --bands B02 B03 B04 B08"):
+        pretrain(run, source, tmp_path / "other", quiet=True)
+    run = dataclasses.replace(config(), init_from=network)
+    assert pretrain(run, source, tmp_path / "same", quiet=True).steps == 2
+
+
 def test_command_takes_bands(planet, tmp_path, capsys):
     """In any spelling, apart by commas or blanks; they stand in the config that --print_config writes."""
     command = ["pretrain", "--recipe", "moco_v2.resnet18.s2l2a.tiny", "--data", str(planet), "--bands", "B2,B8"]

@@ -198,8 +198,15 @@ def _of_network(method: Method, config: PretrainConfig, network: Backbone, path:
 
 
 def _compare_inputs(config: PretrainConfig, found: InputContract, path: Path) -> None:
-    """Refuse other bands; warn of the same bands with other values."""
+    """Refuse other bands; warn of the same bands with other values, and of as many of another product."""
     wanted = config.contract
+    if found.modality == wanted.modality and found.num_bands == wanted.num_bands and found.bands != wanted.bands:
+        raise ConfigInvalid(
+            f"init_from {path}, whose filters are of {' '.join(found.bands)}",
+            expected=f"those of this run, {' '.join(wanted.bands)}",
+            remedy=f"--bands {' '.join(found.bands)}, or bring it to these first: "
+            "ssl4eo.backbones.adapt.with_contract, then save_backbone",
+        )
     if (found.modality, found.bands) != (wanted.modality, wanted.bands) and found.num_bands == wanted.num_bands:
         log.warning("%s was trained on %s; this run feeds it %s", path.name, found, wanted)
     elif found.num_bands != wanted.num_bands:
