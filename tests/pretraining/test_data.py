@@ -13,7 +13,15 @@ from PIL import Image as PillowImage
 from ssl4eo.cli import main
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import network_input
-from ssl4eo.errors import ContractMismatch, DataMissing, SampleInvalid, SourceInvalid, UnknownName
+from ssl4eo.errors import (
+    ConfigInvalid,
+    ContractMismatch,
+    DataMissing,
+    LocationMissing,
+    SampleInvalid,
+    SourceInvalid,
+    UnknownName,
+)
 from ssl4eo.evaluation.tasks.eurosat import CLASSES
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.packing.pack import pack
@@ -162,20 +170,19 @@ def test_images_of_nothing_are_refused_before_training(tmp_path):
     assert f"`ssl4eo info {shlex.quote(str(tmp_path / 'a.zarr'))} --ids observed > ids.txt`" in told.value.remedy
 
 
-def test_archive_packed_as_the_refusal_says_is_taken(tmp_path, capsys):
-    """The commands of its remedy, word by word; what shows a part only is kept."""
+def test_locations_that_the_refusal_says_to_list_are_taken(tmp_path, capsys):
+    """The command of its remedy, word by word; what shows a part only is kept."""
     pack(Blank(4, size=24, modalities=("S2L1C",)), tmp_path / "a.zarr", nodata="flag")
     with pytest.raises(SampleInvalid) as told:
         open_training_data(tmp_path / "a.zarr", contract=L1C, split="none")
-    listing, packing = re.findall("`ssl4eo ([^`]*)`", told.value.remedy)
+    (listing,) = re.findall("`ssl4eo ([^`]*)`", told.value.remedy)
     words, to = listing.split(" > ")
+    assert told.value.remedy.endswith(f"--ids {to}")
 
     assert main(shlex.split(words)) == 0
     (tmp_path / to).write_text(capsys.readouterr().out)
-    packing = packing.replace("NEW.zarr", str(tmp_path / "b.zarr")).replace(to, str(tmp_path / to))
-    assert main(shlex.split(packing)) == 0
 
-    assert len(open_training_data(tmp_path / "b.zarr", contract=L1C, split="none").source) == 3
+    assert len(open_training_data(tmp_path / "a.zarr", contract=L1C, split="none", ids=tmp_path / to).source) == 3
     capsys.readouterr()
     assert main(["info", str(tmp_path / "a.zarr"), "--ids", "blank"]) == 0
     assert capsys.readouterr().out == "0000001\n"
@@ -194,3 +201,75 @@ def test_folders_of_geotiffs_are_sent_to_packing(tmp_path, name, contract):
     with pytest.raises((DataMissing, ContractMismatch)) as told:
         open_training_data(tmp_path, contract=contract)
     assert "GeoTIFFs" not in str(told.value)
+
+
+def ids_file(tmp_path, *names):
+    """Write a list of ids."""
+    path = tmp_path / "ids.txt"
+    path.write_text("".join(f"{name}\n" for name in names))
+    return path
+
+
+def named(data):
+    """List the items of some training data."""
+    return [data.source.id_of(item) for item in range(len(data.source))]
+
+
+def test_listed_locations_are_trained_on(planet, tmp_path):
+    """Each once, in the order of the archive; numbers may lack their zeros."""
+    data = open_training_data(planet, contract=L1C, split="none", ids=ids_file(tmp_path, 41, "0000007", 7, 12))
+
+    assert named(data) == ["0000007", "0000012", "0000041"]
+    assert data.source.is_part
+    assert not open_training_data(planet, contract=L1C, split="none").source.is_part
+
+
+def test_order_of_the_list_changes_nothing(planet, tmp_path):
+    """A run may go on with the same locations however they are listed."""
+    sources = []
+    for number, names in enumerate(((3, 1, 2), (1, 2, 3, 3), (1, 2, 4))):
+        (folder := tmp_path / str(number)).mkdir()
+        sources.append(open_training_data(planet, contract=L1C, split="none", ids=ids_file(folder, *names)).source)
+
+    assert sources[0].identity == sources[1].identity != sources[2].identity
+
+
+def test_locations_of_the_test_stay_held_out_whoever_lists_them(planet, tmp_path, caplog):
+    """Else the readings of the run, and its test later, would be of what it was trained on."""
+    task = open_task("synthetic", planet, contract=L1C)
+    test, train = (task.positions[part].tolist() for part in ("test", "train"))
+
+    data = open_training_data(planet, contract=L1C, ids=ids_file(tmp_path, *test, *train))
+
+    assert named(data) == [f"{index:07}" for index in sorted(train)]
+    assert data.probe is not None
+    assert f"{len(test)} of the {len(test) + len(train)} ids" in caplog.text
+    with pytest.raises(ConfigInvalid, match=f"all {len(test)} ids in .* are of the test part"):
+        open_training_data(planet, contract=L1C, ids=ids_file(tmp_path, *test))
+
+
+@pytest.mark.parametrize(
+    ("names", "kind", "told"),
+    [
+        (("0000003", "lake", 99), LocationMissing, "lacks 2 of the 3 ids in .*: lake, 99; expected some of its 60 ids"),
+        ((), ConfigInvalid, "lists no id; expected one a line"),
+    ],
+)
+def test_lists_of_what_is_not_there_are_refused(planet, tmp_path, names, kind, told):
+    """A run on fewer locations than its user thinks would be no error that anybody sees."""
+    with pytest.raises(kind, match=told):
+        open_training_data(planet, contract=L1C, split="none", ids=ids_file(tmp_path, *names))
+
+
+def test_pictures_are_listed_by_their_paths(pictures, tmp_path):
+    """Those that the split holds out stay out."""
+    wanted = [f"{name}/{name}_{number}.png" for name in CLASSES for number in range(5)]
+
+    whole = open_training_data(pictures, contract=RGB, split="none", ids=ids_file(tmp_path, *wanted))
+    split = open_training_data(pictures, contract=RGB, ids=ids_file(tmp_path, *wanted))
+
+    assert named(whole) == wanted
+    held_out = set(wanted) - set(named(open_training_data(pictures, contract=RGB)))
+    assert named(split) == [name for name in wanted if name not in held_out]
+    with pytest.raises(LocationMissing, match=r"River/none\.png"):
+        open_training_data(pictures, contract=RGB, ids=ids_file(tmp_path, "River/none.png"))

@@ -33,7 +33,7 @@ _ENOUGH = 100
 
 _HOLES = (
     "images with such pixels are marked as not valid; training refuses those of nothing else, and "
-    "`ssl4eo info ARCHIVE --ids observed` lists the locations without them, for `ssl4eo pack --ids`"
+    "`ssl4eo info ARCHIVE --ids observed` lists the locations without them, for `ssl4eo pretrain --ids`"
 )
 
 

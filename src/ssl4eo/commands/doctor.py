@@ -12,6 +12,7 @@ def run(
     recipe: str | None = None,
     backbone: str | None = None,
     bands: list[str] | None = None,
+    ids: Path | None = None,
     num_workers: tuple[int, ...] | None = None,
     json: bool = False,
 ) -> int:
@@ -23,6 +24,7 @@ def run(
             measured, with MoCo v2 views
         backbone: another network for the recipe, if its method can take it
         bands: of the recipe's modality, those that the network is fed, in order; all if left out
+        ids: file with the ids of the locations that are trained on, one a line; all if left out
         num_workers: numbers of loader processes to measure; 0 1 2 up to the number of cores if left out
         json: print the figures as JSON, rates in samples per second and memory in bytes
 
@@ -31,5 +33,5 @@ def run(
     """
     from ssl4eo.commands.doctor_measure import run_doctor
 
-    run_doctor(data, recipe, backbone=backbone, bands=bands, num_workers=num_workers, json=json)
+    run_doctor(data, recipe, backbone=backbone, bands=bands, ids=ids, num_workers=num_workers, json=json)
     return 0

@@ -38,6 +38,7 @@ def run_doctor(
     *,
     backbone: str | None,
     bands: list[str] | None = None,
+    ids: Path | None = None,
     num_workers: tuple[int, ...] | None,
     json: bool,
 ) -> None:
@@ -50,7 +51,7 @@ def run_doctor(
         )
     config = table.recipe(_views_for(data) if recipe is None else recipe).with_backbone(backbone).config()
     config = dataclasses.replace(config, bands=tuple(separated(bands) or ()))
-    source = open_training_data(data, contract=config.contract, split=WHOLE).source
+    source = open_training_data(data, contract=config.contract, split=WHOLE, ids=ids).source
     facts = examine(config, source, counts=counts, compute=recipe is not None, profile=_profile(data))
     if json:
         sys.stdout.write(jsonlib.dumps(facts, indent=2) + "\n")

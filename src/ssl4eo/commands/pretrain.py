@@ -45,6 +45,9 @@ def build_parser(arguments: Sequence[str]) -> CommandParser:
         help="whose training part is used for data with labels (reference), or none for everything",
     )
     parser.add_argument(
+        "--ids", type=Path, help="file with the ids of the locations to train on, one a line; all if left out"
+    )
+    parser.add_argument(
         "--bands", nargs="+", default=[], help="bands of the recipe's modality that the network is fed, in order"
     )
     parser.add_argument("--scaling", choices=["default", "zscore"], help="what the network is fed, see the recipe")
@@ -130,8 +133,10 @@ def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
         values.data,
         contract=config.contract,
         split=values.split,
+        ids=values.ids,
         precision=reading_precision(config),
         linear=config.engine.probe == "knn+linear",
+        skip_damaged=config.engine.damaged == "replace",
     )
     result = pretrain(config, data.source, values.out, probe=data.probe, resume=values.resume, quiet=values.quiet)
     if not result.is_first:

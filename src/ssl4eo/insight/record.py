@@ -35,7 +35,7 @@ from ssl4eo.insight.source import Opened, open_source
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.methods.mae import MAE
 from ssl4eo.pretraining.config import PretrainConfig
-from ssl4eo.pretraining.run_folder import CONFIG, INSIGHT
+from ssl4eo.pretraining.run_folder import CONFIG, IDS, INSIGHT
 from ssl4eo.pretraining.stored_config import METHODS, stored_config
 
 VERSION = 1
@@ -85,7 +85,7 @@ def record(
     except (Ssl4eoError, KeyError) as error:
         book.absent["everything"] = f"config.json tells no run that can be made again: {error}"
         return _write(target, book, made_of)
-    opened = None if data is None else open_source(data, config, stored["data"])
+    opened = None if data is None else open_source(data, config, stored["data"], run / IDS)
     made_of["data"] = None if opened is None or opened.source is None else opened.source.identity
     if _is_made(target, made_of, network=network, data=data):
         return target

@@ -13,7 +13,7 @@ from ssl4eo.pretraining.config import PretrainConfig
 from ssl4eo.pretraining.data import WHOLE, open_pixels
 
 SPLITS = ("reference", WHOLE)
-"""Tried in this order: a run does not note by which split it chose its items, only what they are."""
+"""Tried in this order where a run does not list its items: their hash tells which it was."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,21 @@ class Opened:
         return self.source is not None and self.source.synthetic
 
 
-def open_source(path: Path, config: PretrainConfig, stored: dict[str, Any]) -> Opened:
-    """Open images, under the split that gives the items of the run if there is one.
+def open_source(path: Path, config: PretrainConfig, stored: dict[str, Any], ids: Path) -> Opened:
+    """Open images, those that the run lists or the split that gives its items if there are such.
 
     Args:
         path: an archive, or a folder of pictures.
         config: of the run; its network must be able to take them, else the trouble is told.
         stored: `data` of the run's config.json.
+        ids: file of the run that lists its items, if there is one.
     """
+    choices: list[tuple[str, Path | None]] = [(WHOLE, ids)] if ids.is_file() else []
     first: PixelSource | None = None
     trouble = ""
-    for split in SPLITS:
+    for split, listed in (*choices, *((split, None) for split in SPLITS)):
         try:
-            source = open_pixels(path, contract=config.contract, split=split)
+            source = open_pixels(path, contract=config.contract, split=split, ids=listed)
         except Ssl4eoError as error:
             trouble = trouble or str(error)
             continue

@@ -8,24 +8,26 @@ device, or here, by the same code, where the device is the slower place. A batch
 
 from __future__ import annotations
 
-import math
-import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
+from ssl4eo.archive.ledger import note
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import InputContract, sensor_groups
-from ssl4eo.errors import ConfigInvalid, OutOfMemory, SampleInvalid, Ssl4eoError
+from ssl4eo.errors import ConfigInvalid, OutOfMemory, SampleInvalid, ShardCorrupt, Ssl4eoError
 from ssl4eo.loading.pixels import PixelSource
+from ssl4eo.loading.promises import other_pixels, require_items
+from ssl4eo.loading.reading_now import ReadingNow
+from ssl4eo.loading.room import empty
 from ssl4eo.loading.sampler import Item
 from ssl4eo.memory import is_shortage, shortage
 from ssl4eo.views.compose import Geometry, Renderer, draw_geometry
@@ -42,13 +44,19 @@ Pixels = dict[int, dict[int, NDArray[np.generic]]]
 """Of one item: season -> resolution [m] -> (band, y, x)."""
 
 LEAVE_OUT = (
-    "leave the image out (of an archive: pack the others anew, which `ssl4eo info ARCHIVE --ids observed` lists for "
-    "`ssl4eo pack --ids`)"
+    "leave the image out (of an archive: `ssl4eo info ARCHIVE --ids observed > ids.txt` lists the others, for "
+    "--ids ids.txt)"
 )
 """What to do about an image without data."""
 
 MASK_STREAM = 255
 """Stream of random numbers that masks are drawn from; views use 1 and the following."""
+
+REPLACEMENT_STREAM = 254
+"""Stream of random numbers that the items are drawn from which replace damaged ones."""
+
+MOST_REPLACEMENTS = 10
+"""Items that are tried in place of a damaged one; where all of them are damaged, too, the archive is."""
 
 NUM_WINDOWS = 10
 """Further windows that are tried where the first one shows only nodata, before the whole patch."""
@@ -72,6 +80,8 @@ class Batch:
     """(2,) float64 [s]: what it cost to read the pixels, and to make views of them; 0 in parts of a batch."""
     finished: bool = False
     """Whether the views are scaled and photometrically changed already."""
+    num_replaced: int = 0
+    """Samples that stand in for damaged ones; 0 in parts of a batch."""
 
     def pin_memory(self) -> Batch:
         """Pin for a fast copy to a device (called by DataLoader)."""
@@ -95,6 +105,7 @@ class Batch:
                 seasons=self.seasons[rows],
                 masks=None if self.masks is None else self.masks[rows],
                 seconds=torch.zeros(2, dtype=torch.float64),
+                num_replaced=0,
             )
 
 
@@ -111,6 +122,7 @@ class ViewDataset(Dataset[Batch]):
         masking: Masking | None = None,
         adapter: Adapter | None = None,
         finish: bool = False,
+        ledger: Path | None = None,
     ) -> None:
         """Describe the views.
 
@@ -122,6 +134,7 @@ class ViewDataset(Dataset[Batch]):
             masking: what is hidden of each sample, None for nothing.
             adapter: from `contract` to what the network is fed, None where that has the same bands.
             finish: scale and change the views here, on the worker; else the device does. It needs the adapter.
+            ledger: file that damaged images are noted in: another item, drawn for it, takes the place. None raises.
 
         Raises:
             ConfigInvalid: the views ask for what these bands cannot have, or are to be finished without an adapter.
@@ -145,6 +158,7 @@ class ViewDataset(Dataset[Batch]):
             )
         self._finish = adapter if finish else None
         self.reading = ReadingNow()
+        self._ledger = ledger
 
     def __len__(self) -> int:
         """Count the samples of an epoch."""
@@ -155,42 +169,44 @@ class ViewDataset(Dataset[Batch]):
 
         Raises:
             ConfigInvalid: an item is no pair of epoch and index, as samplers other than ours give it.
+            ShardCorrupt: a stored image is damaged, and nothing is to replace it, or nothing that was tried can.
             SampleInvalid: a patch shows nothing but zeros, or no window with anything else was found for a view; or the
                 source, or a view of somebody's own, failed at it in a way of its own.
             OutOfMemory: a loading process has no shared memory for the batch.
         """
-        _require_items(items)
+        require_items(items)
         dtype, num_bands = self._render.dtype, len(self._decibels)
         if self._finish is not None:
             dtype, num_bands = np.dtype(np.float32), len(self._sensors)
-        whole = [_empty((len(items), num_bands, v.size, v.size), dtype) for v in self._views]
+        whole = [empty((len(items), num_bands, v.size, v.size), dtype) for v in self._views]
         views = [tensor.numpy() for tensor in whole]
         rows: list[list[NDArray[np.float32]]] = [[] for _ in self._views]
         seasons: list[tuple[int, ...]] = []
+        taken: list[Item] = []
         started, read = time.perf_counter(), 0.0
         with one_blas_thread(), torch.no_grad():
-            for place, item in enumerate(items):
-                self.reading.note(item)
-                drawn = self._draw_seasons(item)
+            for place, wanted in enumerate(items):
+                before = time.perf_counter()
+                item, drawn, pixels = self._read_whole(wanted)
+                read += time.perf_counter() - before
                 try:
-                    before = time.perf_counter()
-                    pixels = self._read(item, drawn)
-                    read += time.perf_counter() - before
                     self._render_views(item, drawn, pixels, [v[place] for v in views], rows)
                 except Ssl4eoError:
                     raise
-                except Exception as error:  # not ours: somebody's source or view, which knows no locations
+                except Exception as error:  # not ours: somebody's view, which knows no locations
                     raise self._failed(item, drawn, error) from error
                 seasons.append(drawn)
+                taken.append(item)
             self.reading.note(None)
         return Batch(
             tuple(whole),
             tuple(torch.from_numpy(np.stack(r)) for r in rows),
-            torch.tensor([index for _, index in items]),
+            torch.tensor([index for _, index in taken]),
             torch.tensor(seasons),
-            self._masks(items),
+            self._masks(taken),
             torch.tensor([read, time.perf_counter() - started - read], dtype=torch.float64),
             finished=self._finish is not None,
+            num_replaced=sum(item != wanted for item, wanted in zip(taken, items, strict=True)),
         )
 
     def _masks(self, items: list[Item]) -> Tensor | None:
@@ -214,6 +230,37 @@ class ViewDataset(Dataset[Batch]):
         )
         return tuple(draws[group] for group in self._groups)
 
+    def _read_whole(self, wanted: Item) -> tuple[Item, tuple[int, ...], Pixels]:
+        """Read an item, or what replaces it: a function of (seed, epoch, index) and of what is damaged."""
+        damage: list[ShardCorrupt] = []
+        for item in self._candidates(wanted):
+            self.reading.note(item)
+            seasons = self._draw_seasons(item)
+            try:
+                return item, seasons, self._read(item, seasons)
+            except ShardCorrupt as error:
+                if self._ledger is None:
+                    raise
+                note(self._ledger, error)
+                damage.append(error)
+            except Ssl4eoError:
+                raise
+            except Exception as error:  # not ours: somebody's source, which knows no locations
+                raise self._failed(item, seasons, error) from error
+        raise ShardCorrupt(
+            f"{damage[0].found}; nor can {MOST_REPLACEMENTS} items that were drawn to replace it",
+            expected="an archive of which nearly all can be read",
+            remedy=damage[0].remedy,
+        )
+
+    def _candidates(self, wanted: Item) -> Iterator[Item]:
+        """Give an item, then those that may replace it: from anywhere, as damage is often to neighbours."""
+        yield wanted
+        epoch, index = wanted
+        rng = sample_rng(self._seed, epoch=epoch, index=index, stream=REPLACEMENT_STREAM)
+        for _ in range(MOST_REPLACEMENTS if len(self) > 1 else 0):
+            yield epoch, int(index + rng.integers(1, len(self))) % len(self)
+
     def _read(self, item: Item, seasons: tuple[int, ...]) -> Pixels:
         found = {s: self.source.pixels(item[1], s, resolutions=self._render.resolutions) for s in set(seasons)}
         form = self.source.form
@@ -221,7 +268,7 @@ class ViewDataset(Dataset[Batch]):
             for resolution, bands in form.groups:
                 if resolution not in self._render.resolutions:
                     continue
-                wrong = _other_pixels(groups, resolution, len(bands), np.dtype(form.dtype))
+                wrong = other_pixels(groups, resolution, len(bands), np.dtype(form.dtype))
                 if wrong:
                     location = self.source.id_of(item[1])
                     raise SampleInvalid(
@@ -340,93 +387,3 @@ class ViewDataset(Dataset[Batch]):
         if not strength:
             return None
         return draw_speckle(rng, size=config.size, strength=strength, units=self._decibels)
-
-
-def _other_pixels(groups: Any, resolution: int, num_bands: int, dtype: np.dtype[Any]) -> str:
-    """Say what a source of somebody's own gave in place of the pixels that it promised; empty if it gave them."""
-    if not isinstance(groups, Mapping):
-        return f"a {type(groups).__name__} in place of arrays by resolution"
-    values = groups.get(resolution)
-    if values is None:
-        return "nothing"
-    if not isinstance(values, np.ndarray):
-        return f"a {type(values).__name__} in place of an array"
-    return _other_values(values, num_bands, dtype)
-
-
-def _other_values(values: NDArray[Any], num_bands: int, dtype: np.dtype[Any]) -> str:
-    if values.ndim != 3 or len(values) != num_bands or values.shape[1] != values.shape[2] or not values.size:
-        return f"values {values.shape}"
-    if values.dtype != dtype:
-        return f"{values.dtype} values"
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        return f"{np.count_nonzero(~np.isfinite(values))} values that are NaN or infinite"
-    return ""
-
-
-def _require_items(items: list[Item]) -> None:
-    for item in items:
-        if not isinstance(item, tuple) or len(item) != 2:  # pyright: ignore[reportUnnecessaryIsInstance] - of other samplers
-            raise ConfigInvalid(
-                f"item {item!r} of a ViewDataset",
-                expected="(epoch, index): views differ from epoch to epoch",
-                remedy="ssl4eo.loading.views.ViewBatches gives the batches of a loop of your own",
-            )
-
-
-def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
-    """Make room for views, on a worker in memory that the run can see: else sending them would copy them."""
-    if get_worker_info() is None:  # NumPy asks for large pages, torch does not: touching small ones took a fifth
-        return torch.from_numpy(np.empty(shape, dtype))
-    kind = torch.from_numpy(np.empty(0, dtype)).dtype
-    # default_collate does the same; torch has no public name for it.
-    num_bytes = math.prod(shape) * dtype.itemsize
-    try:
-        storage = torch.UntypedStorage._new_shared(num_bytes)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    except RuntimeError as error:
-        if not is_shortage(error):
-            raise
-        raise OutOfMemory(
-            f"no shared memory for a batch of {num_bytes / 1e6:.0f} MB{_left()}",
-            expected="room for the batches that loading processes make ahead, two of each and one in use",
-            remedy="start the container with --ipc=host or a larger --shm-size, or use --engine.num_workers 0, which "
-            "needs none",
-        ) from error
-    return torch.empty(0, dtype=kind).set_(storage, 0, shape)  # pyright: ignore[reportCallIssue] - untyped is right
-
-
-def _left() -> str:
-    """Say how much shared memory there is, where the system has it in a folder."""
-    try:
-        found = os.statvfs(_SHARED_MEMORY)
-    except OSError:
-        return ""
-    free, whole = (blocks * found.f_frsize / 1e6 for blocks in (found.f_bavail, found.f_blocks))
-    return f": {free:.0f} of {whole:.0f} MB are free in {_SHARED_MEMORY}"
-
-
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - it is only measured; containers have 64 MB of it where nobody asks for more
-
-
-class ReadingNow:
-    """What each worker is reading, in memory that outlives it, so that the death of one can be told by name."""
-
-    def __init__(self) -> None:
-        """Begin without workers."""
-        self._slots: Tensor | None = None
-
-    def share(self, num_workers: int) -> None:
-        """Prepare for workers that are to be started."""
-        self._slots = torch.full((num_workers, 3), -1, dtype=torch.int64).share_memory_()
-
-    def note(self, item: Item | None) -> None:
-        """Note what this process reads from now on; None for nothing."""
-        worker = get_worker_info()
-        if worker is not None and self._slots is not None:
-            epoch, index = (-1, -1) if item is None else item
-            self._slots[worker.id] = torch.tensor((os.getpid(), epoch, index))
-
-    def by(self, pids: set[int]) -> list[Item]:
-        """Give the items that these processes were reading."""
-        rows: list[list[int]] = [] if self._slots is None else self._slots.tolist()
-        return [(epoch, index) for pid, epoch, index in rows if pid in pids and index >= 0]

@@ -75,6 +75,11 @@ class ImageFolder:
         lookup = {name: i for i, name in enumerate(classes)}
         return cls(root, paths, np.array([lookup[p.parent.name] for p in paths], dtype=np.int64), classes)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Paths below the folder."""
+        return tuple(path.relative_to(self.root).as_posix() for path in self.paths)
+
     def split(self, name: str) -> dict[str, NDArray[np.int64]]:
         """Give the parts `train` and `test` of a named split as positions.
 
@@ -175,6 +180,11 @@ class FolderPixels:
     def labels(self) -> NDArray[np.int64]:
         """Class of each item."""
         return self.folder.labels[self.indices]
+
+    @property
+    def is_part(self) -> bool:
+        """Say whether pictures of the folder are left out."""
+        return len(self.indices) < len(self.folder.paths)
 
     def __len__(self) -> int:
         """Count the pictures."""

@@ -117,6 +117,11 @@ class ArchivePixels:
         """Number of dates of every location."""
         return self.archive.num_seasons
 
+    @property
+    def is_part(self) -> bool:
+        """Say whether locations of the archive are left out."""
+        return len(self._indices) < len(self.archive)
+
     def __len__(self) -> int:
         """Count the locations."""
         return len(self._indices)

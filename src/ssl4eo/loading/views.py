@@ -55,7 +55,7 @@ class ViewBatches:
     ...     first, second = batch.views                                         # doctest: +SKIP
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a choice of the loop
         self,
         data: Path | str | PixelSource,
         views: Views,
@@ -66,6 +66,7 @@ class ViewBatches:
         first_step: int = 0,
         seed: int = 0,
         num_workers: int = 0,
+        ledger: Path | str | None = None,
     ) -> None:
         """Settle what will be seen in which order, and refuse what cannot be made.
 
@@ -81,6 +82,7 @@ class ViewBatches:
             first_step: step to begin with, to go on after an interruption: what comes is what would have come.
             seed: of the order, the seasons and the views.
             num_workers: processes that make batches ahead; 0 makes them where they are asked for.
+            ledger: file that damaged images are noted in; another takes the place. None raises.
 
         Raises:
             DataMissing, ArchiveInvalid: no readable archive.
@@ -127,7 +129,13 @@ class ViewBatches:
                 remedy="give more epochs, or another first_step",
             )  # fmt: skip
         self._dataset = ViewDataset(
-            self.source, views, contract=seen, seed=seed, adapter=Adapter(seen, self.contract), finish=True
+            self.source,
+            views,
+            contract=seen,
+            seed=seed,
+            adapter=Adapter(seen, self.contract),
+            finish=True,
+            ledger=None if ledger is None else Path(ledger),
         )
 
     @property
@@ -144,7 +152,7 @@ class ViewBatches:
 
         Raises:
             SampleInvalid: an image without any data, or a source that fails; names the location.
-            ShardCorrupt: an image cannot be read.
+            ShardCorrupt: an image cannot be read, and there is no ledger, or nothing that was tried can replace it.
             WorkerLost: a loading process was killed.
             OutOfMemory: there is no shared memory for the batches of loading processes.
         """

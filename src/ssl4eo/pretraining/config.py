@@ -25,6 +25,7 @@ from ssl4eo.views.config import Views
 Precision = Literal["auto", "bf16-mixed", "16-mixed", "32-true"]
 Strategy = Literal["auto", "ddp", "fsdp"]
 Photometrics = Literal["device", "worker"]
+Damaged = Literal["stop", "replace"]
 ProbeName = Literal["knn", "knn+linear"]
 
 
@@ -60,6 +61,9 @@ class EngineConfig:
     """Processes that read and crop ahead; 0 does it between the steps."""
     photometrics: Photometrics = "device"
     """Where views are scaled and changed in brightness: on the device (8 or 16 bits travel) or before."""
+    damaged: Damaged = "stop"
+    """What a stored image that cannot be read does: end the run, or be replaced by another, which RUN/damaged.jsonl
+    notes."""
     log_every: int = 10
     """Steps between lines of the log."""
     probe_every: int = 1
@@ -138,7 +142,7 @@ class EngineConfig:
 
 
 _CHOICES: Mapping[str, Any] = MappingProxyType(
-    {"precision": Precision, "strategy": Strategy, "photometrics": Photometrics, "probe": ProbeName}
+    {"precision": Precision, "strategy": Strategy, "photometrics": Photometrics, "damaged": Damaged, "probe": ProbeName}
 )
 _TYPES = MappingProxyType({"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"})
 """What a value of an annotation is, in words."""
@@ -156,6 +160,7 @@ def _down(number: int) -> range:
 
 FREE_ON_RESUME = (
     "engine.num_workers",
+    "engine.damaged",
     "engine.log_every",
     "engine.probe",
     "engine.probe_every",

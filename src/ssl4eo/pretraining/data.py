@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ssl4eo.archive.id_list import match_ids, read_ids
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import InputContract, plan_remap, stored
-from ssl4eo.errors import ContractMismatch, DataMissing, SampleInvalid, SourceInvalid
+from ssl4eo.errors import ConfigInvalid, ContractMismatch, DataMissing, LocationMissing, SampleInvalid, SourceInvalid
 from ssl4eo.evaluation.features import Precision
 from ssl4eo.evaluation.online import OnlineProbe
 from ssl4eo.evaluation.tasks import eurosat, synthetic
@@ -39,11 +41,8 @@ _TIF = (".tif", ".tiff")
 NUM_NAMED = 5
 """Images that a refusal names."""
 
-_LEAVE_THEM_OUT = "leave these pictures out"
-_PACK_OTHERS = (
-    "pack the other locations anew, whose ids `ssl4eo info {0} --ids observed > ids.txt` writes: "
-    "`ssl4eo pack {0} NEW.zarr --ids ids.txt --nodata flag`"
-)
+_TAKE_THEM_OUT = "take these pictures out of the folder"
+_NAME_OTHERS = "train on the other locations: `ssl4eo info {0} --ids observed > ids.txt`, then --ids ids.txt"
 
 
 Judge = Callable[[Task], OnlineProbe | None]
@@ -59,7 +58,14 @@ class TrainingData:
 
 
 def open_training_data(
-    path: Path, *, contract: InputContract, split: str = "reference", precision: Precision = "32", linear: bool = True
+    path: Path,
+    *,
+    contract: InputContract,
+    split: str = "reference",
+    ids: Path | None = None,
+    precision: Precision = "32",
+    linear: bool = True,
+    skip_damaged: bool = False,
 ) -> TrainingData:
     """Open an archive or a folder of pictures for training.
 
@@ -67,8 +73,11 @@ def open_training_data(
         path: of the data.
         contract: what the network is fed; decides the modality that is read.
         split: whose training and validation parts are trained on where the data have labels; `none` trains on all.
+        ids: file with the ids of the locations to train on, one a line (of pictures: paths below the folder); of those
+            that the split lends where there are labels. None for all.
         precision: of the online reading.
         linear: fit a linear probe at each online reading, beside k-NN.
+        skip_damaged: the run will replace images that cannot be read; one of those looked at here is no reason to stop.
 
     Raises:
         DataMissing: nothing there.
@@ -77,21 +86,25 @@ def open_training_data(
             that are one and the same once they are scaled.
         UnknownName: no such split.
         SampleInvalid: images of nothing but zeros.
+        LocationMissing: `ids` names others than there are.
+        ShardCorrupt: an image looked at cannot be read.
     """
-    data = _open(path, contract, split, functools.partial(_judge, precision=precision, linear=linear))
+    data = _open(path, contract, split, functools.partial(_judge, precision=precision, linear=linear), ids)
     if isinstance(data.source, FolderPixels):
         data.source.load()
         _shown(data.source)
-    look_at_inputs(data.source, contract)
+    look_at_inputs(data.source, contract, skip_damaged=skip_damaged)
     return data
 
 
-def open_pixels(path: Path, *, contract: InputContract, split: str = "reference") -> PixelSource:
+def open_pixels(
+    path: Path, *, contract: InputContract, split: str = "reference", ids: Path | None = None
+) -> PixelSource:
     """Open what `open_training_data` opens to look at a few items: no judge, nothing loaded beforehand.
 
     Raises: as `open_training_data`.
     """
-    source = _open(path, contract, split, lambda _: None).source
+    source = _open(path, contract, split, lambda _: None, ids).source
     if isinstance(source, FolderPixels):
         return FolderPixels(source.folder, indices=source.indices, in_memory=False)
     return source
@@ -102,13 +115,13 @@ def is_archive(path: Path) -> bool:
     return (path / "zarr.json").is_file() or path.suffix == ".zarr"
 
 
-def _open(path: Path, contract: InputContract, split: str, judge: Judge) -> TrainingData:
+def _open(path: Path, contract: InputContract, split: str, judge: Judge, ids: Path | None) -> TrainingData:
     if not path.exists():
         raise DataMissing(f"no data at {path}", expected="an archive or a folder of class folders", path=str(path))
-    return (_archive if is_archive(path) else _folder)(path, contract, split, judge)
+    return (_archive if is_archive(path) else _folder)(path, contract, split, judge, ids)
 
 
-def _archive(path: Path, contract: InputContract, split: str, judge: Judge) -> TrainingData:
+def _archive(path: Path, contract: InputContract, split: str, judge: Judge, ids: Path | None) -> TrainingData:
     archive = open_archive(path)
     missing = [part.modality for part in contract.parts if part.modality not in archive.modalities]
     if missing:
@@ -120,14 +133,56 @@ def _archive(path: Path, contract: InputContract, split: str, judge: Judge) -> T
         )
     _require_square(path, archive.shape)
     require_bands(ArchivePixels(path, contract.modality).contract, contract)
+    chosen = None if ids is None else _chosen(ids, archive.ids, path)
     if synthetic.COLUMN not in archive.columns or split == WHOLE:
-        return TrainingData(_shown(ArchivePixels(path, contract.modality)), None)
+        return TrainingData(_shown(ArchivePixels(path, contract.modality, indices=chosen)), None)
     try:
         task = open_task(synthetic.NAME, path, contract=contract, split=split)
     except SourceInvalid as error:
         error.remedy = f"{error.remedy}, or train on all of it without readings in passing (--split none)"
         raise
-    return TrainingData(_shown(ArchivePixels(path, contract.modality, indices=_learnable(task))), judge(task))
+    lent = _both(_learnable(task), chosen, ids)
+    return TrainingData(_shown(ArchivePixels(path, contract.modality, indices=lent)), judge(task))
+
+
+def _chosen(ids: Path, held: Sequence[str], path: Path) -> NDArray[np.int64]:
+    """Give the positions of the ids that a file lists, each once and in the order of the data.
+
+    Raises:
+        LocationMissing: some are not there: whoever lists them means to train on them.
+        ConfigInvalid: there are none.
+    """
+    positions = {name: position for position, name in enumerate(held)}
+    names = match_ids(read_ids(ids), positions)
+    if missing := [name for name in names if name not in positions]:
+        raise LocationMissing(
+            f"{path} lacks {len(missing)} of the {len(names)} ids in {ids}: {', '.join(missing[:NUM_NAMED])}"
+            f"{', ...' if len(missing) > NUM_NAMED else ''}",
+            expected=f"some of its {len(held)} ids, {held[0]} to {held[-1]}",
+            remedy="leave out those that are missing",
+            locations=missing,
+        )
+    if not names:
+        raise ConfigInvalid(f"{ids} lists no id", expected="one a line", remedy="leave --ids out to train on all")
+    return np.array(sorted(positions[name] for name in names), np.int64)
+
+
+def _both(lent: NDArray[np.int64], chosen: NDArray[np.int64] | None, ids: Path | None) -> NDArray[np.int64]:
+    """Give what a split lends and a list names; the test part stays held out whoever names it."""
+    if chosen is None:
+        return lent
+    both = np.intersect1d(lent, chosen)
+    if not len(both):
+        raise ConfigInvalid(
+            f"all {len(chosen)} ids in {ids} are of the test part",
+            expected="some that the split lends for training",
+            remedy="list others, or train on whatever is listed without readings in passing (--split none)",
+        )
+    if len(both) < len(chosen):
+        log.warning(
+            "%d of the %d ids in %s are held out for the test: left out", len(chosen) - len(both), len(chosen), ids
+        )
+    return both
 
 
 Shown = TypeVar("Shown", ArchivePixels, FolderPixels)
@@ -140,18 +195,19 @@ def _shown(source: Shown) -> Shown:
         raise SampleInvalid(
             f"{len(blank)} images show nothing but zeros: {named}{', ...' if len(blank) > NUM_NAMED else ''}",
             expected="pixels to learn from",
-            remedy=_LEAVE_THEM_OUT
+            remedy=_TAKE_THEM_OUT
             if isinstance(source, FolderPixels)
-            else _PACK_OTHERS.format(shlex.quote(str(source.archive.path))),
+            else _NAME_OTHERS.format(shlex.quote(str(source.archive.path))),
             locations=sorted({location for location, _ in blank}),
         )
     return source
 
 
-def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> TrainingData:
+def _folder(path: Path, contract: InputContract, split: str, judge: Judge, ids: Path | None) -> TrainingData:
     _require_no_geotiffs(path)
     _require_pictures_do(path, contract)
     folder = ImageFolder.scan(path)
+    chosen = None if ids is None else _chosen(ids, folder.names, path)
     train = folder.split(split)["train"]
     probe = None
     if split != WHOLE and folder.classes == eurosat.CLASSES:
@@ -160,7 +216,7 @@ def _folder(path: Path, contract: InputContract, split: str, judge: Judge) -> Tr
         probe = judge(task)
     elif split != WHOLE:
         log.warning("classes of %s are not those of EuroSAT: no k-NN and probe while training", path)
-    source = FolderPixels(folder, indices=train)
+    source = FolderPixels(folder, indices=_both(train, chosen, ids))
     _require_square(path, source.shape)
     return TrainingData(source, probe)
 
@@ -205,7 +261,7 @@ def _require_square(path: Path, shape: tuple[int, int]) -> None:
         )
 
 
-def _learnable(task: Task) -> np.ndarray:
+def _learnable(task: Task) -> NDArray[np.int64]:
     """Give the positions that are not held out for the test."""
     return np.sort(np.concatenate([task.positions["train"], task.positions["validation"]]))
 

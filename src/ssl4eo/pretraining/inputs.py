@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ssl4eo.archive.plausible import doubts_of
 from ssl4eo.contract import UNBOUNDED, InputContract, Remap, narrowed, plan_remap
-from ssl4eo.errors import ContractMismatch
+from ssl4eo.errors import ContractMismatch, ShardCorrupt
 from ssl4eo.loading.pixels import ArchivePixels, PixelSource
 from ssl4eo.views.compose import PLAIN, Renderer
 
@@ -28,15 +28,17 @@ CLIPPED = 0.5
 """Share of a band's values at an end of its range that is told."""
 
 
-def look_at_inputs(source: PixelSource, contract: InputContract) -> None:
+def look_at_inputs(source: PixelSource, contract: InputContract, *, skip_damaged: bool = False) -> None:
     """Warn of values that are not what the contract says, and refuse those that leave nothing to see.
 
     Args:
         source: what a run would train on.
         contract: what its network is fed.
+        skip_damaged: look at the other images where some cannot be read.
 
     Raises:
         ContractMismatch: bands that the source lacks, or all values become one and the same.
+        ShardCorrupt: an image cannot be read, or none can.
     """
     if isinstance(source, ArchivePixels):
         for doubt in doubts_of(source.archive):
@@ -44,7 +46,7 @@ def look_at_inputs(source: PixelSource, contract: InputContract) -> None:
                 log.warning("%s: %s", source.archive.path, doubt)
     seen = narrowed(source.contract, contract)
     remap = plan_remap(seen, contract)
-    stored = _images(source, seen)
+    stored = _images(source, seen, skip_damaged=skip_damaged)
     images = remap(stored)
     _require_contrast(images, remap)
     if not any(part.is_quantized for part in seen.parts):  # the darkest step of 8 bits is wide
@@ -67,12 +69,18 @@ def require_bands(found: InputContract, contract: InputContract) -> None:
         raise ContractMismatch(error.found, expected=error.expected, remedy=remedy) from error
 
 
-def _images(source: PixelSource, contract: InputContract) -> NDArray[np.generic]:
+def _images(source: PixelSource, contract: InputContract, *, skip_damaged: bool) -> NDArray[np.generic]:
     """Render some items, seasons in turn: (N, C, S, S) as stored."""
     render = Renderer(contract, source.form)
     items = np.unique(np.linspace(0, len(source) - 1, MOST_LOOKED_AT).round().astype(int)).tolist()
     places = [(item, number % source.num_seasons) for number, item in enumerate(items)]
-    rendered = [render(source.pixels(*place, resolutions=render.resolutions), SIZE, PLAIN) for place in places]
+    rendered: list[NDArray[np.generic]] = []
+    for number, place in enumerate(places, 1):
+        try:
+            rendered.append(render(source.pixels(*place, resolutions=render.resolutions), SIZE, PLAIN))
+        except ShardCorrupt:
+            if not skip_damaged or (number == len(places) and not rendered):
+                raise
     return np.stack(rendered)
 
 

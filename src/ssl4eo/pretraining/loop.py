@@ -24,7 +24,7 @@ from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE, save_backbone
 from ssl4eo.checkpoints.training_state import load_step, save_state
 from ssl4eo.contract import InputContract, narrowed
 from ssl4eo.environment import commit
-from ssl4eo.errors import RunStopped
+from ssl4eo.errors import RunStopped, ShardCorrupt
 from ssl4eo.evaluation.online import NO_READING, Reading
 from ssl4eo.files import append_jsonl
 from ssl4eo.loading.batches import Batch, ViewDataset
@@ -44,7 +44,7 @@ from ssl4eo.pretraining.stop import StopSignals, requeue
 from ssl4eo.pretraining.together import Together
 from ssl4eo.pretraining.watch import Probe, Watch
 from ssl4eo.training.events import require_tensorboard
-from ssl4eo.training.journal import LOG, Journal
+from ssl4eo.training.journal import DAMAGED, LOG, Journal
 from ssl4eo.views.masking import Masking
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,7 @@ def pretrain(
         DataMissing, DownloadFailed: the weights that `init_from` names cannot be had.
         SampleInvalid: a patch that shows nothing but zeros, or hardly anything else.
         WorkerLost: a loading process died.
+        ShardCorrupt: a stored image is damaged, and `engine.damaged` is stop.
         TrainingDiverged: loss, gradients or weights are not finite; the last checkpoint stays.
         OutOfMemory: a step has no room on this machine; what the config could be changed to is named.
         RunStopped: SIGTERM or SIGUSR1 came; a checkpoint of the last step is written.
@@ -188,6 +189,7 @@ def _batches(plan: _Plan, step: int, together: Together, held: contextlib.ExitSt
         masking=plan.masking,
         adapter=Adapter(plan.seen, plan.config.contract),  # its own: the other lives on the device
         finish=engine.photometrics == "worker",
+        ledger=plan.out / DAMAGED if engine.damaged == "replace" else None,
     )
     sampler = ResumableBatches(
         plan.order,
@@ -198,7 +200,19 @@ def _batches(plan: _Plan, step: int, together: Together, held: contextlib.ExitSt
         num_parts=engine.accumulate,
     )
     held.enter_context(telling_lost_workers(dataset))
+    held.enter_context(_telling_damage())
     return make_loader(dataset, sampler, num_workers=engine.num_workers, pin=pin)
+
+
+@contextlib.contextmanager
+def _telling_damage() -> Generator[None]:
+    """Say with a damaged image how a run does without it."""
+    try:
+        yield
+    except ShardCorrupt as error:
+        if "location" in error.where:
+            error.remedy = f"{error.remedy}; --resume --engine.damaged replace goes on with another in its place"
+        raise
 
 
 def _a_step(engine: EngineConfig) -> str:

@@ -23,15 +23,18 @@ from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE
 from ssl4eo.checkpoints.training_state import FOLDER, load_latest
 from ssl4eo.environment import environment
 from ssl4eo.errors import Busy, CheckpointInvalid, TargetExists, WriteFailed, shown
-from ssl4eo.files import append_jsonl, exclusive, readable_jsonl, write_json
-from ssl4eo.loading.pixels import PixelSource
+from ssl4eo.files import append_jsonl, exclusive, readable_jsonl, write_json, write_text
+from ssl4eo.loading.folder import FolderPixels
+from ssl4eo.loading.pixels import ArchivePixels, PixelSource
 from ssl4eo.pretraining.config import BEFORE, FREE_ON_RESUME, ROUNDED_ON_RESUME, PretrainConfig, flatten
 from ssl4eo.training.events import FOLDER as EVENTS
-from ssl4eo.training.journal import DIVERGED, LOG
+from ssl4eo.training.journal import DAMAGED, DIVERGED, LOG
 
 log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
+IDS = "ids.txt"
+"""Names of the items that the run is trained on, where its data hold more."""
 INSIGHT = "insight.npz"
 """What a report recorded of the run; it may be there before the run has done a step."""
 NUM_NAMED = 5
@@ -44,7 +47,7 @@ class RunFolder:
     def __init__(self, path: Path, config: PretrainConfig, source: PixelSource, *, resume: bool) -> None:
         """Name the folder and what must be true of it."""
         self._path, self._config, self._resume = path, config, resume
-        self._data = data_record(source)
+        self._data, self._ids = data_record(source), _subset(source)
         self._stack = contextlib.ExitStack()
         self._exists = False
         self._changed: list[str] = []
@@ -122,7 +125,7 @@ class RunFolder:
             ) from error
 
     def _only_ours(self) -> bool:
-        return {p.name for p in self._path.iterdir()} <= {".lock", CONFIG, LOG, DIVERGED, EVENTS, INSIGHT}
+        return {p.name for p in self._path.iterdir()} <= {".lock", CONFIG, LOG, DIVERGED, DAMAGED, IDS, EVENTS, INSIGHT}
 
     def _has_begun(self) -> bool:
         """Say whether a run did a step here; one that failed before leaves nothing worth keeping."""
@@ -151,8 +154,10 @@ class RunFolder:
             )
 
     def _write_config(self) -> None:
-        for left in (LOG, DIVERGED):
+        for left in (LOG, DIVERGED, DAMAGED, IDS):
             (self._path / left).unlink(missing_ok=True)
+        if self._ids:
+            write_text(self._path / IDS, "".join(f"{name}\n" for name in self._ids))
         started = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         write_json(
             self._path / CONFIG,
@@ -253,6 +258,12 @@ def _damage(wanted: Mapping[str, Any], values: Any, prefix: str = "") -> str:
             if found:
                 return found
     return ""
+
+
+def _subset(source: PixelSource) -> list[str]:
+    """List the items of a source that leaves some of its data out."""
+    is_part = isinstance(source, ArchivePixels | FolderPixels) and source.is_part
+    return [source.id_of(item) for item in range(len(source))] if is_part else []
 
 
 def data_record(source: PixelSource) -> dict[str, Any]:

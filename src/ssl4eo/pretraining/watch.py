@@ -31,7 +31,7 @@ from ssl4eo.pretraining.config import EngineConfig
 from ssl4eo.pretraining.step import StepReport
 from ssl4eo.training.alarms import LossWatch, MetricWatch, StarvationWatch
 from ssl4eo.training.finite import first_not_finite
-from ssl4eo.training.journal import DIVERGED, LOG, Journal
+from ssl4eo.training.journal import DAMAGED, DIVERGED, LOG, Journal
 from ssl4eo.training.monitor import CollapseMonitor
 from ssl4eo.training.stopwatch import Stopwatch, clock_of
 
@@ -127,6 +127,8 @@ class Watch:
     _loss: LossWatch = field(default_factory=LossWatch)
     _loading: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
     """Since the last line: seconds of reading, seconds of rendering, samples."""
+    _replaced: int = 0
+    """Replacements that were told."""
     _saved: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -277,6 +279,20 @@ class Watch:
         self.journal.step(step, epoch, self.last_loss, lr=report.lr, health=health, metrics=metrics, stages=stages)
         for alarm in filter(None, alarms):
             self.journal.alarm(step, epoch, f"{alarm} (loss {self.last_loss:.3f})")
+        self._tell_replaced(step, epoch)
+
+    def _tell_replaced(self, step: int, epoch: float) -> None:
+        """Tell of damaged images when their number has doubled; all processes note theirs in one file."""
+        path = self.journal.run / DAMAGED
+        number = len(path.read_bytes().splitlines()) if path.exists() else 0
+        if number >= max(1, 2 * self._replaced):
+            self._replaced = number
+            self.journal.alarm(
+                step,
+                epoch,
+                f"damaged images so far that others were taken for: {number} ({path} names them, `ssl4eo verify` finds "
+                "all)",
+            )
 
     def _stages(self) -> dict[str, float]:
         """Give the samples a second that each stage alone would do, and the share of waiting, since the last line."""

@@ -21,6 +21,8 @@ from ssl4eo.training.monitor import Health
 LOG = "log.jsonl"
 DIVERGED = "diverged.json"
 """The batches around a step at which something was not finite."""
+DAMAGED = "damaged.jsonl"
+"""The stored images that could not be read and were replaced."""
 
 
 class Journal:

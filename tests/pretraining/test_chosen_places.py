@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs on some of the places of an archive: those that are listed, and those that can be read."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from ssl4eo.archive import codecs
+from ssl4eo.archive.reader import open_archive
+from ssl4eo.cli import main
+from ssl4eo.collection.synthetic import SyntheticPlanet
+from ssl4eo.insight.source import open_source
+from ssl4eo.packing.pack import pack
+from ssl4eo.pretraining.run_folder import IDS
+from ssl4eo.pretraining.stored_config import stored_config
+from ssl4eo.training.journal import DAMAGED
+
+COUNT, BROKEN = 40, 1
+"""A look at 16 of 40 images passes over number 1."""
+
+
+@pytest.fixture
+def planet(tmp_path):
+    """Pack small places."""
+    path = tmp_path / "a.zarr"
+    pack(SyntheticPlanet(COUNT, size=24, num_seasons=2, modalities=("S1GRD",)), path)
+    return path
+
+
+def pretrain(planet, out, *options):
+    """Run the command with a network and steps as small as can be."""
+    return main(
+        [
+            *("pretrain", "--recipe", "moco_v2.resnet18.s1grd.tiny", "--backbone", "vit_w48d2h3_8"),
+            *("--data", str(planet), "--out", str(out), "--split", "none", "--quiet"),
+            *("--views.view.size", "16", "--method.queue_size", "16", "--method.dim", "8"),
+            *("--engine.batch_size", "8", "--engine.epochs", "2", "--engine.log_every", "1", *options),
+        ]
+    )
+
+
+def flip(planet, index):
+    """Damage the images of a place."""
+    (array,) = open_archive(planet)._layout.bands["S1GRD"].values()
+    for season in range(2):
+        number, slot = array.place(index, season)
+        fd = os.open(planet / array.file(number), os.O_RDWR)
+        offset = int(codecs.read_index(fd, array.slots)[slot][0]) + 30
+        os.pwrite(fd, bytes([os.pread(fd, 1, offset)[0] ^ 1]), offset)
+        os.close(fd)
+
+
+def rows(path):
+    """Read JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_run_keeps_its_list_and_goes_on_with_it_alone(planet, tmp_path, capsys):
+    """A report finds the images again by the list that the run wrote."""
+    listed, run = tmp_path / "some.txt", tmp_path / "run"
+    listed.write_text("".join(f"{index}\n" for index in range(0, COUNT, 2)))
+
+    assert pretrain(planet, run, "--ids", str(listed)) == 0
+
+    assert (run / IDS).read_text().split() == [f"{index:07}" for index in range(0, COUNT, 2)]
+    stored = json.loads((run / "config.json").read_text())
+    assert stored["data"]["num_items"] == COUNT // 2
+    opened = open_source(planet, stored_config(stored["config"]), stored["data"], run / IDS)
+    assert opened.is_same
+    assert not open_source(planet, stored_config(stored["config"]), stored["data"], tmp_path / "none").is_same
+    capsys.readouterr()
+    assert pretrain(planet, run, "--resume") == 1
+    assert "another one: data.identity" in capsys.readouterr().err
+    assert pretrain(planet, run, "--ids", str(run / IDS), "--resume") == 0
+
+
+def test_run_on_everything_keeps_no_list(planet, tmp_path):
+    """The archive is the list; one of a run that failed at once does not stay either."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / IDS).write_text("0000001\n")
+
+    assert pretrain(planet, run) == 0
+
+    assert not (run / IDS).exists()
+
+
+def test_damage_ends_a_run_that_goes_on_without_what_is_damaged(planet, tmp_path, capsys):
+    """The option that does so is named, and touches nothing else; every epoch tells what it did."""
+    flip(planet, BROKEN)
+    run = tmp_path / "run"
+
+    assert pretrain(planet, run) == 1
+
+    told = capsys.readouterr().err
+    assert f"S1GRD of location {BROKEN:07}, season" in told
+    assert "--resume --engine.damaged replace goes on" in told
+    assert pretrain(planet, run, "--resume", "--engine.damaged", "replace") == 0
+    err = capsys.readouterr().err
+    assert "ALARM: damaged images so far that others were taken for: 1 " in err
+    assert "taken for: 2 " in err
+    assert {row["location"] for row in rows(run / DAMAGED)} == {f"{BROKEN:07}"}
+    alarms = [row["message"] for row in rows(run / "log.jsonl") if row["kind"] == "alarm"]
+    assert sum("damaged images" in message for message in alarms) == 2
+
+
+def test_what_is_looked_at_first_may_be_damaged_where_it_is_replaced(planet, tmp_path, capsys):
+    """Otherwise a run would be refused that could go on."""
+    flip(planet, 0)
+    assert pretrain(planet, tmp_path / "one") == 1
+    assert "location 0000000" in capsys.readouterr().err
+
+    assert pretrain(planet, tmp_path / "two", "--engine.damaged", "replace") == 0
+
+
+def test_another_word_for_it_is_refused(planet, tmp_path, capsys):
+    """On the command line as in Python."""
+    with pytest.raises(SystemExit):
+        pretrain(planet, tmp_path / "run", "--engine.damaged", "skip")
+    assert "expected one of 'stop', 'replace'; got skip" in capsys.readouterr().err
