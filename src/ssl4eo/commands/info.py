@@ -25,8 +25,8 @@ def run(path: Path, *, ids: Literal["observed", "blank"] | None = None, json: bo
 
     Args:
         path: of the archive
-        ids: print ids of locations only, one a line as --ids of other commands takes them; observed, those whose images all
-            show something; blank, the others, with an image of nothing but zeros
+        ids: print ids of locations only, one a line as --ids of other commands takes them; observed, those whose
+            images all show something; blank, the others, with an image of nothing but zeros
         json: print it as JSON
 
     Returns:
