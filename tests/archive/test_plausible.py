@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,29 @@ def test_values_of_another_scale_are_doubted(top: int, kind: str) -> None:
     values = {band: np.arange(5000) % (top + 1) for band in L1C.bands}
 
     assert _kinds(L1C, values) == [kind]
+
+
+@pytest.mark.parametrize(("form", "name"), [(L1C, "S2L1C"), (L2A, "S2L2A")])
+@pytest.mark.parametrize(("times", "offset"), [(4, 0), (4, 1000), (0.1, 0)])
+def test_digital_numbers_on_another_scale_are_doubted(form: Form, name: str, times: float, offset: int) -> None:
+    """Brighter or darker in all bands than any landscape, nodata and the offset apart; B10 has no say."""
+    values = {band: (row * times).clip(1, 60_000) + offset for band, row in _digital(name).items()}
+    for row in values.values():
+        row[:9000] = 0
+
+    told = [doubt for doubt in doubts(form, _figures(form, values), offset) if doubt.kind == "scale"]
+
+    assert len(told) == 1
+    least, most = (float(n) for n in re.findall(r"are ([\d.]+) to ([\d.]+) times", told[0].evidence)[0])
+    assert least * 0.8 <= times <= most * 1.2
+
+
+def test_bands_without_short_wave_infrared_tell_no_scale() -> None:
+    """Snow is as bright in visible light as digital numbers that are too large."""
+    form = dataclasses.replace(L1C, groups=((10, ("B02", "B03", "B04", "B08")),))
+    values = {band: row * 4 for band, row in _digital("S2L1C").items() if band in form.bands}
+
+    assert "scale" not in _kinds(form, values)
 
 
 def _wrap(form_of: str) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ from ssl4eo import eightbit
 from ssl4eo.backbones.feeding import _figures
 from ssl4eo.contract import Contract, plan_remap, stored
 from ssl4eo.contract.doubts import value_doubts
+from ssl4eo.contract.scales import times_published
 from ssl4eo.sensors import RGB, modality
 
 REAL = Path(__file__).resolve().parents[3] / "shared/data"
@@ -228,3 +229,28 @@ def test_a_forgotten_offset_is_doubted(name: str) -> None:
     for contract, pixels in SETS[name]():
         missed += "offset" not in kinds(contract, np.where(pixels > 0, pixels.astype(np.int32) + 1000, 0))
     assert missed == (name == "boadella")
+
+
+def observed_means(contract: Contract, pixels: np.ndarray) -> dict[str, float]:
+    """Give the means of all bands where something was observed, without the offset [DN]."""
+    values = pixels.reshape(len(pixels), -1)
+    values = values[:, values.any(axis=0)]
+    return dict(zip(contract.bands, (values.mean(axis=1) - contract.offset).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("source", [terramesh, boadella, oscd, labelled])
+def test_no_landscape_is_as_bright_as_another_scale(source: Callable[[], Iterator[Scene]]) -> None:
+    """No image is, under cloud, of water or forest; all of a source together are, four times or a tenth as bright.
+
+    The labelled tiles are half as bright as the published mean in visible light: of them only the tenth is told.
+    """
+    scenes = [(c, observed_means(c, p)) for c, p in source() if c.unit == "DN" and c.num_bands >= 12]
+    assert scenes
+    assert all(times_published(contract.modality, means) is None for contract, means in scenes)
+
+    for name in {contract.modality for contract, _ in scenes}:
+        of_all = [means for contract, means in scenes if contract.modality == name]
+        together = {band: sum(means[band] for means in of_all) / len(of_all) for band in of_all[0]}
+        assert times_published(name, {band: mean / 10 for band, mean in together.items()}) is not None
+        told = times_published(name, {band: mean * 4 for band, mean in together.items()}) is not None
+        assert told == (source is not labelled)

@@ -15,9 +15,11 @@ from ssl4eo.collection.recoded import EightBit
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import network_input, stored
 from ssl4eo.errors import ContractMismatch, RunStopped, SourceInvalid
+from ssl4eo.form import Form
 from ssl4eo.packing.pack import pack
 from ssl4eo.pretraining.data import open_training_data
-from ssl4eo.pretraining.inputs import require_bands
+from ssl4eo.pretraining.inputs import look_at_inputs, require_bands
+from ssl4eo.sensors import statistics
 
 
 class Changed(SyntheticPlanet):
@@ -155,3 +157,46 @@ def test_places_that_are_too_few_for_a_split_name_the_way_out(tmp_path):
 
     with pytest.raises(SourceInvalid, match="--split none"):
         open_training_data(tmp_path / "a.zarr", contract=network_input("S2L2A"))
+
+
+class OwnPixels:
+    """A source of somebody's own: digital numbers of the published moments, on a scale."""
+
+    title, synthetic, identity, num_seasons = "own", True, "a", 1
+
+    def __init__(self, times, modality="S2L2A"):
+        """Draw them, not one the same."""
+        self.contract, self.form = stored(modality), Form.gridded(modality)
+        known = statistics(modality, "published_50k")
+        rng, self.images = np.random.default_rng(0), []
+        for _ in range(20):
+            bands = [rng.gamma(4, known.mean[band] / 4, (24, 24)) * times for band in self.contract.bands]
+            self.images.append(np.stack(bands).clip(0, 65_000).astype(np.uint16))
+
+    def __len__(self):
+        """Count them."""
+        return len(self.images)
+
+    def id_of(self, index):
+        """Name one."""
+        return str(index)
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Give one."""
+        return {10: self.images[index]}
+
+
+@pytest.mark.parametrize("modality", ["S2L1C", "S2L2A"])
+@pytest.mark.parametrize(("times", "told"), [(1, False), (4, True), (0.1, True)])
+def test_digital_numbers_of_ones_own_on_another_scale_are_told(caplog, modality, times, told):
+    """Only an archive has figures of all its pixels; of other sources the images looked at must do."""
+    look_at_inputs(OwnPixels(times, modality), network_input(modality))
+
+    assert ("times the published ones, in 16 images looked at" in caplog.text) == told
+
+
+def test_figures_of_an_archive_tell_the_scale_once(tmp_path, caplog):
+    """Not the look at some of its images, too."""
+    opened(tmp_path / "a.zarr", "S2L1C", lambda values: (values * 4.0).clip(0, 60_000).astype(values.dtype))
+
+    assert caplog.text.count("times the published ones") == 1

@@ -15,7 +15,7 @@ from statistics import median
 from ssl4eo import sensors
 from ssl4eo.archive.reader import Archive
 from ssl4eo.archive.statistics import BandStatistics, Statistics
-from ssl4eo.contract.scales import DECIBELS, LARGEST_DN
+from ssl4eo.contract.scales import DECIBELS, LARGEST_DN, times_published
 from ssl4eo.errors import ContractMismatch
 from ssl4eo.form import Form
 from ssl4eo.sensors import OFFSET_DN
@@ -46,7 +46,7 @@ class Doubt:
 
     modality: str
     kind: str
-    """offset, eight_bits, reflectance, percent, wrapped, linear, beyond, nodata, positive, constant or empty."""
+    """offset, scale, eight_bits, reflectance, percent, wrapped, linear, beyond, nodata, positive, constant or empty."""
     evidence: str
     remedy: str
 
@@ -124,8 +124,19 @@ def _digital_numbers(form: Form, bands: Mapping[str, BandStatistics], offset: in
     if beyond:
         evidence = f"{' '.join(beyond)} up to {brightest:g} DN, more than any product holds"
         yield Doubt(form.modality, "beyond", evidence, _FILL)
+    if offset is not None:
+        yield from _scale(form, bands, offset)
     if offset == 0:
         yield from _offset(form, bands)
+
+
+def _scale(form: Form, bands: Mapping[str, BandStatistics], offset: int) -> Iterator[Doubt]:
+    """Doubt values that are brighter, or darker, in all bands than any landscape."""
+    means = {name: band.mean / (1 - band.nodata) - offset for name, band in bands.items()}
+    times = times_published(form.modality, means)
+    if times is not None:
+        evidence = f"means of all bands are {times[0]:.2g} to {times[1]:.2g} times the published ones"
+        yield Doubt(form.modality, "scale", evidence, "digital numbers are reflectance times 10,000: look at the scale")
 
 
 def _offset(form: Form, bands: Mapping[str, BandStatistics]) -> Iterator[Doubt]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ssl4eo.contract.single import Contract, scaling_affine
-from ssl4eo.sensors import OFFSET_DN
+from ssl4eo.sensors import OFFSET_DN, modality
 
 LARGEST_REFLECTANCE = 2.0
 """More than this is no reflectance: snow and clouds stay below."""
@@ -26,6 +26,9 @@ DECIBELS = (-100.0, 60.0)
 """Floor of the noise and brightest corner reflector, with room [dB]."""
 DARK_DECIBELS = -8.0
 """Speckle brings every image below this, and hardly a standardized one [dB]."""
+BRIGHTER, DARKER = 2.5, 0.25
+"""Times the published means that the means of all bands together are not: snow and deserts are dark in some bands,
+thick clouds reach 1.7, shadow and water 0.3 (real images of tests/contract/test_doubts_real.py)."""
 STANDARDIZED = 50.0
 """Standard deviations that hardly a value is away from the mean."""
 _TO_ONE = (-0.1, 1.1)
@@ -62,6 +65,24 @@ def value_range(bands: Sequence[Band]) -> tuple[float, float]:
 def names(bands: Sequence[Band]) -> str:
     """List bands."""
     return " ".join(b.name for b in bands)
+
+
+def times_published(modality_name: str, means: Mapping[str, float]) -> tuple[float, float] | None:
+    """Say how many times the published means those of all bands are, the least and the most, if that is no landscape.
+
+    Args:
+        modality_name: of digital numbers.
+        means: of its bands, what is not observed and the offset taken away [DN].
+
+    Returns:
+        None where it can be one, and where too few bands are there to tell: it takes short-wave infrared.
+    """
+    known = modality(modality_name).statistics.get("published_50k")
+    if known is None or not {"B04", "B11", "B12"} <= means.keys():
+        return None
+    times = [mean / known.mean[name] for name, mean in means.items() if name != "B10"]
+    least, most = min(times), max(times)
+    return (least, most) if least > BRIGHTER or most < DARKER else None
 
 
 def unscaled(contract: Contract, band: Band) -> Band:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ssl4eo.archive.plausible import doubts_of
 from ssl4eo.contract import UNBOUNDED, InputContract, Remap, narrowed, plan_remap
+from ssl4eo.contract.scales import times_published
 from ssl4eo.errors import ContractMismatch, ShardCorrupt
 from ssl4eo.loading.pixels import ArchivePixels, PixelSource
 from ssl4eo.views.compose import PLAIN, Renderer
@@ -40,7 +41,8 @@ def look_at_inputs(source: PixelSource, contract: InputContract, *, skip_damaged
         ContractMismatch: bands that the source lacks, or all values become one and the same.
         ShardCorrupt: an image cannot be read, or none can.
     """
-    if isinstance(source, ArchivePixels):
+    is_archive = isinstance(source, ArchivePixels)
+    if is_archive:
         for doubt in doubts_of(source.archive):
             if doubt.modality in contract.modality.split("+"):
                 log.warning("%s: %s", source.archive.path, doubt)
@@ -49,6 +51,8 @@ def look_at_inputs(source: PixelSource, contract: InputContract, *, skip_damaged
     stored = _images(source, seen, skip_damaged=skip_damaged)
     images = remap(stored)
     _require_contrast(images, remap)
+    if not is_archive:
+        _tell_scale(seen, stored)
     if not any(part.is_quantized for part in seen.parts):  # the darkest step of 8 bits is wide
         _tell_clipped(images, np.asarray(stored.any(axis=1)), remap)
 
@@ -93,6 +97,27 @@ def _require_contrast(images: NDArray[np.float32], remap: Remap) -> None:
             expected="values that differ",
             remedy="the values are not what they are told to be: look at unit, offset and scale with `ssl4eo stats`",
         )
+
+
+def _tell_scale(contract: InputContract, images: NDArray[np.generic]) -> None:
+    """Tell of digital numbers (N, C, S, S) on another scale; of an archive the figures of all its pixels tell it."""
+    first = 0
+    for part in contract.parts:
+        pixels = images[:, first : first + part.num_bands].astype(np.float64)
+        first += part.num_bands
+        observed = pixels.any(axis=1)
+        if part.unit != "DN" or part.scaling != "none" or not observed.any():
+            continue
+        means = {band: float(pixels[:, n][observed].mean()) - part.offset for n, band in enumerate(part.bands)}
+        times = times_published(part.modality, means)
+        if times is not None:
+            log.warning(
+                "%s: means of all bands are %.2g to %.2g times the published ones, in %d images looked at: digital "
+                "numbers are reflectance times 10,000, look at the scale",
+                part.modality,
+                *times,
+                len(images),
+            )
 
 
 def _tell_clipped(images: NDArray[np.float32], observed: NDArray[np.bool_], remap: Remap) -> None:
