@@ -113,7 +113,8 @@ def test_bands_of_stacked_sensors(planet, tmp_path):
 @pytest.mark.parametrize(
     ("name", "bands", "told"),
     [
-        ("moco_v2.resnet18.s2l2a.tiny", ("B02", "B10"), "B10 exists only in S2L1C"),
+        ("moco_v2.resnet18.s2l2a.tiny", ("B02", "B10"), "B10 exists only in S2L1C; leave B10 out"),
+        ("moco_v2.resnet18.s2l2a.tiny", ("B02", "B77"), "B12: leave B77 out, or spell"),
         ("moco_v2.resnet18.s2l2a.tiny", ("B02", "B2"), "distinct bands"),
         ("moco_v2.resnet18.s2l2a_s1grd.tiny", ("B02", "B03"), "add some of S1GRD"),
         ("moco_v2.resnet18.s2l2a_s1grd.tiny", ("B02", "VV", "HH"), "leave HH out"),

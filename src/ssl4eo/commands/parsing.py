@@ -42,12 +42,17 @@ class CommandParser(ArgumentParser):
         text = re.sub(r"Expected a typing\.Literal\[([^\]]*)\]\.", r"expected one of \1;", text)
         text = " ".join(text.replace("; Got value:", "; got").split())
         advice = self._nearest(text) or self._taken(text)
+        text = re.sub(r"(?<=arguments are required: ).*", lambda found: self._all_spelled(found[0]), text)
+        text = re.sub(r'expected "action" to be one of {(.*)}, but it was not provided\.', _after, text)
         helped = f"`{self.shown_by or self.prog} --help` lists the options"
         lines = (f"{self.prog}: {text}{advice and f'; {advice}'}", helped)
         self.exit(2, "\n".join(lines) + "\n")
 
     def _spelled(self, key: str) -> str:
         return f"--{key}" if f"--{key}" in self._option_string_actions else key
+
+    def _all_spelled(self, keys: str) -> str:
+        return ", ".join(self._spelled(key) for key in keys.split(", "))
 
     def _nearest(self, message: str) -> str:
         """Name the options that those which are not known may mean, by their last word, then by their spelling."""
@@ -90,6 +95,10 @@ class CommandParser(ArgumentParser):
     def _is_list(self, option: str) -> bool:
         action = self._option_string_actions.get(option)
         return action is not None and action.nargs == "+"
+
+
+def _after(found: re.Match[str]) -> str:
+    return f"what to do is missing; expected one of {found[1].replace(',', ', ')} after it"
 
 
 def _main_spelling(action: argparse.Action) -> str:

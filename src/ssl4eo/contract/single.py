@@ -79,7 +79,7 @@ class Contract:
             raise ContractMismatch(
                 f"a contract for {self.modality} with bands {' '.join(self.bands) or '(none)'}",
                 expected=f"distinct bands out of {' '.join(known.bands)}",
-                remedy="B10 exists only in S2L1C; spell bands as in ssl4eo.sensors" if foreign else "",
+                remedy=_without(foreign) if foreign else "",
             )
         if self.unit != known.unit:
             raise ContractMismatch(f"unit {self.unit!r} for {self.modality}", expected=repr(known.unit))
@@ -175,6 +175,12 @@ class Contract:
         from ssl4eo.contract.remap import require
 
         require(self, expected)
+
+
+def _without(foreign: list[str]) -> str:
+    """Say what to do about bands that a modality does not have."""
+    where = "B10 exists only in S2L1C; " if "B10" in foreign else ""
+    return f"{where}leave {' '.join(foreign)} out, or spell bands as in ssl4eo.sensors"
 
 
 def _no_offset(found: object) -> ContractMismatch:
