@@ -62,7 +62,7 @@ def test_nothing_is_meant_by_what_is_like_nothing(capsys):
         (f"{PRETRAIN} --engine.precision half", "--engine.precision: expected one of 'auto', 'bf16-mixed', "),
         ("pretrain --data a --out b --recipe", "argument --recipe: expected one argument"),
         ("pretrain", "the following arguments are required: --recipe, --data, --out"),
-        ("checkpoints", "one of {list,show,fetch,inspect,export}"),
+        ("checkpoints", "one of list, show, fetch, inspect, export after it"),
         ("checkpoints show", "the following arguments are required: name"),
         ("evaluate", "the following arguments are required: --out, --root"),
         ("locations", "what to do is missing; expected one of draw, show after it"),
