@@ -22,7 +22,6 @@ import time
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import stored
@@ -31,6 +30,7 @@ from ssl4eo.loading.batches import Batch
 from ssl4eo.methods.method import Moment
 from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.methods.parts import update_average
+from ssl4eo.pretraining.fabric import Fabric
 from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.pretraining.watch import Watch
 from ssl4eo.recipes.table import recipe

@@ -22,7 +22,6 @@ import time
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import stored
@@ -30,6 +29,7 @@ from ssl4eo.environment import environment
 from ssl4eo.loading.batches import Batch
 from ssl4eo.memory import keep_freed_memory
 from ssl4eo.methods.method import Moment
+from ssl4eo.pretraining.fabric import Fabric
 from ssl4eo.pretraining.launch import computes_in_bf16
 from ssl4eo.pretraining.step import Stepper, build_method
 from ssl4eo.recipes.table import recipe

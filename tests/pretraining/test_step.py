@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
 from process_driver import CENTERED, QUEUED, build
 from test_loop import Noise, assert_equal, weights
@@ -23,6 +22,7 @@ from ssl4eo.loading.batches import Batch
 from ssl4eo.methods.method import Moment
 from ssl4eo.methods.moco_v2 import MoCoV2Config
 from ssl4eo.pretraining import learner as learner_module
+from ssl4eo.pretraining.fabric import Fabric
 from ssl4eo.pretraining.learner import Learner, require_compiler
 from ssl4eo.pretraining.loop import pretrain
 from ssl4eo.pretraining.step import Stepper, step_seed

@@ -18,18 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.evaluation.features import Precision
 from ssl4eo.pretraining.config import EngineConfig, PretrainConfig
+from ssl4eo.pretraining.fabric import (
+    DDPStrategy,
+    Fabric,
+    MisconfigurationException,
+    ModelParallelStrategy,
+    SLURMEnvironment,
+    rank_zero_only,
+)
 from ssl4eo.pretraining.together import TIMEOUT
 from ssl4eo.training.sharding import shard
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from ssl4eo.backbones.adapter import Adapter
@@ -19,6 +18,7 @@ from ssl4eo.checkpoints.training_state import TrainingState
 from ssl4eo.errors import ConfigInvalid
 from ssl4eo.methods.method import Method
 from ssl4eo.pretraining.config import PretrainConfig
+from ssl4eo.pretraining.fabric import Fabric
 from ssl4eo.pretraining.initial import Initial, initialize
 from ssl4eo.pretraining.step import Stepper, build_backbone, build_method
 from ssl4eo.training.batch_norm import with_global_batch_norm

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from ssl4eo.backbones.adapter import Adapter
@@ -24,6 +23,7 @@ from ssl4eo.loading.batches import Batch
 from ssl4eo.methods.gather import mean_over_processes
 from ssl4eo.methods.method import Method, Moment, StepOutput
 from ssl4eo.pretraining.config import PretrainConfig
+from ssl4eo.pretraining.fabric import Fabric
 from ssl4eo.training.optimizer import OptimizerConfig, set_rates
 from ssl4eo.training.sharding import whole_tensor
 from ssl4eo.training.stopwatch import clock_of

@@ -15,9 +15,9 @@ from typing import Any, Self, TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
 
 from ssl4eo.errors import RunStopped, Ssl4eoError, TrainingDiverged, WorkerLost
+from ssl4eo.pretraining.fabric import Fabric
 
 T = TypeVar("T")
 
