@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import subprocess
@@ -83,3 +84,8 @@ def test_our_own_word_for_it_passes():
     assert raised.value is error
     with pytest.raises(SampleInvalid), in_work():
         raise SampleInvalid("out of memory is what this place is called")
+
+
+def test_garbage_is_looked_for_while_tests_run():
+    """Tests are collected without (conftest.py)."""
+    assert gc.isenabled()
