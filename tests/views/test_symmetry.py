@@ -83,11 +83,9 @@ def test_all_positions_are_drawn_alike():
     assert ((counts - 1000) ** 2 / 1000).sum() < 24.3
 
 
-@pytest.mark.parametrize(
-    ("name", "field"), [("horizontal_flip", "mirrored"), ("vertical_flip", "upside_down"), ("rotation", "turned")]
-)
+@pytest.mark.parametrize(("name", "field"), [("horizontal_flip", "mirrored"), ("vertical_flip", "upside_down")])
 def test_probability_moves_its_own_position_only(name, field):
-    """A quarter, never and always are kept; the other two stay off."""
+    """A quarter, never and always are kept; the others stay off."""
     rng, off = np.random.default_rng(1), {"horizontal_flip": 0.0, "vertical_flip": 0.0, "rotation": 0.0}
     for probability in (0.0, 0.25, 1.0):
         config = dataclasses.replace(published_view(), **(off | {name: probability}))
@@ -96,3 +94,29 @@ def test_probability_moves_its_own_position_only(name, field):
 
         assert np.mean([getattr(g, field) for g in drawn]) == pytest.approx(probability, abs=0.04)
         assert not any(getattr(g, other) for g in drawn for other in {"mirrored", "upside_down", "turned"} - {field})
+
+
+def test_rotation_alone_turns_left_and_right_and_never_mirrors():
+    """As often as it says, one as often as the other."""
+    rng, off = np.random.default_rng(1), {"horizontal_flip": 0.0, "vertical_flip": 0.0}
+    image = pixels()
+    for probability in (0.0, 0.25, 1.0):
+        config = dataclasses.replace(published_view(), **off, rotation=probability)
+        turns = [np.rot90(image, quarter, axes=(1, 2)) for quarter in range(4)]
+
+        positions = [draw_geometry(rng, config) for _ in range(2000)]
+        views = [shown(image, mirrored=g.mirrored, upside_down=g.upside_down, turned=g.turned) for g in positions]
+
+        counts = [sum(np.array_equal(view, turn) for view in views) / 2000 for turn in turns]
+        assert counts == pytest.approx([1 - probability, probability / 2, 0, probability / 2], abs=0.04)
+
+
+def test_rotation_moves_no_other_draw():
+    """Whoever turns it on has the same windows and blurs."""
+    still, turning = (dataclasses.replace(published_view(), rotation=rotation) for rotation in (0.0, 0.5))
+
+    pairs = [[draw_geometry(np.random.default_rng(n), config) for config in (still, turning)] for n in range(200)]
+
+    assert all((a.window, a.sigma) == (b.window, b.sigma) for a, b in pairs)
+    assert all(a == b for a, b in pairs if not b.turned)
+    assert any(b.turned for _, b in pairs)

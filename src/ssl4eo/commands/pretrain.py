@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -162,7 +163,7 @@ def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:
     base = _base(values.recipe, values.backbone)
     built = parser.instantiate(values)
     parts = {f.name: getattr(base, f.name) for f in fields(base)}
-    changed = {name: _with_values(part, built[name]) for name, part in parts.items() if _is_part(part)}
+    changed = {name: _with_values(part, built[name], name) for name, part in parts.items() if _is_part(part)}
     if all(changed[name] == parts[name] for name in changed):
         recipe(values.recipe).with_backbone(values.backbone)  # its error names the networks that fit as it is
     given = [values.bands] if isinstance(values.bands, str) else values.bands  # of a file
@@ -181,8 +182,23 @@ def _base(name: str, backbone: str | None) -> PretrainConfig:
         return recipe(name).with_backbone(backbone).config()
 
 
-def _with_values(part: Any, values: Namespace) -> Any:
-    """Put parsed values into an object of the recipe, inner ones first, so that every class stays the recipe's."""
+def _with_values(part: Any, values: Namespace, name: str) -> Any:
+    """Put parsed values into an object of the recipe, inner ones first, so that every class stays the recipe's.
+
+    Args:
+        part: the object.
+        values: of its options.
+        name: of the part, with dots.
+    """
+    from ssl4eo.views.config import named_option
+
     given = {f.name: getattr(part, f.name) for f in fields(part) if f.init and f.name in values}
-    changed = {k: _with_values(old, values[k]) if _is_part(old) else values[k] for k, old in given.items()}
-    return replace(part, **changed)
+    changed = {
+        key: _with_values(old, values[key], f"{name}.{key}") if _is_part(old) else values[key]
+        for key, old in given.items()
+    }
+    try:
+        return replace(part, **changed)
+    except ConfigInvalid as error:
+        view = re.match(r"views\.\w+", name)
+        raise (named_option(view[0], error) if view else error) from None

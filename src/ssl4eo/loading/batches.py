@@ -31,7 +31,7 @@ from ssl4eo.loading.room import empty
 from ssl4eo.loading.sampler import Item
 from ssl4eo.memory import is_shortage, shortage
 from ssl4eo.views.compose import Geometry, Renderer, draw_geometry
-from ssl4eo.views.config import ViewConfig, Views
+from ssl4eo.views.config import ViewConfig, Views, option_of
 from ssl4eo.views.crop import WHOLE
 from ssl4eo.views.masking import Masking
 from ssl4eo.views.photometric import Strengths, apply_photometric_
@@ -147,7 +147,10 @@ class ViewDataset(Dataset[Batch]):
         self._sensors = self._stored_sensors if adapter is None else sensor_groups(adapter.remap.target)
         self._decibels = units_per_decibel(contract)
         for view in self._views:
-            view.photometric.check_bands(self._sensors, num_radar=sum(unit > 0 for unit in self._decibels))
+            try:
+                view.photometric.check_bands(self._sensors, num_radar=sum(unit > 0 for unit in self._decibels))
+            except ConfigInvalid as error:
+                raise option_of(views, view, error) from None
         self._masking = masking
         self._render = Renderer(contract, source.form)
         if adapter is None and finish:

@@ -36,7 +36,7 @@ class Geometry:
     mirrored: bool = False
     upside_down: bool = False
     turned: bool = False
-    """Rows and columns exchanged; with the mirrors this gives all eight positions of a square."""
+    """Rows and columns exchanged: with one mirror a quarter turn, with both or none a mirror along a diagonal."""
 
 
 PLAIN = Geometry(WHOLE, 0.0)
@@ -47,9 +47,13 @@ def draw_geometry(rng: np.random.Generator, config: ViewConfig) -> Geometry:
     """Draw one view's geometry."""
     window = random_window(rng, scale=config.scale)
     blurred, sigma = rng.random() < config.blur_probability, rng.uniform(*config.blur_sigma)
-    mirrored, upside_down, turned = rng.random(3) < (config.horizontal_flip, config.vertical_flip, config.rotation)
+    drawn = rng.random(3)
+    mirrored, upside_down, turned = (drawn < (config.horizontal_flip, config.vertical_flip, config.rotation)).tolist()
+    if turned:  # by either quarter, which the same number decides: all others are drawn as they were
+        is_left = bool(drawn[2] < config.rotation / 2)
+        mirrored, upside_down = mirrored ^ is_left, upside_down ^ (not is_left)
     sigma = round(sigma / SIGMA_STEP) * SIGMA_STEP if blurred else 0.0
-    return Geometry(window, sigma, bool(mirrored), bool(upside_down), bool(turned))
+    return Geometry(window, sigma, mirrored, upside_down, turned)
 
 
 class _Run(NamedTuple):

@@ -8,6 +8,7 @@ One class for each arrangement that a paper asks for; any other frozen dataclass
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -38,7 +39,7 @@ class ViewConfig:
     vertical_flip: float
     """Probability of mirroring top to bottom; from above there is no up."""
     rotation: float
-    """Probability of a quarter turn."""
+    """Probability of a quarter turn, left or right, after the mirrors."""
     photometric: PhotometricConfig
     """Brightness, contrast, gray."""
 
@@ -65,6 +66,24 @@ class ViewConfig:
             contract: what they are: bands in order, unit, offset.
         """
         del rng, values, contract
+
+
+def option_of(views: Views, view: ViewConfig, error: ConfigInvalid) -> ConfigInvalid:
+    """Let an error about a view name the option as an arrangement has it: views.local.scale, not views.view.scale."""
+    held = next(name for name in views.__dataclass_fields__ if getattr(views, name, None) is view)
+    return named_option(f"views.{held}", error)
+
+
+def named_option(view: str, error: ConfigInvalid) -> ConfigInvalid:
+    """Let an error about a view, which does not know its own name, say it.
+
+    >>> named_option("views.local", ConfigInvalid("views.view.scale is 2")).found
+    'views.local.scale is 2'
+    >>> named_option("views.first", ConfigInvalid("views.photometric.speckle is 2")).found
+    'views.first.photometric.speckle is 2'
+    """
+    error.found = re.sub(r"^views\.(view\.)?(?=photometric\.|\w+ )", f"{view}.", error.found)
+    return error
 
 
 @dataclass(frozen=True)
