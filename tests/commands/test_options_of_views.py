@@ -40,7 +40,7 @@ def test_value_that_cannot_be_is_told_by_its_option(tmp_path, capsys, recipe, op
     [
         (
             "moco_v2.resnet18.s2l2a.tiny",
-            ("--method.queue_size", "16"),
+            ("--method.queue_size", "16", "--backbone", "vit_w48d2h3_8"),
             "views.view.photometric.sensor_drop",
             "for bands of one sensor",
         ),
@@ -55,7 +55,7 @@ def test_value_that_cannot_be_is_told_by_its_option(tmp_path, capsys, recipe, op
 def test_value_that_does_not_fit_the_bands_is_told_by_its_option(planet, tmp_path, capsys, recipe, more, option, words):
     """Found when the views of these bands are made."""
     arguments = ["pretrain", "--recipe", recipe, "--data", str(planet), "--out", str(tmp_path), "--split", "none"]
-    arguments += ["--engine.batch_size", "4", "--backbone", "vit_w48d2h3_8", *more]
+    arguments += ["--engine.batch_size", "4", *more]
 
     assert main([*arguments, f"--{option}", "0.5"]) == 2
 
