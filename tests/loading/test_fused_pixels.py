@@ -17,11 +17,13 @@ from ssl4eo.contract import FusedContract, network_input, stored
 from ssl4eo.errors import ConfigInvalid, UnknownName
 from ssl4eo.form import Form, FusedForm
 from ssl4eo.loading.batches import ViewDataset
+from ssl4eo.loading.loader import make_loader
 from ssl4eo.loading.pixels import ArchivePixels
+from ssl4eo.loading.sampler import Order, ResumableBatches
 from ssl4eo.packing.pack import pack
 from ssl4eo.recipes.views import published_view
 from ssl4eo.views.compose import Renderer, draw_geometry
-from ssl4eo.views.config import PairConfig
+from ssl4eo.views.config import PairConfig, ViewConfig
 from ssl4eo.views.photometric import PhotometricConfig, apply_photometric_
 from ssl4eo.views.speckle import units_per_decibel
 
@@ -99,8 +101,80 @@ def test_batches_show_both_sensors_alike(archives):
 
     assert torch.equal(fused.seasons, optical.seasons)
     for both, first, second in zip(fused.views, optical.views, radar.views, strict=True):
-        assert both.dtype == torch.float32
-        assert_close_views(both, torch.cat([first.float(), second], dim=1))
+        assert both.shape == (3, 15, 16, 16)
+        assert_close_views(both.float(), torch.cat([first.float(), second], dim=1))
+
+
+def test_each_sensor_travels_in_its_own_type(archives):
+    """Digital numbers of 16 bits and decibels of 32: 34 bytes a pixel, of 60; in 8 bits both are one type."""
+    whole, in_bytes = (dataset(ArchivePixels(archives[kind], FUSED))[0, 2].views[0] for kind in ("whole", "bytes"))
+
+    assert [(part.dtype, part.shape[1]) for part in whole.parts] == [(torch.uint16, 13), (torch.float32, 2)]
+    assert sum(part[0, :, 0, 0].nbytes for part in whole.parts) == 34
+    assert in_bytes.dtype == torch.uint8
+
+
+def test_types_are_of_the_bands_that_are_fed(archives):
+    """Some of each sensor's, in their order."""
+    bands = FusedContract((stored("S2L1C", bands=("B08", "B04")), stored("S1GRD", bands=("VH",))))
+    source = ArchivePixels(archives["whole"], FUSED)
+
+    data = ViewDataset(source, PairConfig("augment", published_view(16)), contract=bands, seed=0)
+    whole = ViewDataset(source, PairConfig("augment", published_view(16)), contract=source.contract, seed=0)
+
+    some, everything = data[0, 2].views[0], whole[0, 2].views[0].float()
+    assert [(part.dtype, part.shape[1]) for part in some.parts] == [(torch.uint16, 2), (torch.float32, 1)]
+    rows = [source.contract.bands.index(band) for band in bands.bands]
+    assert_close_views(some.float(), everything[:, rows])
+
+
+@pytest.mark.parametrize("speckle", [0.0, 0.3])
+def test_finished_views_are_those_of_the_device(archives, speckle):
+    """Whoever puts the types together: bit by bit."""
+    source, network = ArchivePixels(archives["whole"], FUSED), network_input(FUSED)
+    view = dataclasses.replace(published_view(16), photometric=dataclasses.replace(PLAIN_COLORS, speckle=speckle))
+    options = {"contract": source.contract, "seed": 0, "adapter": Adapter(source.contract, network)}
+    items = [(0, index) for index in range(4)]
+
+    late = ViewDataset(source, PairConfig("augment", view), **options).__getitems__(items)
+    early = ViewDataset(source, PairConfig("augment", view), **options, finish=True).__getitems__(items)
+
+    for travelled, rows, finished in zip(late.views, late.photometric, early.views, strict=True):
+        assert torch.equal(apply_photometric_(options["adapter"](travelled), rows), finished)
+
+
+def test_workers_and_parts_keep_the_types(archives):
+    """A batch out of another process, cut for accumulation, is what it was."""
+    data = dataset(ArchivePixels(archives["whole"], FUSED))
+    order = ResumableBatches(Order(6, 4, 0), first_step=0, num_steps=1)
+    batches = [next(iter(make_loader(data, order, num_workers=n, pin=False))) for n in (0, 1)]
+
+    for alone, sent in zip(*(batch.views for batch in batches), strict=True):
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(alone.parts, sent.parts, strict=True))
+    first, second = batches[0].split(2)
+    joined = torch.cat([first.views[1].float(), second.views[1].float()])
+    assert torch.equal(joined, batches[0].views[1].float())
+    assert torch.equal(batches[0].views[0].to("cpu").float(), batches[0].views[0].float())
+
+
+class Halved(ViewConfig):
+    """A view of somebody's own that leaves no whole numbers, and some beyond their range."""
+
+    def alter(self, rng, values, contract):
+        """Put half of the pixels at 7.6 and the others far below."""
+        values[:13, ::2], values[:13, 1::2] = 7.6, -50.0
+
+
+def test_values_of_ones_own_become_whole_numbers_as_of_one_sensor(archives):
+    """Rounded and held in the range; decibels are left alone."""
+    source = ArchivePixels(archives["whole"], FUSED)
+    own = Halved(**vars(dataclasses.replace(published_view(16), photometric=PLAIN_COLORS)))
+
+    view = ViewDataset(source, PairConfig("augment", own), contract=source.contract, seed=0)[0, 2].views[0]
+
+    optical, radar = view.parts
+    assert optical.to(torch.int32).unique().tolist() == [0, 8]
+    assert float(radar.max()) < 5
 
 
 def test_grids_that_carry_no_wanted_band_are_not_read(archives):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl4eo.contract import UNBOUNDED, InputContract, announce, check_bands, plan_remap
+from ssl4eo.views.mixed import MixedViews
 
 
 class Adapter(nn.Module):
@@ -35,13 +36,15 @@ class Adapter(nn.Module):
         self._range = ranges.pop() if len(ranges) == 1 else None  # of all bands: one bound is quicker than a column
         announce(self.remap)
 
-    def forward(self, values: Tensor, out: Tensor | None = None) -> Tensor:
-        """Convert (B, C, H, W) of any dtype to float32 (B, C', H, W), written to `out` where it is given.
+    def forward(self, values: Tensor | MixedViews, out: Tensor | None = None) -> Tensor:
+        """Convert (B, C, H, W) of any dtype, or of several, to float32 (B, C', H, W), written to `out` if it is given.
 
         Raises:
             ContractMismatch: another number of bands than the source contract.
         """
         check_bands(values.shape, self.remap.source)
+        if isinstance(values, MixedViews):
+            values = values.float()
         if not self._plain:
             zero = torch.zeros_like(values[:, 0])
             values = torch.stack([zero if i is None else values[:, i] for i in self.remap.index], dim=1)

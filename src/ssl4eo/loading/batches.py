@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From pixels to batches of views.
 
-The worker reads only the seasons it needs, renders crops in the source's own dtype (uint16 or uint8
-travels, not float32) and draws photometric strengths; scaling and photometrics run later on the
+The worker reads only the seasons it needs, renders crops in the source's own dtypes (uint16 or uint8
+travels, float32 of radar alone) and draws photometric strengths; scaling and photometrics run later on the
 device, or here, by the same code, where the device is the slower place. A batch is asked for and made in one call.
 """
 
@@ -34,6 +34,7 @@ from ssl4eo.views.compose import Geometry, Renderer, draw_geometry
 from ssl4eo.views.config import ViewConfig, Views, option_of
 from ssl4eo.views.crop import WHOLE
 from ssl4eo.views.masking import Masking
+from ssl4eo.views.mixed import MixedViews, put_apart
 from ssl4eo.views.photometric import Strengths, apply_photometric_
 from ssl4eo.views.resample import one_blas_thread
 from ssl4eo.views.rng import sample_rng
@@ -66,8 +67,8 @@ NUM_WINDOWS = 10
 class Batch:
     """Views of some samples, not yet scaled, or finished."""
 
-    views: tuple[Tensor, ...]
-    """Each (B, C, S, S) in the source's dtype; finished: float32, as the network is fed."""
+    views: tuple[Tensor | MixedViews, ...]
+    """Each (B, C, S, S) in the source's dtype, or in those of its sensors; finished: float32, as the network is fed."""
     photometric: tuple[Tensor, ...]
     """Each (B, 4 + 2 C) float32: see Strengths in views/photometric.py."""
     index: Tensor
@@ -160,6 +161,8 @@ class ViewDataset(Dataset[Batch]):
                 remedy="give adapter=Adapter(contract, network_input(...)), or use ssl4eo.loading.views.ViewBatches",
             )
         self._finish = adapter if finish else None
+        self._between = self._render.dtype if self._finish is None else np.dtype(np.float32)
+        """Type that a view is rendered in where it is not rendered in its place."""
         self.reading = ReadingNow()
         self._ledger = ledger
 
@@ -178,11 +181,9 @@ class ViewDataset(Dataset[Batch]):
             OutOfMemory: a loading process has no shared memory for the batch.
         """
         require_items(items)
-        dtype, num_bands = self._render.dtype, len(self._decibels)
-        if self._finish is not None:
-            dtype, num_bands = np.dtype(np.float32), len(self._sensors)
-        whole = [empty((len(items), num_bands, v.size, v.size), dtype) for v in self._views]
-        views = [tensor.numpy() for tensor in whole]
+        types = [(np.dtype(np.float32), len(self._sensors))] if self._finish is not None else self._render.types
+        whole = [[empty((len(items), n, v.size, v.size), dtype) for dtype, n in types] for v in self._views]
+        views = [[tensor.numpy() for tensor in parts] for parts in whole]
         rows: list[list[NDArray[np.float32]]] = [[] for _ in self._views]
         seasons: list[tuple[int, ...]] = []
         taken: list[Item] = []
@@ -193,7 +194,7 @@ class ViewDataset(Dataset[Batch]):
                 item, drawn, pixels = self._read_whole(wanted)
                 read += time.perf_counter() - before
                 try:
-                    self._render_views(item, drawn, pixels, [v[place] for v in views], rows)
+                    self._render_views(item, drawn, pixels, [[part[place] for part in v] for v in views], rows)
                 except Ssl4eoError:
                     raise
                 except Exception as error:  # not ours: somebody's view, which knows no locations
@@ -202,7 +203,7 @@ class ViewDataset(Dataset[Batch]):
                 taken.append(item)
             self.reading.note(None)
         return Batch(
-            tuple(whole),
+            tuple(parts[0] if len(parts) == 1 else MixedViews(tuple(parts)) for parts in whole),
             tuple(torch.from_numpy(np.stack(r)) for r in rows),
             torch.tensor([index for _, index in taken]),
             torch.tensor(seasons),
@@ -288,10 +289,10 @@ class ViewDataset(Dataset[Batch]):
         item: Item,
         seasons: tuple[int, ...],
         pixels: Pixels,
-        views: list[NDArray[np.generic]],
+        views: list[list[NDArray[np.generic]]],
         rows: list[list[NDArray[np.float32]]],
     ) -> None:
-        """Make each view of an item in its place, and append its photometric strengths.
+        """Make each view of an item in its places, one for each type, and append its photometric strengths.
 
         A view that shows only the nodata of a patch is drawn again, from the same generator after all its other
         draws: a function of (seed, epoch, index) still, and views that show something are what they always were.
@@ -303,16 +304,20 @@ class ViewDataset(Dataset[Batch]):
             row = config.photometric.draw(rng, self._sensors)
             noise = self._noise(rng, config)
             rows[number].append(row)
-            size, place = config.size, views[number]
-            out = place if self._finish is None else np.empty((len(self._decibels), size, size), np.float32)
+            size, places = config.size, views[number]
+            out = places[0]
+            if self._finish is not None or len(places) > 1:
+                out = np.empty((len(self._decibels), size, size), self._between)
             self._render(pixels[season], size, geometry, noise=noise, out=out)
             if self._is_blank(out, noise) and not self._render_again(rng, config, pixels[season], noise, out):
                 raise self._blank(index, season, geometry)
             if config.photometric.sensor_drop:
                 self._keep_what_shows(row, out, noise)
             config.alter(rng, out, self._contract)
+            if len(places) > 1:
+                put_apart(out, places, whole=type(config).alter is ViewConfig.alter)
             if self._finish is not None:
-                finished = torch.from_numpy(place)[None]
+                finished = torch.from_numpy(places[0])[None]
                 self._finish(torch.from_numpy(out)[None], out=finished)
                 apply_photometric_(finished, torch.from_numpy(row)[None])
 

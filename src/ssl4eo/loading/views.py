@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -166,7 +167,8 @@ class ViewBatches:
 
     def _named(self, step: int, batch: Batch) -> ViewBatch:
         ids = tuple(self.source.id_of(int(i)) for i in batch.index)
-        return ViewBatch(step, step // self.steps_per_epoch, batch.views, ids, batch.index, batch.seasons)
+        views = cast("tuple[Tensor, ...]", batch.views)  # finished, of one type
+        return ViewBatch(step, step // self.steps_per_epoch, views, ids, batch.index, batch.seasons)
 
 
 def _require_counts(**counts: tuple[object, int]) -> None:

@@ -8,6 +8,7 @@ one batch, on the device that trains.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
@@ -130,7 +131,10 @@ class Renderer:
         }
         self._num_bands = contract.num_bands
         self.dtype = np.dtype(form.dtype)
-        """Of the source's pixels."""
+        """Of the source's pixels; of sensors of different types one that holds both."""
+        types = {band: np.dtype(part.dtype) for part in form.parts for band in part.bands}
+        self.types = [(kind, len(list(run))) for kind, run in itertools.groupby(types[b] for b in contract.bands)]
+        """Types of the channels, in order, each with the number of channels side by side that have it."""
 
     @property
     def resolutions(self) -> tuple[int, ...]:
