@@ -59,7 +59,8 @@ def run(  # noqa: PLR0913 - the options of the command line
         split: named split of the task
         seeds: list of seeds; of an untrained network each draws its weights, else each draws heads, order and crops of
             protocols that train; without it [0]
-        image_size: height and width that the network is fed [px]; without it what it was trained with, 224 if untrained
+        image_size: height and width that the network is fed [px]; without it what it was trained with, 224 if
+            untrained, and by protocols of maps the side of the maps if it takes any size
         untrained: judge the network of a file or run as it was before its first step
         fraction: share of the training part that is learned from
         fraction_form: how that share is drawn; as_published is with replacement for some tasks
