@@ -16,6 +16,8 @@ from ssl4eo.insight.source import open_source
 from ssl4eo.packing.pack import pack
 from ssl4eo.pretraining.run_folder import IDS
 from ssl4eo.pretraining.stored_config import stored_config
+from ssl4eo.report.content import _record as record_of
+from ssl4eo.report.records import read_run
 from ssl4eo.training.journal import DAMAGED
 
 COUNT, BROKEN = 40, 1
@@ -68,6 +70,8 @@ def test_run_keeps_its_list_and_goes_on_with_it_alone(planet, tmp_path, capsys):
     assert (run / IDS).read_text().split() == [f"{index:07}" for index in range(0, COUNT, 2)]
     stored = json.loads((run / "config.json").read_text())
     assert stored["data"]["num_items"] == COUNT // 2
+    assert stored["part_of"] == COUNT
+    assert ("items", f"{COUNT // 2} of {COUNT}, listed in ids.txt") in record_of(read_run(run)).lines
     opened = open_source(planet, stored_config(stored["config"]), stored["data"], run / IDS)
     assert opened.is_same
     assert not open_source(planet, stored_config(stored["config"]), stored["data"], tmp_path / "none").is_same

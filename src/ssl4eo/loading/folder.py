@@ -182,9 +182,14 @@ class FolderPixels:
         return self.folder.labels[self.indices]
 
     @property
+    def num_held(self) -> int:
+        """Number of pictures of the folder, those that are left out among them."""
+        return len(self.folder.paths)
+
+    @property
     def is_part(self) -> bool:
         """Say whether pictures of the folder are left out."""
-        return len(self.indices) < len(self.folder.paths)
+        return len(self) < self.num_held
 
     def __len__(self) -> int:
         """Count the pictures."""

@@ -118,9 +118,14 @@ class ArchivePixels:
         return self.archive.num_seasons
 
     @property
+    def num_held(self) -> int:
+        """Number of locations of the archive, those that are left out among them."""
+        return len(self.archive)
+
+    @property
     def is_part(self) -> bool:
         """Say whether locations of the archive are left out."""
-        return len(self._indices) < len(self.archive)
+        return len(self) < self.num_held
 
     def __len__(self) -> int:
         """Count the locations."""

@@ -48,6 +48,7 @@ class RunFolder:
         """Name the folder and what must be true of it."""
         self._path, self._config, self._resume = path, config, resume
         self._data, self._ids = data_record(source), _subset(source)
+        self._part_of = source.num_held if isinstance(source, ArchivePixels | FolderPixels) and self._ids else None
         self._stack = contextlib.ExitStack()
         self._exists = False
         self._changed: list[str] = []
@@ -166,6 +167,7 @@ class RunFolder:
                 "config": self._config.to_json(),
                 "environment": environment() | {"started": started},
                 "data": self._data,
+                **({} if self._part_of is None else {"part_of": self._part_of}),
             },
         )
 

@@ -229,7 +229,7 @@ def _config_lines(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("recipe", config["recipe"]),
         ("data", f"{data['title']} ({kind})"),
-        ("items", f"{data['num_items']:,}"),
+        ("items", f"{data['num_items']:,}{_part_words(config.get('part_of'))}"),
         *([("data path", data["path"])] if data.get("path") else []),
         ("contract", _contract_words(data["contract"])),
         ("started", environment["started"]),
@@ -237,6 +237,11 @@ def _config_lines(config: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("versions", f"ssl4eo {environment['ssl4eo']}, Python {environment['python']}, torch {environment['torch']}"),
         ("machine", _machine_words(environment["machine"])),
     ]
+
+
+def _part_words(num_held: Any) -> str:
+    """Say of how many items a run took its own, where it did not take all."""
+    return f" of {num_held:,}, listed in ids.txt" if isinstance(num_held, int) else ""
 
 
 def _contract_words(contract: dict[str, Any]) -> str:
