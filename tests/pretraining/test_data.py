@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,7 +252,12 @@ def test_locations_of_the_test_stay_held_out_whoever_lists_them(planet, tmp_path
 @pytest.mark.parametrize(
     ("names", "kind", "told"),
     [
-        (("0000003", "lake", 99), LocationMissing, "lacks 2 of the 3 ids in .*: lake, 99; expected some of its 60 ids"),
+        (
+            ("0000003", "lake", 99),
+            LocationMissing,
+            "lacks 2 of the 3 ids in .*: 'lake', '99'; expected some of its 60 ids, .*: leave out those",
+        ),
+        (("lake", "sea"), LocationMissing, "lacks 2 of the 2 ids in .*: write them as the data do, such as '0000000'$"),
         ((), ConfigInvalid, "lists no id; expected one a line"),
     ],
 )
@@ -273,3 +279,36 @@ def test_pictures_are_listed_by_their_paths(pictures, tmp_path):
     assert named(split) == [name for name in wanted if name not in held_out]
     with pytest.raises(LocationMissing, match=r"River/none\.png"):
         open_training_data(pictures, contract=RGB, ids=ids_file(tmp_path, "River/none.png"))
+
+
+def test_ids_of_others_are_shown_short_and_without_what_terminals_obey(planet, tmp_path):
+    """A file that is no list of ids may be one line of 5 MB, or a screen of escape sequences."""
+    with pytest.raises(LocationMissing) as told:
+        open_training_data(planet, contract=L1C, ids=ids_file(tmp_path, "x" * 5_000_000, "\x1b[2J"))
+
+    assert len(str(told.value)) < 600
+    assert "\x1b" not in str(told.value)
+
+
+@pytest.mark.parametrize("form", ["./{0}", "{1}/{0}", "{1}/../{2}/{0}", "other/{0}"])
+def test_pictures_may_be_listed_as_find_prints_them(pictures, tmp_path, monkeypatch, form):
+    """From within the folder, by the whole path or by the folder's name; by another one's they are missing."""
+    monkeypatch.chdir(pictures.parent)
+    names = ["River/River_3.png", "Forest/Forest_1.png"]
+    listed = ids_file(tmp_path, *(form.format(name, pictures, pictures.name) for name in names))
+
+    if form.startswith("other"):
+        with pytest.raises(LocationMissing, match=r"such as 'AnnualCrop/AnnualCrop_0\.png'"):
+            open_training_data(pictures, contract=RGB, split="none", ids=listed)
+    else:
+        assert named(open_training_data(pictures, contract=RGB, split="none", ids=listed)) == sorted(names)
+
+
+def test_pictures_may_be_listed_by_the_name_that_the_folder_was_given(pictures, tmp_path, monkeypatch):
+    """As `find DATA` prints them; a picture that has the name as it stands is meant first."""
+    monkeypatch.chdir(pictures.parent)
+    listed = ids_file(tmp_path, f"{pictures.name}/River/River_3.png")
+
+    data = open_training_data(Path(pictures.name), contract=RGB, split="none", ids=listed)
+
+    assert named(data) == ["River/River_3.png"]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +22,15 @@ from numpy.typing import NDArray
 from ssl4eo.archive.id_list import match_ids, read_ids
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import InputContract, plan_remap, stored
-from ssl4eo.errors import ConfigInvalid, ContractMismatch, DataMissing, LocationMissing, SampleInvalid, SourceInvalid
+from ssl4eo.errors import (
+    ConfigInvalid,
+    ContractMismatch,
+    DataMissing,
+    LocationMissing,
+    SampleInvalid,
+    SourceInvalid,
+    shown,
+)
 from ssl4eo.evaluation.features import Precision
 from ssl4eo.evaluation.online import OnlineProbe
 from ssl4eo.evaluation.tasks import eurosat, synthetic
@@ -73,8 +82,8 @@ def open_training_data(
         path: of the data.
         contract: what the network is fed; decides the modality that is read.
         split: whose training and validation parts are trained on where the data have labels; `none` trains on all.
-        ids: file with the ids of the locations to train on, one a line (of pictures: paths below the folder); of those
-            that the split lends where there are labels. None for all.
+        ids: file with the ids of the locations to train on, one a line (of pictures: paths below the folder, or as
+            `find` prints them); of those that the split lends where there are labels. None for all.
         precision: of the online reading.
         linear: fit a linear probe at each online reading, beside k-NN.
         skip_damaged: the run will replace images that cannot be read; one of those looked at here is no reason to stop.
@@ -133,7 +142,7 @@ def _archive(path: Path, contract: InputContract, split: str, judge: Judge, ids:
         )
     _require_square(path, archive.shape)
     require_bands(ArchivePixels(path, contract.modality).contract, contract)
-    chosen = None if ids is None else _chosen(ids, archive.ids, path)
+    chosen = None if ids is None else _chosen(read_ids(ids), archive.ids, ids=ids, path=path)
     if synthetic.COLUMN not in archive.columns or split == WHOLE:
         return TrainingData(_shown(ArchivePixels(path, contract.modality, indices=chosen)), None)
     try:
@@ -145,26 +154,44 @@ def _archive(path: Path, contract: InputContract, split: str, judge: Judge, ids:
     return TrainingData(_shown(ArchivePixels(path, contract.modality, indices=lent)), judge(task))
 
 
-def _chosen(ids: Path, held: Sequence[str], path: Path) -> NDArray[np.int64]:
+def _chosen(names: Iterable[str], held: Sequence[str], *, ids: Path, path: Path) -> NDArray[np.int64]:
     """Give the positions of the ids that a file lists, each once and in the order of the data.
+
+    Args:
+        names: the ids.
+        held: those of the data, in order.
+        ids: the file.
+        path: of the data.
 
     Raises:
         LocationMissing: some are not there: whoever lists them means to train on them.
         ConfigInvalid: there are none.
     """
     positions = {name: position for position, name in enumerate(held)}
-    names = match_ids(read_ids(ids), positions)
+    names = match_ids(names, positions)
     if missing := [name for name in names if name not in positions]:
+        only_some = len(missing) < len(names)
         raise LocationMissing(
-            f"{path} lacks {len(missing)} of the {len(names)} ids in {ids}: {', '.join(missing[:NUM_NAMED])}"
-            f"{', ...' if len(missing) > NUM_NAMED else ''}",
-            expected=f"some of its {len(held)} ids, {held[0]} to {held[-1]}",
-            remedy="leave out those that are missing",
+            f"{path} lacks {len(missing)} of the {len(names)} ids in {ids}: "
+            f"{', '.join(map(shown, missing[:NUM_NAMED]))}{', ...' if len(missing) > NUM_NAMED else ''}",
+            expected=f"some of its {len(held)} ids, {shown(held[0])} to {shown(held[-1])}",
+            remedy="leave out those that are missing"
+            if only_some
+            else f"write them as the data do, such as {shown(held[0])}",
             locations=missing,
         )
     if not names:
         raise ConfigInvalid(f"{ids} lists no id", expected="one a line", remedy="leave --ids out to train on all")
     return np.array(sorted(positions[name] for name in names), np.int64)
+
+
+def _below(names: Iterable[str], held: Collection[str], root: Path) -> Iterator[str]:
+    """Give paths of pictures, as `find` prints them, as they are below the folder; those that are held as they are."""
+    roots = [f"{os.path.normpath(folder)}{os.sep}" for folder in (root, root.absolute(), root.resolve())]
+    for name in names:
+        plain = name if name in held else os.path.normpath(name)
+        prefix = next((r for r in roots if plain not in held and plain.startswith(r)), "")
+        yield plain.removeprefix(prefix)
 
 
 def _both(lent: NDArray[np.int64], chosen: NDArray[np.int64] | None, ids: Path | None) -> NDArray[np.int64]:
@@ -207,7 +234,7 @@ def _folder(path: Path, contract: InputContract, split: str, judge: Judge, ids: 
     _require_no_geotiffs(path)
     _require_pictures_do(path, contract)
     folder = ImageFolder.scan(path)
-    chosen = None if ids is None else _chosen(ids, folder.names, path)
+    chosen = None if ids is None else _listed(folder, ids)
     train = folder.split(split)["train"]
     probe = None
     if split != WHOLE and folder.classes == eurosat.CLASSES:
@@ -219,6 +246,12 @@ def _folder(path: Path, contract: InputContract, split: str, judge: Judge, ids: 
     source = FolderPixels(folder, indices=_both(train, chosen, ids))
     _require_square(path, source.shape)
     return TrainingData(source, probe)
+
+
+def _listed(folder: ImageFolder, ids: Path) -> NDArray[np.int64]:
+    """Give the positions of the pictures that a file lists."""
+    held = folder.names
+    return _chosen(_below(read_ids(ids), frozenset(held), folder.root), held, ids=ids, path=folder.root)
 
 
 def _require_no_geotiffs(path: Path) -> None:
