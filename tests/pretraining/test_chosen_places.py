@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_damage_ends_a_run_that_goes_on_without_what_is_damaged(planet, tmp_path
     assert "--resume --engine.damaged replace goes on" in told
     assert pretrain(planet, run, "--resume", "--engine.damaged", "replace") == 0
     err = capsys.readouterr().err
-    assert "ALARM: damaged images so far that others were taken for: 1 " in err
+    assert "ALARM: damaged images so far, each counted once, that others were taken for: 1 " in err
     assert "taken for: 2 " in err
     assert {row["location"] for row in rows(run / DAMAGED)} == {f"{BROKEN:07}"}
     alarms = [row["message"] for row in rows(run / "log.jsonl") if row["kind"] == "alarm"]
@@ -121,3 +122,29 @@ def test_another_word_for_it_is_refused(planet, tmp_path, capsys):
     with pytest.raises(SystemExit):
         pretrain(planet, tmp_path / "run", "--engine.damaged", "skip")
     assert "expected one of 'stop', 'replace'; got skip" in capsys.readouterr().err
+
+
+def told_damage(run):
+    """List the numbers that alarms of damaged images tell."""
+    alarms = [row["message"] for row in rows(run / "log.jsonl") if row["kind"] == "alarm"]
+    return [int(re.search(r"taken for: (\d+) ", alarm)[1]) for alarm in alarms if "damaged images" in alarm]
+
+
+def test_alarms_count_images_and_not_how_often_they_were_met(planet, tmp_path, capsys):
+    """One is met in each epoch; steps that are done again after an interruption meet those of before."""
+    flip(planet, BROKEN)
+    run = tmp_path / "run"
+    options = ("--engine.damaged", "replace", "--engine.epochs", "4", "--engine.save_every", "1")
+
+    assert pretrain(planet, run, *options) == 0
+
+    images = {(row["location"], row["season"]) for row in rows(run / DAMAGED)}
+    assert len(rows(run / DAMAGED)) >= 4
+    assert told_damage(run) == list(range(1, len(images) + 1))
+    (run / "backbone.safetensors").unlink()
+    last = max((run / "checkpoints").glob("step-*.pt"))
+    last.unlink()
+    capsys.readouterr()
+    assert pretrain(planet, run, *options, "--resume") == 0
+    assert "damaged images" not in capsys.readouterr().err
+    assert len(rows(run / DAMAGED)) >= 5
