@@ -13,6 +13,7 @@ from ssl4eo.archive import codecs
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.cli import main
 from ssl4eo.collection.synthetic import SyntheticPlanet
+from ssl4eo.errors import RunStopped
 from ssl4eo.insight.source import open_source
 from ssl4eo.packing.pack import pack
 from ssl4eo.pretraining.run_folder import IDS
@@ -148,3 +149,22 @@ def test_alarms_count_images_and_not_how_often_they_were_met(planet, tmp_path, c
     assert pretrain(planet, run, *options, "--resume") == 0
     assert "damaged images" not in capsys.readouterr().err
     assert len(rows(run / DAMAGED)) >= 5
+
+
+@pytest.mark.parametrize(("devices", "told"), [("1", "enough was seen"), ("2", "expected a file that every process")])
+def test_a_pipe_is_read_by_one_process_alone(planet, tmp_path, capsys, monkeypatch, devices, told):
+    """As the shell gives `--ids <(command)`: others of a run would find it empty, or not there."""
+
+    def stop(*arguments, **options):
+        raise RunStopped("enough was seen")
+
+    monkeypatch.setattr("ssl4eo.pretraining.loop.pretrain", stop)
+    reading, writing = os.pipe()
+    os.write(writing, b"3\n17\n")
+    os.close(writing)
+
+    pretrain(planet, tmp_path / "run", "--ids", f"/dev/fd/{reading}", "--engine.devices", devices)
+
+    assert told in capsys.readouterr().err
+    assert (b"" if devices == "1" else b"3\n17\n") == os.read(reading, 100)
+    os.close(reading)
