@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 
 import pytest
 
@@ -75,8 +76,48 @@ def test_run_keeps_its_list_and_goes_on_with_it_alone(planet, tmp_path, capsys):
     assert not open_source(planet, stored_config(stored["config"]), stored["data"], tmp_path / "none").is_same
     capsys.readouterr()
     assert pretrain(planet, run, "--resume") == 1
-    assert "another one: data.identity" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "another one: it is of 20 items, these are 40; expected" in told
+    assert f"--ids {run / IDS} --split none names the same items" in told
+    assert "identity" not in told
     assert pretrain(planet, run, "--ids", str(run / IDS), "--resume") == 0
+
+
+@pytest.mark.parametrize(("kept", "given"), [(None, None), (range(20), None), (range(20), range(1, 21))])
+def test_other_items_are_told_in_words(planet, tmp_path, capsys, kept, given):
+    """Two hashes said nothing; the list of the run is named only where these data hold its items."""
+    run, lists = tmp_path / "run", {}
+    for name, ids in {"kept": kept, "given": given}.items():
+        path = tmp_path / f"{name}.txt"
+        path.write_text("".join(f"{index}\n" for index in ids or ()))
+        lists[name] = [] if ids is None else ["--ids", str(path)]
+    assert pretrain(planet, run, *lists["kept"]) == 0
+    if given is None:
+        shutil.rmtree(planet)
+        pack(SyntheticPlanet(COUNT, size=24, num_seasons=2, modalities=("S1GRD",), seed=5), planet)
+    capsys.readouterr()
+
+    assert pretrain(planet, run, *lists["given"], "--resume") == 1
+
+    told = capsys.readouterr().err
+    numbers = "it is of 20 items, these are 40" if kept and not given else "it is of other items"
+    assert f"another one: {numbers}; expected" in told
+    assert "identity" not in told
+    assert ("names the same items" in told) == bool(given)
+    assert ("give --ids and --split as they were given" in told) == (not given)
+
+
+def test_other_options_are_told_as_ever_beside_other_items(planet, tmp_path, capsys):
+    """With the way on that holds for all of them."""
+    (tmp_path / "some.txt").write_text("".join(f"{index}\n" for index in range(20)))
+    assert pretrain(planet, tmp_path / "run", "--ids", str(tmp_path / "some.txt")) == 0
+    capsys.readouterr()
+
+    assert pretrain(planet, tmp_path / "run", "--resume", "--engine.seed", "7") == 1
+
+    told = capsys.readouterr().err
+    assert "it is of 20 items, these are 40; engine.seed 0, now 7; expected" in told
+    assert "give the same options to continue it" in told
 
 
 def test_run_on_everything_keeps_no_list(planet, tmp_path):

@@ -172,7 +172,17 @@ class FolderPixels:
     @property
     def identity(self) -> str:
         """Hash of names and sizes of the chosen pictures."""
-        rows = ((self.folder.paths[i], self.folder.paths[i].stat().st_size) for i in self.indices.tolist())
+        return self._identity(self.indices)
+
+    def identity_of(self, ids: Sequence[str]) -> str:
+        """Give the identity that these pictures of the folder have; empty where it lacks one."""
+        positions = {name: position for position, name in enumerate(self.folder.names)}
+        if not positions.keys() >= set(ids):
+            return ""
+        return self._identity(np.array([positions[name] for name in ids], np.int64))
+
+    def _identity(self, indices: NDArray[np.int64]) -> str:
+        rows = ((self.folder.paths[i], self.folder.paths[i].stat().st_size) for i in indices.tolist())
         text = "\n".join(f"{path.relative_to(self.folder.root).as_posix()} {size}" for path, size in rows)
         return hashlib.sha256(text.encode()).hexdigest()
 
