@@ -8,7 +8,9 @@ import os
 import re
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from ssl4eo.archive import codecs
 from ssl4eo.archive.reader import open_archive
@@ -209,3 +211,28 @@ def test_a_pipe_is_read_by_one_process_alone(planet, tmp_path, capsys, monkeypat
     assert told in capsys.readouterr().err
     assert (b"" if devices == "1" else b"3\n17\n") == os.read(reading, 100)
     os.close(reading)
+
+
+@pytest.mark.parametrize("limit", [2 << 30, 10])
+def test_runs_on_pictures_go_on_without_those_that_cannot_be_decoded(tmp_path, capsys, monkeypatch, limit):
+    """In memory or read one by one; the file of damage names them as it does images of an archive."""
+    monkeypatch.setattr("ssl4eo.loading.folder.IN_MEMORY_BYTES", limit)
+    root, rng = tmp_path / "pictures", np.random.default_rng(0)
+    for number in range(40):
+        path = root / "ab"[number % 2] / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PillowImage.fromarray(rng.integers(1, 256, (24, 24, 3), dtype=np.uint8)).save(path)
+    (root / "a" / "00.png").write_bytes(b"x")
+    (root / "b" / "21.png").write_bytes(b"x")
+    recipe = ("--recipe", "moco_v2.resnet18.s2rgb.tiny")
+
+    assert pretrain(root, tmp_path / "run", *recipe) == 1
+    assert "2 of 40 pictures" in capsys.readouterr().err
+    assert pretrain(root, tmp_path / "run", *recipe, "--engine.damaged", "replace") == 0
+
+    noted = {
+        tuple(row[name] for name in ("archive", "what", "location", "season"))
+        for row in rows(tmp_path / "run" / DAMAGED)
+    }
+    assert noted == {(str(root), "picture", name, 0) for name in ("a/00.png", "b/21.png")}
+    assert told_damage(tmp_path / "run")[-1] == 2

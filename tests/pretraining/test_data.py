@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ssl4eo.errors import (
     DataMissing,
     LocationMissing,
     SampleInvalid,
+    ShardCorrupt,
     SourceInvalid,
     UnknownName,
 )
@@ -312,3 +314,66 @@ def test_pictures_may_be_listed_by_the_name_that_the_folder_was_given(pictures, 
     data = open_training_data(Path(pictures.name), contract=RGB, split="none", ids=listed)
 
     assert named(data) == ["River/River_3.png"]
+
+
+def cut(root, *names):
+    """Cut pictures short."""
+    for name in names:
+        path = root / name
+        path.write_bytes(path.read_bytes()[:60])
+
+
+def test_pictures_that_cannot_be_decoded_are_refused_all_at_once(tmp_path):
+    """With the ways out; it named one, and the next one after that was fetched again."""
+    names = [f"{'ab'[number % 2]}/{number}.png" for number in range(7)]
+    cut(_folder(tmp_path), *names)
+
+    with pytest.raises(SourceInvalid, match=r"^7 of 10 pictures of .* cannot be decoded: a/0\.png, a/2") as told:
+        open_training_data(tmp_path, contract=RGB, split="none")
+    assert str(told.value).count(".png") == 5
+    assert all(way in told.value.remedy for way in ("fetch them again", "--ids", "--engine.damaged replace"))
+
+
+def test_pictures_that_cannot_be_decoded_may_be_replaced(tmp_path, caplog):
+    """The first one, whose size is asked for, too; they are not called black."""
+    cut(_folder(tmp_path), "a/0.png", "b/3.png")
+
+    source = open_training_data(tmp_path, contract=RGB, split="none", skip_damaged=True).source
+
+    assert "2 of 10 pictures of " in caplog.text
+    assert source.damaged() == ["a/0.png", "b/3.png"]
+    with pytest.raises(ShardCorrupt, match=r"0\.png cannot be decoded"):
+        source.pixels(0, 0)
+    assert source.pixels(1, 0)[10].max() == 11
+    cut(tmp_path, *named_pictures(tmp_path))
+    with pytest.raises(SourceInvalid, match=r"none of 10 pictures of .* can be decoded"):
+        open_training_data(tmp_path, contract=RGB, split="none", skip_damaged=True)
+
+
+def named_pictures(root):
+    """List the pictures of a folder."""
+    return [path.relative_to(root).as_posix() for path in sorted(root.glob("*/*.png"))]
+
+
+def test_readings_in_passing_want_all_pictures(pictures, tmp_path, caplog):
+    """They are of the test part's folder, too: a run that goes on without what is damaged would end at the first."""
+    root = tmp_path / "copy"
+    shutil.copytree(pictures, root)
+    cut(root, "AnnualCrop/AnnualCrop_0.png")
+
+    assert open_training_data(root, contract=RGB, skip_damaged=True).probe is None
+    assert "no k-NN and probe while training" in caplog.text
+    assert open_training_data(pictures, contract=RGB, skip_damaged=True).probe is not None
+
+
+def test_black_pictures_are_refused_where_not_all_fit_into_memory(tmp_path, monkeypatch):
+    """Hours later they would be met; damaged ones among the smallest files are no end of the search."""
+    monkeypatch.setattr("ssl4eo.loading.folder.IN_MEMORY_BYTES", 10)
+    root = _folder(tmp_path, black=(4, 7))
+    with pytest.raises(SampleInvalid, match=r"2 images show nothing but zeros: a/4\.png at season 0, b/7\.png"):
+        open_training_data(root, contract=RGB, split="none")
+    cut(root, "a/0.png")
+    with pytest.raises(SampleInvalid, match="2 images show nothing but zeros"):
+        open_training_data(root, contract=RGB, split="none", skip_damaged=True)
+    with pytest.raises(SourceInvalid, match=r"1 of 10 pictures of .* cannot be decoded: a/0\.png;"):
+        open_training_data(root, contract=RGB, split="none")
