@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from archive_forms import KINDS, write_kind
 
-from ssl4eo.archive.ledger import note
+from ssl4eo.archive.ledger import NotedImages, note
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.errors import ShardCorrupt
 from ssl4eo.files import read_jsonl
@@ -65,3 +65,19 @@ def test_processes_do_not_cut_each_others_lines(tmp_path: Path) -> None:
 
     assert len(rows) == 160
     assert len(ledger.read_text().splitlines()) == 160
+
+
+def test_images_are_counted_once_however_often_they_are_met(tmp_path: Path) -> None:
+    """From where the last count ended; a line that is being written waits, one of somebody else counts for nothing."""
+    path = tmp_path / "lost.jsonl"
+    counted = NotedImages(path)
+    assert counted.count() == 0
+
+    for location, season in (("1", 0), ("1", 0), ("1", 1)):
+        note(path, ShardCorrupt("lost", archive="a", what="S1GRD", location=location, season=season))
+    assert counted.count() == 2
+    with path.open("a") as stream:
+        stream.write('[1]\n{"location": []}\nno JSON\n{"location": "2"')
+    assert counted.count() == 2
+    note(path, ShardCorrupt("lost", archive="a", what="S2L1C", location="1", season=1))
+    assert counted.count() == NotedImages(path).count() == 3

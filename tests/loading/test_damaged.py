@@ -16,6 +16,7 @@ from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import stored
 from ssl4eo.errors import ShardCorrupt
 from ssl4eo.loading.batches import ViewDataset
+from ssl4eo.loading.dataset import ArchiveDataset
 from ssl4eo.loading.loader import make_loader
 from ssl4eo.loading.pixels import ArchivePixels
 from ssl4eo.loading.sampler import Order, ResumableBatches
@@ -153,3 +154,29 @@ def test_loops_of_ones_own_can_do_the_same(whole, tmp_path):
     assert len(seen) == COUNT
     assert f"{BROKEN:07}" not in seen
     assert len(rows(tmp_path / "l.jsonl")) == 1
+
+
+def test_plain_images_are_replaced_by_the_same_rule(whole, tmp_path):
+    """The next one that can be read would stand in for all of a lost shard, and each would try all before it."""
+    path = damaged(whole, tmp_path / "b.zarr", range(6))
+    images = ArchiveDataset(path, "S1GRD", ledger=tmp_path / "l.jsonl")
+
+    found = [images[index]["index"] for index in range(COUNT)]
+
+    assert found[6:] == list(range(6, COUNT))
+    assert set(found[:6]) <= set(range(6, COUNT))
+    assert len(set(found[:6])) > 2
+    assert found == [images[index - COUNT]["index"] for index in range(COUNT)]
+
+
+def test_plain_images_are_not_looked_for_in_all_of_a_lost_archive(whole, tmp_path):
+    """Ten are tried; the ledger does not grow by all items each time. An archive of one image has no other."""
+    ledger = tmp_path / "l.jsonl"
+    path = damaged(whole, tmp_path / "b.zarr", range(COUNT))
+
+    with pytest.raises(ShardCorrupt, match=r"location 0000007.*nor can 10 items that were drawn to replace it"):
+        ArchiveDataset(path, "S1GRD", ledger=ledger)[7]
+    assert len(rows(ledger)) == 11
+    with pytest.raises(ShardCorrupt, match="location 0000007, season 0, cannot") as told:
+        ArchiveDataset(path, "S1GRD", ids=["7"], ledger=ledger)[0]
+    assert "nor can" not in str(told.value)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ssl4eo.contract import stored
-from ssl4eo.errors import DataMissing, SourceInvalid, UnknownName
+from ssl4eo.errors import DataMissing, ShardCorrupt, SourceInvalid, UnknownName
 from ssl4eo.loading import folder as module
 from ssl4eo.loading.folder import FolderPixels, ImageFolder
 
@@ -208,3 +208,44 @@ def test_text_with_the_name_of_a_picture_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SourceInvalid, match="cannot be decoded"):
         ImageFolder.scan(tmp_path).read(0)
+
+
+def test_the_smallest_files_of_each_kind_are_looked_at_for_black_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding all of a folder that does not fit into memory takes hours; a black JPEG is larger than a small PNG."""
+    rng = np.random.default_rng(0)
+    for suffix in ("png", "JPG"):
+        _picture(tmp_path / "x" / f"black.{suffix}", size=(16, 16), color=(0, 0, 0))
+        for i in range(50):
+            pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "x" / f"{i}.{suffix}")
+    read: list[int] = []
+    original = ImageFolder.read
+    monkeypatch.setattr(ImageFolder, "read", lambda self, number: (read.append(number), original(self, number))[1])
+    source = FolderPixels(ImageFolder.scan(tmp_path), in_memory=False)
+
+    assert source.blank() == [("x/black.JPG", 0), ("x/black.png", 0)]
+    assert len(read) == 1 + 2 * (1 + module.MOST_SHOWING)
+
+
+def test_pictures_that_cannot_be_decoded_may_be_told_as_damage(pictures: Path) -> None:
+    """Kept in memory or not, as a ledger notes it; evaluation is told as ever, and other pictures are no damage."""
+    (pictures / "wood" / "wood_5.png").write_bytes(b"x")
+    folder = ImageFolder.scan(pictures)
+    number = [path.name for path in folder.paths].index("wood_5.png")
+
+    for in_memory in (True, False):
+        source = FolderPixels(folder, in_memory=in_memory, replaceable=True)
+        with pytest.raises(ShardCorrupt, match=r"wood_5\.png cannot be decoded") as told:
+            source.pixels(number, 0)
+        assert told.value.where == {
+            "archive": str(pictures), "what": "picture", "location": "wood/wood_5.png", "season": 0
+        }  # fmt: skip
+        assert source.damaged() == ["wood/wood_5.png"]
+        assert source.pixels(0, 0)[10].shape == (3, 4, 6)
+        with pytest.raises(SourceInvalid, match="cannot be decoded"):
+            FolderPixels(folder, in_memory=in_memory).pixels(number, 0)
+    _picture(pictures / "wood" / "wood_5.png", size=(5, 4))
+    with pytest.raises(SourceInvalid, match="has shape"):
+        FolderPixels(folder, replaceable=True).load()

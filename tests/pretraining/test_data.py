@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from ssl4eo.errors import (
     DataMissing,
     LocationMissing,
     SampleInvalid,
+    ShardCorrupt,
     SourceInvalid,
     UnknownName,
 )
@@ -251,7 +254,12 @@ def test_locations_of_the_test_stay_held_out_whoever_lists_them(planet, tmp_path
 @pytest.mark.parametrize(
     ("names", "kind", "told"),
     [
-        (("0000003", "lake", 99), LocationMissing, "lacks 2 of the 3 ids in .*: lake, 99; expected some of its 60 ids"),
+        (
+            ("0000003", "lake", 99),
+            LocationMissing,
+            "lacks 2 of the 3 ids in .*: 'lake', '99'; expected some of its 60 ids, .*: leave out those",
+        ),
+        (("lake", "sea"), LocationMissing, "lacks 2 of the 2 ids in .*: write them as the data do, such as '0000000'$"),
         ((), ConfigInvalid, "lists no id; expected one a line"),
     ],
 )
@@ -273,3 +281,99 @@ def test_pictures_are_listed_by_their_paths(pictures, tmp_path):
     assert named(split) == [name for name in wanted if name not in held_out]
     with pytest.raises(LocationMissing, match=r"River/none\.png"):
         open_training_data(pictures, contract=RGB, ids=ids_file(tmp_path, "River/none.png"))
+
+
+def test_ids_of_others_are_shown_short_and_without_what_terminals_obey(planet, tmp_path):
+    """A file that is no list of ids may be one line of 5 MB, or a screen of escape sequences."""
+    with pytest.raises(LocationMissing) as told:
+        open_training_data(planet, contract=L1C, ids=ids_file(tmp_path, "x" * 5_000_000, "\x1b[2J"))
+
+    assert len(str(told.value)) < 600
+    assert "\x1b" not in str(told.value)
+
+
+@pytest.mark.parametrize("form", ["./{0}", "{1}/{0}", "{1}/../{2}/{0}", "other/{0}"])
+def test_pictures_may_be_listed_as_find_prints_them(pictures, tmp_path, monkeypatch, form):
+    """From within the folder, by the whole path or by the folder's name; by another one's they are missing."""
+    monkeypatch.chdir(pictures.parent)
+    names = ["River/River_3.png", "Forest/Forest_1.png"]
+    listed = ids_file(tmp_path, *(form.format(name, pictures, pictures.name) for name in names))
+
+    if form.startswith("other"):
+        with pytest.raises(LocationMissing, match=r"such as 'AnnualCrop/AnnualCrop_0\.png'"):
+            open_training_data(pictures, contract=RGB, split="none", ids=listed)
+    else:
+        assert named(open_training_data(pictures, contract=RGB, split="none", ids=listed)) == sorted(names)
+
+
+def test_pictures_may_be_listed_by_the_name_that_the_folder_was_given(pictures, tmp_path, monkeypatch):
+    """As `find DATA` prints them; a picture that has the name as it stands is meant first."""
+    monkeypatch.chdir(pictures.parent)
+    listed = ids_file(tmp_path, f"{pictures.name}/River/River_3.png")
+
+    data = open_training_data(Path(pictures.name), contract=RGB, split="none", ids=listed)
+
+    assert named(data) == ["River/River_3.png"]
+
+
+def cut(root, *names):
+    """Cut pictures short."""
+    for name in names:
+        path = root / name
+        path.write_bytes(path.read_bytes()[:60])
+
+
+def test_pictures_that_cannot_be_decoded_are_refused_all_at_once(tmp_path):
+    """With the ways out; it named one, and the next one after that was fetched again."""
+    names = [f"{'ab'[number % 2]}/{number}.png" for number in range(7)]
+    cut(_folder(tmp_path), *names)
+
+    with pytest.raises(SourceInvalid, match=r"^7 of 10 pictures of .* cannot be decoded: a/0\.png, a/2") as told:
+        open_training_data(tmp_path, contract=RGB, split="none")
+    assert str(told.value).count(".png") == 5
+    assert all(way in told.value.remedy for way in ("fetch them again", "--ids", "--engine.damaged replace"))
+
+
+def test_pictures_that_cannot_be_decoded_may_be_replaced(tmp_path, caplog):
+    """The first one, whose size is asked for, too; they are not called black."""
+    cut(_folder(tmp_path), "a/0.png", "b/3.png")
+
+    source = open_training_data(tmp_path, contract=RGB, split="none", skip_damaged=True).source
+
+    assert "2 of 10 pictures of " in caplog.text
+    assert source.damaged() == ["a/0.png", "b/3.png"]
+    with pytest.raises(ShardCorrupt, match=r"0\.png cannot be decoded"):
+        source.pixels(0, 0)
+    assert source.pixels(1, 0)[10].max() == 11
+    cut(tmp_path, *named_pictures(tmp_path))
+    with pytest.raises(SourceInvalid, match=r"none of 10 pictures of .* can be decoded"):
+        open_training_data(tmp_path, contract=RGB, split="none", skip_damaged=True)
+
+
+def named_pictures(root):
+    """List the pictures of a folder."""
+    return [path.relative_to(root).as_posix() for path in sorted(root.glob("*/*.png"))]
+
+
+def test_readings_in_passing_want_all_pictures(pictures, tmp_path, caplog):
+    """They are of the test part's folder, too: a run that goes on without what is damaged would end at the first."""
+    root = tmp_path / "copy"
+    shutil.copytree(pictures, root)
+    cut(root, "AnnualCrop/AnnualCrop_0.png")
+
+    assert open_training_data(root, contract=RGB, skip_damaged=True).probe is None
+    assert "no k-NN and probe while training" in caplog.text
+    assert open_training_data(pictures, contract=RGB, skip_damaged=True).probe is not None
+
+
+def test_black_pictures_are_refused_where_not_all_fit_into_memory(tmp_path, monkeypatch):
+    """Hours later they would be met; damaged ones among the smallest files are no end of the search."""
+    monkeypatch.setattr("ssl4eo.loading.folder.IN_MEMORY_BYTES", 10)
+    root = _folder(tmp_path, black=(4, 7))
+    with pytest.raises(SampleInvalid, match=r"2 images show nothing but zeros: a/4\.png at season 0, b/7\.png"):
+        open_training_data(root, contract=RGB, split="none")
+    cut(root, "a/0.png")
+    with pytest.raises(SampleInvalid, match="2 images show nothing but zeros"):
+        open_training_data(root, contract=RGB, split="none", skip_damaged=True)
+    with pytest.raises(SourceInvalid, match=r"1 of 10 pictures of .* cannot be decoded: a/0\.png;"):
+        open_training_data(root, contract=RGB, split="none")

@@ -14,8 +14,9 @@ from ssl4eo.cli import main
 from ssl4eo.collection.recoded import EightBit
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import network_input, stored
-from ssl4eo.errors import ContractMismatch, RunStopped, SourceInvalid
+from ssl4eo.errors import ContractMismatch, RunStopped, ShardCorrupt, SourceInvalid
 from ssl4eo.form import Form
+from ssl4eo.loading.pixels import ArchivePixels
 from ssl4eo.packing.pack import pack
 from ssl4eo.pretraining.data import open_training_data
 from ssl4eo.pretraining.inputs import look_at_inputs, require_bands
@@ -115,6 +116,33 @@ def test_missing_bands_have_a_way_out():
     with pytest.raises(ContractMismatch) as other:
         require_bands(stored("S1GRD"), network_input("S2L1C"))
     assert "--bands" not in str(other.value)
+
+
+class Lost(ArchivePixels):
+    """An archive whose first images cannot be read."""
+
+    num_lost = 6
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Raise what a lost shard does."""
+        if index < self.num_lost:
+            raise ShardCorrupt(f"S1GRD of location {index}", expected="bytes", remedy="copy it", location=str(index))
+        return super().pixels(index, season, resolutions=resolutions)
+
+
+def test_lost_data_are_told_as_that(tmp_path, monkeypatch):
+    """Where damage is replaced, the one that is named is not the only one; one that can be read is enough."""
+    pack(Changed("S1GRD", lambda values: values), tmp_path / "a.zarr")
+    source, contract = Lost(tmp_path / "a.zarr", "S1GRD"), network_input("S1GRD")
+
+    with pytest.raises(ShardCorrupt, match=r"^S1GRD of location 0; expected bytes: copy it$"):
+        look_at_inputs(source, contract)
+    with pytest.raises(
+        ShardCorrupt, match=r"none of the 6 images looked at can be read: S1GRD of location 0;.*copy it"
+    ):
+        look_at_inputs(source, contract, skip_damaged=True)
+    monkeypatch.setattr(Lost, "num_lost", 5)
+    look_at_inputs(source, contract, skip_damaged=True)
 
 
 @pytest.mark.parametrize(("rank", "times"), [(0, 1), (1, 0)])

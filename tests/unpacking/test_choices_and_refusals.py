@@ -81,7 +81,7 @@ def test_numbers_are_found_as_7_digits_and_each_location_is_written_once(
         assert main(["unpack", str(archive.path), str(tmp_path / "out"), *arguments]) == 0
 
     assert sorted(p.name for p in (tmp_path / "out/s2c").iterdir()) == ["0000001", "0000002"]
-    assert "of 4 ids asked for, 2 are there twice" in caplog.text
+    assert "of 4 ids asked for, 2 repeat another" in caplog.text
 
 
 @pytest.mark.parametrize(

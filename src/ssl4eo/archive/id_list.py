@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
-    """Read a list of ids, one a line, as they are spelled; empty lines are left out.
+    """Read a list of ids, one a line, as they are spelled; empty lines and a byte order mark are left out.
 
     Raises:
         DataMissing: there is no such file.
         SourceInvalid: it is not text.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise SourceInvalid(f"{path} is not UTF-8 text", expected="one id a line", path=str(path)) from error
     except OSError as error:
@@ -47,7 +47,7 @@ def match_ids(wanted: Iterable[str], held: Collection[str]) -> tuple[str, ...]:
     found = [_spelled(name, held) for name in wanted]
     unique = tuple(dict.fromkeys(found))
     if len(unique) < len(found):
-        log.info("of %d ids asked for, %d are there twice: each is taken once", len(found), len(found) - len(unique))
+        log.info("of %d ids asked for, %d repeat another: each is taken once", len(found), len(found) - len(unique))
     return unique
 
 

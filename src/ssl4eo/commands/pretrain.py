@@ -130,6 +130,7 @@ def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
     keep_freed_memory()
     speak_once()  # of the data, too, which every process opens
     config = resolve(parser, values)
+    _require_readable_again(values.ids, config.engine.num_processes)
     data = open_training_data(
         values.data,
         contract=config.contract,
@@ -150,6 +151,16 @@ def run_parsed(parser: ArgumentParser, values: Namespace) -> int:
         for alarm in result.alarms:
             print(f"ALARM: {alarm}", file=sys.stderr)  # noqa: T201 - the command line
     return 0
+
+
+def _require_readable_again(ids: Path | None, num_processes: int) -> None:
+    """Refuse a pipe, as `--ids <(command)` is one, for several processes: only the first could read it."""
+    if ids is not None and num_processes > 1 and ids.exists() and not (ids.is_file() or ids.is_dir()):
+        raise ConfigInvalid(
+            f"--ids {ids}, a pipe, for {num_processes} processes",
+            expected="a file that every process can read",
+            remedy="write the list into a file first",
+        )
 
 
 def resolve(parser: ArgumentParser, values: Namespace) -> PretrainConfig:

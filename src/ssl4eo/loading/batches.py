@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ssl4eo.archive.ledger import note
 from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.contract import InputContract, sensor_groups
-from ssl4eo.errors import ConfigInvalid, OutOfMemory, SampleInvalid, ShardCorrupt, Ssl4eoError
+from ssl4eo.errors import ConfigInvalid, OutOfMemory, SampleInvalid, Ssl4eoError
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.promises import other_pixels, require_items
 from ssl4eo.loading.reading_now import ReadingNow
+from ssl4eo.loading.replacing import read_or_replace
 from ssl4eo.loading.room import empty
 from ssl4eo.loading.sampler import Item
 from ssl4eo.memory import is_shortage, shortage
@@ -51,13 +51,7 @@ LEAVE_OUT = (
 """What to do about an image without data."""
 
 MASK_STREAM = 255
-"""Stream of random numbers that masks are drawn from; views use 1 and the following."""
-
-REPLACEMENT_STREAM = 254
-"""Stream of random numbers that the items are drawn from which replace damaged ones."""
-
-MOST_REPLACEMENTS = 10
-"""Items that are tried in place of a damaged one; where all of them are damaged, too, the archive is."""
+"""Stream of random numbers that masks are drawn from; views use 1 and the following, replacing.py the one before."""
 
 NUM_WINDOWS = 10
 """Further windows that are tried where the first one shows only nodata, before the whole patch."""
@@ -235,35 +229,26 @@ class ViewDataset(Dataset[Batch]):
         return tuple(draws[group] for group in self._groups)
 
     def _read_whole(self, wanted: Item) -> tuple[Item, tuple[int, ...], Pixels]:
-        """Read an item, or what replaces it: a function of (seed, epoch, index) and of what is damaged."""
-        damage: list[ShardCorrupt] = []
-        for item in self._candidates(wanted):
-            self.reading.note(item)
-            seasons = self._draw_seasons(item)
-            try:
-                return item, seasons, self._read(item, seasons)
-            except ShardCorrupt as error:
-                if self._ledger is None:
-                    raise
-                note(self._ledger, error)
-                damage.append(error)
-            except Ssl4eoError:
-                raise
-            except Exception as error:  # not ours: somebody's source, which knows no locations
-                raise self._failed(item, seasons, error) from error
-        raise ShardCorrupt(
-            f"{damage[0].found}; nor can {MOST_REPLACEMENTS} items that were drawn to replace it",
-            expected="an archive of which nearly all can be read",
-            remedy=damage[0].remedy,
+        """Read an item, or what replaces it."""
+        epoch, index = wanted
+        return read_or_replace(
+            index,
+            len(self),
+            lambda other: self._read_seasons((epoch, other)),
+            ledger=self._ledger,
+            seed=self._seed,
+            epoch=epoch,
         )
 
-    def _candidates(self, wanted: Item) -> Iterator[Item]:
-        """Give an item, then those that may replace it: from anywhere, as damage is often to neighbours."""
-        yield wanted
-        epoch, index = wanted
-        rng = sample_rng(self._seed, epoch=epoch, index=index, stream=REPLACEMENT_STREAM)
-        for _ in range(MOST_REPLACEMENTS if len(self) > 1 else 0):
-            yield epoch, int(index + rng.integers(1, len(self))) % len(self)
+    def _read_seasons(self, item: Item) -> tuple[Item, tuple[int, ...], Pixels]:
+        self.reading.note(item)
+        seasons = self._draw_seasons(item)
+        try:
+            return item, seasons, self._read(item, seasons)
+        except Ssl4eoError:
+            raise
+        except Exception as error:  # not ours: somebody's source, which knows no locations
+            raise self._failed(item, seasons, error) from error
 
     def _read(self, item: Item, seasons: tuple[int, ...]) -> Pixels:
         found = {s: self.source.pixels(item[1], s, resolutions=self._render.resolutions) for s in set(seasons)}

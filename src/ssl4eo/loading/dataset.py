@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from ssl4eo.archive.id_list import match_ids, read_ids
-from ssl4eo.archive.ledger import note
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import Contract, Remap, plan_remap
-from ssl4eo.errors import ConfigInvalid, ShardCorrupt, UnknownName, unknown_name
+from ssl4eo.errors import ConfigInvalid, UnknownName, unknown_name
 from ssl4eo.grid import resize_bilinear, size_at
+from ssl4eo.loading.replacing import read_or_replace
 from ssl4eo.sensors import BANDS, canonical_band, modality
 
 Item = dict[str, Any]
@@ -69,7 +69,8 @@ class ArchiveDataset(Dataset[Item]):
                 tensor in the stored type where the wanted bands lie on one grid, else a dict by resolution [m].
             contract: what the values of the one modality shall mean: bands, offset and scaling are converted as
                 `plan_remap` does, to float32. It needs one grid.
-            ledger: file that broken chunks are noted in; the next item that can be read is given instead. None raises.
+            ledger: file that broken chunks are noted in; another item is given instead, drawn from anywhere by the
+                number of the one that cannot be read: the same one each time. None raises.
 
         Raises:
             DataMissing, ArchiveInvalid: no readable archive, or no file of ids.
@@ -151,19 +152,16 @@ class ArchiveDataset(Dataset[Item]):
 
         Raises:
             IndexError: there is no such item.
-            ShardCorrupt: a stored chunk is broken and there is no ledger, or no item can be read.
+            ShardCorrupt: a stored chunk is broken and there is no ledger, or nothing that was tried in its place can be
+                read.
         """
         if not -len(self) <= number < len(self):
             raise IndexError(f"item {number} of {len(self)}")
-        for step in range(len(self)):
-            place, season = divmod((number + step) % len(self), len(self.seasons))
-            try:
-                return self._read(int(self._indices[place]), self.seasons[season])
-            except ShardCorrupt as error:
-                if self._ledger is None or step == len(self) - 1:
-                    raise
-                note(self._ledger, error)
-        raise AssertionError("an empty data set is refused when it is made")
+        return read_or_replace(number % len(self), len(self), self._numbered, ledger=self._ledger)
+
+    def _numbered(self, number: int) -> Item:
+        place, season = divmod(number, len(self.seasons))
+        return self._read(int(self._indices[place]), self.seasons[season])
 
     def item(self, location: str | int, *, season: int) -> Item:
         """Give the images of one location, by id or index in the archive, at one date.

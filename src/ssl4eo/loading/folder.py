@@ -7,6 +7,7 @@ when they fit, else at each read. The named split `reference` is EuroSAT's custo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import math
@@ -20,13 +21,15 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from ssl4eo.contract import Contract, stored
-from ssl4eo.errors import DataMissing, SourceInvalid, unknown_name
+from ssl4eo.errors import DataMissing, ShardCorrupt, SourceInvalid, unknown_name
 from ssl4eo.form import Form
 from ssl4eo.grid import BASE_RESOLUTION
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 IN_MEMORY_BYTES = 2 << 30
 """Largest decoded folder that is kept in memory [bytes]."""
+MOST_SHOWING = 32
+"""Pictures in a row, by size of the file, that are not black before no more black ones are looked for."""
 REFERENCE_SEED = 42
 SPLITS = ("reference", "none")
 """reference: 80/20 stratified by class over sorted paths, seed 42; none: everything is training data."""
@@ -108,7 +111,7 @@ class ImageFolder:
         """Decode one picture: uint8 (3, y, x), red green blue.
 
         Raises:
-            SourceInvalid: unreadable, cut short, or not three channels of 8 bits.
+            SourceInvalid: unreadable or cut short, then with `undecoded=True`, or not three channels of 8 bits.
         """
         path = self.paths[position]
         try:
@@ -129,6 +132,7 @@ class ImageFolder:
                 expected="a whole JPEG or PNG",
                 remedy="fetch it again",
                 path=str(path),
+                undecoded=True,
             ) from error
 
 
@@ -145,19 +149,51 @@ class FolderPixels:
     num_seasons = 1
 
     def __init__(
-        self, folder: ImageFolder, *, indices: NDArray[np.int64] | None = None, in_memory: bool = True
+        self,
+        folder: ImageFolder,
+        *,
+        indices: NDArray[np.int64] | None = None,
+        in_memory: bool = True,
+        replaceable: bool = False,
     ) -> None:
         """Take all pictures, or those at `indices`; decode all at the first look, or each when it is looked at.
 
+        Args:
+            folder: where they lie.
+            indices: positions of the pictures to keep, None for all.
+            in_memory: decode all at the first look, if they fit.
+            replaceable: one that cannot be decoded is an image that others may replace: reading it raises ShardCorrupt,
+                and all others can be read.
+
         Raises:
-            SourceInvalid: pictures differ in size.
+            SourceInvalid: the first picture cannot be read; if `replaceable`, none can be decoded.
         """
         self.folder = folder
         self.indices = np.arange(len(folder.paths)) if indices is None else indices
-        self._in_memory = in_memory
+        self._in_memory, self._replaceable = in_memory, replaceable
+        self._undecoded: dict[int, str] = {}
+        """By item what was found in place of a picture."""
         self.contract: Contract = stored("S2RGB")
         self.form = Form.native("S2RGB")
-        self._shape = folder.read(int(self.indices[0])).shape
+        self._shape = self._first().shape
+
+    def _first(self) -> NDArray[np.uint8]:
+        """Read the first picture, if they are replaceable the first that can be decoded."""
+        for position in self.indices.tolist():
+            try:
+                return self.folder.read(position)
+            except SourceInvalid as error:
+                if not self._is_replaceable(error):
+                    raise
+        raise SourceInvalid(
+            f"none of {len(self)} pictures of {self.folder.root} can be decoded",
+            expected="whole JPEG or PNG",
+            remedy="fetch them again",
+            path=str(self.folder.root),
+        )
+
+    def _is_replaceable(self, error: SourceInvalid) -> bool:
+        return self._replaceable and "undecoded" in error.where
 
     @property
     def title(self) -> str:
@@ -172,7 +208,17 @@ class FolderPixels:
     @property
     def identity(self) -> str:
         """Hash of names and sizes of the chosen pictures."""
-        rows = ((self.folder.paths[i], self.folder.paths[i].stat().st_size) for i in self.indices.tolist())
+        return self._identity(self.indices)
+
+    def identity_of(self, ids: Sequence[str]) -> str:
+        """Give the identity that these pictures of the folder have; empty where it lacks one."""
+        positions = {name: position for position, name in enumerate(self.folder.names)}
+        if not positions.keys() >= set(ids):
+            return ""
+        return self._identity(np.array([positions[name] for name in ids], np.int64))
+
+    def _identity(self, indices: NDArray[np.int64]) -> str:
+        rows = ((self.folder.paths[i], self.folder.paths[i].stat().st_size) for i in indices.tolist())
         text = "\n".join(f"{path.relative_to(self.folder.root).as_posix()} {size}" for path, size in rows)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -206,12 +252,19 @@ class FolderPixels:
             return None
         out = np.empty((len(self), *self._shape), np.uint8)
         for i in range(len(self)):
-            out[i] = self._read(i)
+            with contextlib.suppress(ShardCorrupt):  # it is remembered
+                out[i] = self._read(i)
         return out
 
     def _read(self, index: int) -> NDArray[np.uint8]:
         position = int(self.indices[index])
-        picture = self.folder.read(position)
+        try:
+            picture = self.folder.read(position)
+        except SourceInvalid as error:
+            if not self._is_replaceable(error):
+                raise
+            self._undecoded[index] = error.found
+            raise self._damaged(index) from error
         if picture.shape != self._shape:
             raise SourceInvalid(
                 f"{self.folder.paths[position]} has shape {picture.shape}",
@@ -220,10 +273,49 @@ class FolderPixels:
             )
         return picture
 
+    def _damaged(self, index: int) -> ShardCorrupt:
+        return ShardCorrupt(
+            self._undecoded[index],
+            expected="a whole JPEG or PNG",
+            remedy="fetch it again",
+            archive=str(self.folder.root),
+            what="picture",
+            location=self.id_of(index),
+            season=0,
+        )
+
+    def damaged(self) -> list[str]:
+        """List the paths of the pictures that could not be decoded, of those that were looked at so far."""
+        return [self.id_of(i) for i in sorted(self._undecoded)]
+
     def blank(self) -> list[tuple[str, int]]:
-        """List the pictures, as path and season, that are black; only those in memory are looked at."""
+        """List the pictures, as path and season, that are black.
+
+        Of those that are not in memory the smallest files are looked at: black ones are, of their kind.
+        """
         decoded = self._decoded
-        return [] if decoded is None else [(self.id_of(i), 0) for i, picture in enumerate(decoded) if not picture.any()]
+        if decoded is None:
+            black = sorted(self._smallest_black())
+        else:
+            black = [i for i, picture in enumerate(decoded) if i not in self._undecoded and not picture.any()]
+        return [(self.id_of(i), 0) for i in black]
+
+    def _smallest_black(self) -> Iterator[int]:
+        """Find black pictures from the smallest file of each suffix on, until `MOST_SHOWING` in a row are not black."""
+        paths = [self.folder.paths[position] for position in self.indices.tolist()]
+        sizes = [path.stat().st_size for path in paths]
+        for suffix in sorted({path.suffix.lower() for path in paths}):
+            items = sorted((i for i, path in enumerate(paths) if path.suffix.lower() == suffix), key=sizes.__getitem__)
+            showing = 0
+            for i in items:
+                if showing == MOST_SHOWING:
+                    break
+                try:
+                    showing = showing + 1 if self._read(i).any() else 0
+                except ShardCorrupt:  # neither; it is remembered
+                    continue
+                if not showing:
+                    yield i
 
     def load(self) -> None:
         """Decode all pictures now, so that forked workers share them."""
@@ -232,7 +324,16 @@ class FolderPixels:
     def pixels(
         self, index: int, season: int, *, resolutions: Sequence[int] | None = None
     ) -> dict[int, NDArray[np.generic]]:
-        """Give one picture as the 10 m group."""
+        """Give one picture as the 10 m group.
+
+        Raises:
+            SourceInvalid: it cannot be read, or has another size.
+            ShardCorrupt: it cannot be decoded, and pictures are `replaceable`.
+        """
         del season, resolutions  # a picture has one date and one grid
         decoded = self._decoded
-        return {BASE_RESOLUTION: self._read(index) if decoded is None else decoded[index]}
+        if decoded is None:
+            return {BASE_RESOLUTION: self._read(index)}
+        if index in self._undecoded:
+            raise self._damaged(index)
+        return {BASE_RESOLUTION: decoded[index]}

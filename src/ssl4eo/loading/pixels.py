@@ -108,8 +108,18 @@ class ArchivePixels:
     @property
     def identity(self) -> str:
         """Hash of the archive's checksums and of the chosen positions."""
+        return self._identity(self._indices)
+
+    def identity_of(self, ids: Sequence[str]) -> str:
+        """Give the identity that these locations of the archive have; empty where it lacks one."""
+        positions = {name: position for position, name in enumerate(self.archive.ids)}
+        if not positions.keys() >= set(ids):
+            return ""
+        return self._identity(np.array([positions[name] for name in ids], np.int64))
+
+    def _identity(self, indices: NDArray[np.int64]) -> str:
         digest = hashlib.sha256((self.archive.path / CHECKSUMS).read_bytes())
-        digest.update("+".join(self._modalities).encode() + np.ascontiguousarray(self._indices, dtype="<i8").tobytes())
+        digest.update("+".join(self._modalities).encode() + np.ascontiguousarray(indices, dtype="<i8").tobytes())
         return digest.hexdigest()
 
     @property

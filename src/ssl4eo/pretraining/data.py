@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from ssl4eo.archive.id_list import match_ids, read_ids
 from ssl4eo.archive.reader import open_archive
 from ssl4eo.contract import InputContract, plan_remap, stored
-from ssl4eo.errors import ConfigInvalid, ContractMismatch, DataMissing, LocationMissing, SampleInvalid, SourceInvalid
+from ssl4eo.errors import (
+    ConfigInvalid,
+    ContractMismatch,
+    DataMissing,
+    LocationMissing,
+    SampleInvalid,
+    SourceInvalid,
+    shown,
+)
 from ssl4eo.evaluation.features import Precision
 from ssl4eo.evaluation.online import OnlineProbe
 from ssl4eo.evaluation.tasks import eurosat, synthetic
@@ -48,6 +56,9 @@ _NAME_OTHERS = "train on the other locations: `ssl4eo info {0} --ids observed > 
 Judge = Callable[[Task], OnlineProbe | None]
 """Makes the online reading of a task, None where it has too few items."""
 
+Opened = tuple[PixelSource, Callable[[], Task] | None]
+"""What to train on, and what opens the task of its labels, if there is one."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
@@ -73,11 +84,11 @@ def open_training_data(
         path: of the data.
         contract: what the network is fed; decides the modality that is read.
         split: whose training and validation parts are trained on where the data have labels; `none` trains on all.
-        ids: file with the ids of the locations to train on, one a line (of pictures: paths below the folder); of those
-            that the split lends where there are labels. None for all.
+        ids: file with the ids of the locations to train on, one a line (of pictures: paths below the folder, or as
+            `find` prints them); of those that the split lends where there are labels. None for all.
         precision: of the online reading.
         linear: fit a linear probe at each online reading, beside k-NN.
-        skip_damaged: the run will replace images that cannot be read; one of those looked at here is no reason to stop.
+        skip_damaged: the run will replace images that cannot be read; those met here are no reason to stop.
 
     Raises:
         DataMissing: nothing there.
@@ -87,14 +98,17 @@ def open_training_data(
         UnknownName: no such split.
         SampleInvalid: images of nothing but zeros.
         LocationMissing: `ids` names others than there are.
-        ShardCorrupt: an image looked at cannot be read.
+        ShardCorrupt: an image looked at cannot be read, or none can.
     """
-    data = _open(path, contract, split, functools.partial(_judge, precision=precision, linear=linear), ids)
-    if isinstance(data.source, FolderPixels):
-        data.source.load()
-        _shown(data.source)
-    look_at_inputs(data.source, contract, skip_damaged=skip_damaged)
-    return data
+    source, task = _open(path, contract, split, ids)
+    if isinstance(source, FolderPixels):
+        source.load()
+        blank = source.blank()
+        _require_whole(source, skip_damaged=skip_damaged)
+        _require_shown(source, blank)
+    look_at_inputs(source, contract, skip_damaged=skip_damaged)
+    judge = functools.partial(_judge, precision=precision, linear=linear)
+    return TrainingData(source, None if task is None else _judged(task, judge, skip_damaged=skip_damaged))
 
 
 def open_pixels(
@@ -104,9 +118,9 @@ def open_pixels(
 
     Raises: as `open_training_data`.
     """
-    source = _open(path, contract, split, lambda _: None, ids).source
+    source, _ = _open(path, contract, split, ids)
     if isinstance(source, FolderPixels):
-        return FolderPixels(source.folder, indices=source.indices, in_memory=False)
+        return FolderPixels(source.folder, indices=source.indices, in_memory=False, replaceable=True)
     return source
 
 
@@ -115,13 +129,13 @@ def is_archive(path: Path) -> bool:
     return (path / "zarr.json").is_file() or path.suffix == ".zarr"
 
 
-def _open(path: Path, contract: InputContract, split: str, judge: Judge, ids: Path | None) -> TrainingData:
+def _open(path: Path, contract: InputContract, split: str, ids: Path | None) -> Opened:
     if not path.exists():
         raise DataMissing(f"no data at {path}", expected="an archive or a folder of class folders", path=str(path))
-    return (_archive if is_archive(path) else _folder)(path, contract, split, judge, ids)
+    return (_archive if is_archive(path) else _folder)(path, contract, split, ids)
 
 
-def _archive(path: Path, contract: InputContract, split: str, judge: Judge, ids: Path | None) -> TrainingData:
+def _archive(path: Path, contract: InputContract, split: str, ids: Path | None) -> Opened:
     archive = open_archive(path)
     missing = [part.modality for part in contract.parts if part.modality not in archive.modalities]
     if missing:
@@ -133,38 +147,56 @@ def _archive(path: Path, contract: InputContract, split: str, judge: Judge, ids:
         )
     _require_square(path, archive.shape)
     require_bands(ArchivePixels(path, contract.modality).contract, contract)
-    chosen = None if ids is None else _chosen(ids, archive.ids, path)
+    chosen = None if ids is None else _chosen(read_ids(ids), archive.ids, ids=ids, path=path)
     if synthetic.COLUMN not in archive.columns or split == WHOLE:
-        return TrainingData(_shown(ArchivePixels(path, contract.modality, indices=chosen)), None)
+        return _shown(ArchivePixels(path, contract.modality, indices=chosen)), None
     try:
         task = open_task(synthetic.NAME, path, contract=contract, split=split)
     except SourceInvalid as error:
         error.remedy = f"{error.remedy}, or train on all of it without readings in passing (--split none)"
         raise
     lent = _both(_learnable(task), chosen, ids)
-    return TrainingData(_shown(ArchivePixels(path, contract.modality, indices=lent)), judge(task))
+    return _shown(ArchivePixels(path, contract.modality, indices=lent)), lambda: task
 
 
-def _chosen(ids: Path, held: Sequence[str], path: Path) -> NDArray[np.int64]:
+def _chosen(names: Iterable[str], held: Sequence[str], *, ids: Path, path: Path) -> NDArray[np.int64]:
     """Give the positions of the ids that a file lists, each once and in the order of the data.
+
+    Args:
+        names: the ids.
+        held: those of the data, in order.
+        ids: the file.
+        path: of the data.
 
     Raises:
         LocationMissing: some are not there: whoever lists them means to train on them.
         ConfigInvalid: there are none.
     """
     positions = {name: position for position, name in enumerate(held)}
-    names = match_ids(read_ids(ids), positions)
+    names = match_ids(names, positions)
     if missing := [name for name in names if name not in positions]:
+        only_some = len(missing) < len(names)
         raise LocationMissing(
-            f"{path} lacks {len(missing)} of the {len(names)} ids in {ids}: {', '.join(missing[:NUM_NAMED])}"
-            f"{', ...' if len(missing) > NUM_NAMED else ''}",
-            expected=f"some of its {len(held)} ids, {held[0]} to {held[-1]}",
-            remedy="leave out those that are missing",
+            f"{path} lacks {len(missing)} of the {len(names)} ids in {ids}: "
+            f"{', '.join(map(shown, missing[:NUM_NAMED]))}{', ...' if len(missing) > NUM_NAMED else ''}",
+            expected=f"some of its {len(held)} ids, {shown(held[0])} to {shown(held[-1])}",
+            remedy="leave out those that are missing"
+            if only_some
+            else f"write them as the data do, such as {shown(held[0])}",
             locations=missing,
         )
     if not names:
         raise ConfigInvalid(f"{ids} lists no id", expected="one a line", remedy="leave --ids out to train on all")
     return np.array(sorted(positions[name] for name in names), np.int64)
+
+
+def _below(names: Iterable[str], held: Collection[str], root: Path) -> Iterator[str]:
+    """Give paths of pictures, as `find` prints them, as they are below the folder; those that are held as they are."""
+    roots = [f"{os.path.normpath(folder)}{os.sep}" for folder in (root, root.absolute(), root.resolve())]
+    for name in names:
+        plain = name if name in held else os.path.normpath(name)
+        prefix = next((r for r in roots if plain not in held and plain.startswith(r)), "")
+        yield plain.removeprefix(prefix)
 
 
 def _both(lent: NDArray[np.int64], chosen: NDArray[np.int64] | None, ids: Path | None) -> NDArray[np.int64]:
@@ -185,12 +217,49 @@ def _both(lent: NDArray[np.int64], chosen: NDArray[np.int64] | None, ids: Path |
     return both
 
 
-Shown = TypeVar("Shown", ArchivePixels, FolderPixels)
+def _judged(task: Callable[[], Task], judge: Judge, *, skip_damaged: bool) -> OnlineProbe | None:
+    """Make the online reading; where damage is no reason to stop, none where it would meet a damaged picture."""
+    try:
+        opened = task()
+        if skip_damaged and isinstance(opened.everything.source, FolderPixels):
+            opened.everything.source.load()
+    except SourceInvalid as error:
+        if not skip_damaged or "undecoded" not in error.where:
+            raise
+        log.warning("no k-NN and probe while training, which read the test part's pictures, too: %s", error)
+        return None
+    return judge(opened)
 
 
-def _shown(source: Shown) -> Shown:
+def _require_whole(source: FolderPixels, *, skip_damaged: bool) -> None:
+    """Refuse pictures that cannot be decoded, all at once, or tell of them where the run replaces them."""
+    damaged = source.damaged()
+    if not damaged:
+        return
+    found = (
+        f"{len(damaged)} of {len(source)} pictures of {source.folder.root} cannot be decoded: "
+        f"{', '.join(damaged[:NUM_NAMED])}{', ...' if len(damaged) > NUM_NAMED else ''}"
+    )
+    if skip_damaged:
+        log.warning("%s; others take their place", found)
+        return
+    raise SourceInvalid(
+        found,
+        expected="whole JPEG or PNG",
+        remedy="fetch them again, list the others for --ids, or let others take their place by "
+        "--engine.damaged replace",
+        locations=damaged,
+    )
+
+
+def _shown(source: ArchivePixels) -> ArchivePixels:
+    _require_shown(source, source.blank())
+    return source
+
+
+def _require_shown(source: ArchivePixels | FolderPixels, blank: Sequence[tuple[str, int]]) -> None:
     """Refuse images of nothing but zeros here, where the loader would meet them hours later."""
-    if blank := source.blank():
+    if blank:
         named = ", ".join(f"{location} at season {season}" for location, season in blank[:NUM_NAMED])
         raise SampleInvalid(
             f"{len(blank)} images show nothing but zeros: {named}{', ...' if len(blank) > NUM_NAMED else ''}",
@@ -200,25 +269,34 @@ def _shown(source: Shown) -> Shown:
             else _NAME_OTHERS.format(shlex.quote(str(source.archive.path))),
             locations=sorted({location for location, _ in blank}),
         )
-    return source
 
 
-def _folder(path: Path, contract: InputContract, split: str, judge: Judge, ids: Path | None) -> TrainingData:
+def _folder(path: Path, contract: InputContract, split: str, ids: Path | None) -> Opened:
     _require_no_geotiffs(path)
     _require_pictures_do(path, contract)
     folder = ImageFolder.scan(path)
-    chosen = None if ids is None else _chosen(ids, folder.names, path)
+    chosen = None if ids is None else _listed(folder, ids)
     train = folder.split(split)["train"]
-    probe = None
+    task = None
     if split != WHOLE and folder.classes == eurosat.CLASSES:
-        task = open_task(eurosat.NAME, path, contract=contract, split=split)
-        assert np.array_equal(_learnable(task), train), "the task and the folder split alike"
-        probe = judge(task)
+        task = functools.partial(_eurosat, path, contract, split, train)
     elif split != WHOLE:
         log.warning("classes of %s are not those of EuroSAT: no k-NN and probe while training", path)
-    source = FolderPixels(folder, indices=_both(train, chosen, ids))
+    source = FolderPixels(folder, indices=_both(train, chosen, ids), replaceable=True)
     _require_square(path, source.shape)
-    return TrainingData(source, probe)
+    return source, task
+
+
+def _eurosat(path: Path, contract: InputContract, split: str, train: NDArray[np.int64]) -> Task:
+    task = open_task(eurosat.NAME, path, contract=contract, split=split)
+    assert np.array_equal(_learnable(task), train), "the task and the folder split alike"
+    return task
+
+
+def _listed(folder: ImageFolder, ids: Path) -> NDArray[np.int64]:
+    """Give the positions of the pictures that a file lists."""
+    held = folder.names
+    return _chosen(_below(read_ids(ids), frozenset(held), folder.root), held, ids=ids, path=folder.root)
 
 
 def _require_no_geotiffs(path: Path) -> None:

@@ -79,12 +79,20 @@ def _images(source: PixelSource, contract: InputContract, *, skip_damaged: bool)
     items = np.unique(np.linspace(0, len(source) - 1, MOST_LOOKED_AT).round().astype(int)).tolist()
     places = [(item, number % source.num_seasons) for number, item in enumerate(items)]
     rendered: list[NDArray[np.generic]] = []
-    for number, place in enumerate(places, 1):
+    damage: list[ShardCorrupt] = []
+    for place in places:
         try:
             rendered.append(render(source.pixels(*place, resolutions=render.resolutions), SIZE, PLAIN))
-        except ShardCorrupt:
-            if not skip_damaged or (number == len(places) and not rendered):
+        except ShardCorrupt as error:
+            if not skip_damaged:
                 raise
+            damage.append(error)
+    if not rendered:
+        raise ShardCorrupt(
+            f"none of the {len(damage)} images looked at can be read: {damage[0].found}",
+            expected="data of which nearly all can be read",
+            remedy=damage[0].remedy,
+        ) from damage[0]
     return np.stack(rendered)
 
 

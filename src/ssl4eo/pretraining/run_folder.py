@@ -13,11 +13,13 @@ import datetime as dt
 import json
 import logging
 import math
-from collections.abc import Mapping
+import shlex
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
+from ssl4eo.archive.id_list import read_ids
 from ssl4eo.archive.journal import require_outside
 from ssl4eo.checkpoints.backbone_file import BACKBONE_FILE
 from ssl4eo.checkpoints.training_state import FOLDER, load_latest
@@ -47,7 +49,7 @@ class RunFolder:
     def __init__(self, path: Path, config: PretrainConfig, source: PixelSource, *, resume: bool) -> None:
         """Name the folder and what must be true of it."""
         self._path, self._config, self._resume = path, config, resume
-        self._data, self._ids = data_record(source), _subset(source)
+        self._source, self._data, self._ids = source, data_record(source), _subset(source)
         self._part_of = source.num_held if isinstance(source, ArchivePixels | FolderPixels) and self._ids else None
         self._stack = contextlib.ExitStack()
         self._exists = False
@@ -173,7 +175,23 @@ class RunFolder:
 
     def _require_same(self) -> None:
         config, data = _read_config(self._path / CONFIG, self._config.to_json())
-        self._changed = _require_equal(config, self._config.to_json(), data, self._data, self._path)
+        self._changed = self._require_equal(config, data)
+
+    def _require_equal(self, config: dict[str, Any], data: dict[str, Any]) -> list[str]:
+        return _require_equal(
+            config, self._config.to_json(), data, self._data, self._path, lambda: self._way_to_items(data)
+        )
+
+    def _way_to_items(self, data: Mapping[str, Any]) -> str:
+        """Say how a run finds its items, of which `data` are the record, in data that hold others, too."""
+        if not isinstance(self._source, ArchivePixels | FolderPixels):
+            return _way_on(is_longer=False, path=self._path)
+        if _names_items(self._path / IDS, self._source, data):
+            same = f"--ids {shlex.quote(str(self._path / IDS))} --split none"
+            way = f"{same} names the same items (readings in passing want --ids and --split as they were given)"
+        else:
+            way = "give --ids and --split as they were given to continue it"
+        return f"{way}, or another --out to start a new run"
 
     def last_step(self) -> int | None:
         """Find the last whole checkpoint of the same run and note that it is continued; None where there is none.
@@ -188,7 +206,7 @@ class RunFolder:
                 log.warning("%s has no checkpoint: the run begins anew", self._path)
                 append_jsonl(self._path / LOG, {"kind": "resume", "step": 0, "changed": self._changed})
             return None
-        changed = _require_equal(state.config, self._config.to_json(), state.data, self._data, self._path)
+        changed = self._require_equal(state.config, state.data)
         append_jsonl(self._path / LOG, {"kind": "resume", "step": state.step, "changed": changed})
         if changed:
             log.warning(
@@ -296,8 +314,27 @@ def _way_on(is_longer: bool, path: Path) -> str:
     )
 
 
+def _names_items(path: Path, source: ArchivePixels | FolderPixels, data: Mapping[str, Any]) -> bool:
+    """Say whether a list names just the items that `data` is the record of, out of the data of a source."""
+    return path.is_file() and source.identity_of(read_ids(path)) == data.get("identity")
+
+
+def _other_items(data: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Say in words that the items are others, as their hashes do not."""
+    old, new = data.get("num_items"), wanted.get("num_items")
+    return f"it is of {old} items, these are {new}" if old != new else "it is of other items"
+
+
+_ITEMS = {"data.identity", "data.num_items"}
+
+
 def _require_equal(
-    config: dict[str, Any], wanted: dict[str, Any], data: dict[str, Any], wanted_data: dict[str, Any], path: Path
+    config: dict[str, Any],
+    wanted: dict[str, Any],
+    data: dict[str, Any],
+    wanted_data: dict[str, Any],
+    path: Path,
+    way_to_items: Callable[[], str],
 ) -> list[str]:
     """Raise CheckpointInvalid unless a stored run is the one that is asked for; list what differs in rounding only."""
     old, new = flatten({**BEFORE, **config, "data": data}), flatten({**wanted, "data": wanted_data})
@@ -305,10 +342,14 @@ def _require_equal(
     rows = {n: f"{n} {old.get(n)!r}, now {new.get(n)!r}" for n in names}
     other = {name: row for name, row in rows.items() if name not in ROUNDED_ON_RESUME}
     if other:
+        told = [row for name, row in other.items() if name not in _ITEMS]
+        # Values of another kind have another identity, too; then the items may be the same.
+        if "data.num_items" in other or not any(name.startswith("data.") for name in other.keys() - _ITEMS):
+            told = [_other_items(data, wanted_data)] * bool(_ITEMS & other.keys()) + told
         raise CheckpointInvalid(
-            f"the run in {path} is another one: {'; '.join(other.values())}",
+            f"the run in {path} is another one: {'; '.join(told)}",
             expected="the same recipe, options and data",
-            remedy=_way_on(other.keys() == {"engine.epochs"}, path),
+            remedy=way_to_items() if other.keys() <= _ITEMS else _way_on(other.keys() == {"engine.epochs"}, path),
             path=str(path),
         )
     return [row for name, row in rows.items() if name in old]  # an option that is younger than the run changes nothing

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from ssl4eo.archive.ledger import NotedImages
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.checkpoints.training_state import TrainingState
 from ssl4eo.errors import TrainingDiverged
@@ -127,8 +128,6 @@ class Watch:
     _loss: LossWatch = field(default_factory=LossWatch)
     _loading: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
     """Since the last line: seconds of reading, seconds of rendering, samples."""
-    _replaced: int = 0
-    """Replacements that were told."""
     _saved: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -137,6 +136,9 @@ class Watch:
         self._watch = Stopwatch(clock_of(self.device))
         self._starvation = StarvationWatch(num_workers=self.engine.num_workers)
         self._arrived: Any = None
+        self._damaged = NotedImages(self.journal.run / DAMAGED)
+        self._told_damaged = self._damaged.count()
+        """Damaged images that were told, or were there before."""
 
     def start(self, step: int, method: Method) -> None:
         """Judge the untrained network, where the run begins."""
@@ -283,15 +285,14 @@ class Watch:
 
     def _tell_replaced(self, step: int, epoch: float) -> None:
         """Tell of damaged images when their number has doubled; all processes note theirs in one file."""
-        path = self.journal.run / DAMAGED
-        number = len(path.read_bytes().splitlines()) if path.exists() else 0
-        if number >= max(1, 2 * self._replaced):
-            self._replaced = number
+        number = self._damaged.count()
+        if number >= max(1, 2 * self._told_damaged):
+            self._told_damaged = number
             self.journal.alarm(
                 step,
                 epoch,
-                f"damaged images so far that others were taken for: {number} ({path} names them, `ssl4eo verify` finds "
-                "all)",
+                f"damaged images so far, each counted once, that others were taken for: {number} "
+                f"({self.journal.run / DAMAGED} names them; of an archive `ssl4eo verify` finds all)",
             )
 
     def _stages(self) -> dict[str, float]:
