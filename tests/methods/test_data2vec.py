@@ -452,10 +452,26 @@ def test_parts_of_a_batch_are_doubted_where_targets_are_normed_over_it():
 
 @pytest.mark.parametrize("num_masked", [0, 16, 120])
 def test_masks_of_nothing_or_everything_are_refused(num_masked):
-    """Some patches must be seen and some predicted."""
+    """Some patches must be seen and some predicted; the share that is published is offered."""
     words = rf"^method\.num_masked {num_masked}: {num_masked} of 16 patches masked; expected 1 to 15: "
-    with pytest.raises(ConfigInvalid, match=words):
+    with pytest.raises(ConfigInvalid, match=words + r".*: --method\.num_masked 10, for instance$"):
         dataclasses.replace(CONFIG, num_masked=num_masked).check(setting())
+
+
+@pytest.mark.parametrize("grid", [2, 3, 4, 14, 28])
+def test_offered_number_of_hidden_patches_can_be_drawn(grid):
+    """The remedy, taken at its word, with blocks of 16 patches or more: about 61 % of any grid."""
+    place = setting(image_size=grid * PATCH)
+    plain = dataclasses.replace(CONFIG, smallest_block=16)
+    with pytest.raises(ConfigInvalid) as refused:
+        dataclasses.replace(plain, num_masked=grid**2).check(place)
+    number = int(refused.value.remedy.split()[1].rstrip(","))
+
+    config = dataclasses.replace(plain, num_masked=number)
+
+    config.check(place)
+    assert config.masking(place).draw(np.random.default_rng(0)).sum() == number
+    assert number == pytest.approx(grid**2 * 120 / 196, abs=0.5)
 
 
 def test_more_top_blocks_than_there_are_is_refused():

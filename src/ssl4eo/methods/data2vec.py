@@ -46,6 +46,8 @@ TargetNorm = Literal["layer", "batch"]
 """layer: each token over its dims (as published); batch: each dim over all tokens of all processes' batches."""
 EPSILON = 1e-5
 """Added to a variance before its root is taken."""
+PUBLISHED_SHARE = 120 / 196
+"""Of all patches, how many are hidden in the published runs."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ class Data2VecConfig(MethodConfig):
     def masking(self, setting: Setting) -> BlockMasking:
         """Hide blocks of patches."""
         grid = patch_grid(setting, method="data2vec")
-        check_hidden(f"method.num_masked {self.num_masked}", self.num_masked, grid, remedy="give such a number")
+        remedy = f"--method.num_masked {round(PUBLISHED_SHARE * grid**2)}, for instance"
+        check_hidden(f"method.num_masked {self.num_masked}", self.num_masked, grid, remedy=remedy)
         return BlockMasking(grid, self.num_masked, smallest=self.smallest_block)
 
     def warn_of_parts(self, accumulate: int) -> str | None:
