@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What do DINO's ten crops cost beside the plain forward passes of the same crops, one after the other?
 
-    python benchmarks/bench_dino_crops.py [--backbone vit_small_16] [--batch 4] [--large 112] [--small 48] [--rounds 5]
+    python benchmarks/bench_dino_crops.py [--backbone vit_small_16] [--batch 4] [--large 224] [--small 96] [--rounds 5]
 
 One process, all forms in turn, in float32 with gradients recorded as in training, the same random 13-band crops:
 
@@ -78,8 +78,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="vit_small_16")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--large", type=int, default=112, help="side of the two global crops [px]")
-    parser.add_argument("--small", type=int, default=48, help="side of the local crops [px]")
+    parser.add_argument("--large", type=int, default=224, help="side of the two global crops [px]")
+    parser.add_argument("--small", type=int, default=96, help="side of the local crops [px]")
     parser.add_argument("--num-local", type=int, default=8)
     parser.add_argument("--out-dim", type=int, default=65_536)
     parser.add_argument("--rounds", type=int, default=5)

@@ -6,8 +6,9 @@
 Each form has a process of its own, since how freed memory is treated is a matter of the whole process; one computes at
 a time, in turn. 13 bands, median over the rounds, one untimed step first.
 As documented: TorchGeo takes float32 NCHW images and augments them with kornia inside its step; lightly takes views
-that its transforms made before (not counted: they take RGB pictures only) and runs float32 NCHW; ours is the recipe
-as `ssl4eo pretrain` runs it here, its photometric changes counted, its crops not (they are made by the loader).
+that its transforms made before (not counted: they take RGB pictures only), runs float32 NCHW and has a bank of 4,096;
+ours is the recipe as `ssl4eo pretrain` runs it here, from native pixels in memory: crops, flips and blur, which the
+loader makes beside the step on the same cores, are made here before the step, on one core, and counted in full.
 Equal: float32, channels_last, the same two ready views for all three, a queue of 65,536, freed memory kept by all.
 """
 
@@ -16,34 +17,78 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import statistics
 import time
 
+import numpy as np
 import timm
 import torch
 
 from bench_step import Step, random_batch
 from peers import LightlyMoCo, TorchGeoMoCo
+from ssl4eo.backbones.adapter import Adapter
+from ssl4eo.contract import stored
 from ssl4eo.environment import environment
+from ssl4eo.form import Form
+from ssl4eo.loading.batches import ViewDataset
 from ssl4eo.memory import keep_freed_memory
 from ssl4eo.pretraining.launch import computes_in_bf16
 from ssl4eo.recipes.table import recipe
 
 QUEUE, SIZE, BANDS = 65_536, 224, 13
+SIDE_M = 2640
+"""Side of a patch [m]: 264 px at 10 m."""
 STEP, STOP = "step", "stop"
 
 
+class Noise:
+    """Random digital numbers at native resolution in memory, as a source of pixels; synthetic."""
+
+    title, synthetic, identity, num_seasons = "synthetic noise", True, "noise", 4
+    contract, form = stored("S2L1C"), Form.native("S2L1C")
+
+    def __init__(self, count):
+        """Draw the seasons of one patch; all items have them."""
+        rng, self.count = np.random.default_rng(0), count
+        self.seasons = [
+            {r: rng.integers(1, 5000, (len(b), SIDE_M // r, SIDE_M // r), np.uint16) for r, b in self.form.groups}
+            for _ in range(self.num_seasons)
+        ]
+
+    def __len__(self):
+        """Count the items."""
+        return self.count
+
+    def id_of(self, index):
+        """Name an item."""
+        return str(index)
+
+    def pixels(self, index, season, *, resolutions=None):
+        """Give a season."""
+        return self.seasons[season]
+
+
 def ours(args, *, equal):
-    """Give a step of ours."""
+    """Give a step of ours: from pixels, each time in other views, or from views that are ready."""
     name = f"moco_v2.{args.backbone}.s2l1c"
     precision = "bf16-mixed" if computes_in_bf16("cpu") and not equal else "32-true"
-    batch = random_batch(recipe(name).config(), args.batch)
+    config, step = recipe(name).config(), Step(name, args.batch, precision=precision, channels_last=True)
     if equal:
+        batch = random_batch(config, args.batch)
         batch = dataclasses.replace(batch, views=ready_views(args, channels_last=True), finished=True)
-    step = Step(name, args.batch, precision=precision, channels_last=True)
-    return lambda: step(batch)
+        return lambda: step(batch)
+    source, epochs = Noise(args.batch), itertools.count()
+    adapter = Adapter(source.contract, config.contract)
+    dataset = ViewDataset(source, config.views, contract=source.contract, seed=0, adapter=adapter)
+
+    def from_pixels():
+        epoch = next(epochs)
+        step(dataset.__getitems__([(epoch, index) for index in range(args.batch)]))
+
+    return from_pixels
 
 
 def torchgeo(args, *, equal):
@@ -58,7 +103,7 @@ def torchgeo(args, *, equal):
 def lightly(args, *, equal):
     """Give a step of lightly's parts."""
     backbone = timm.create_model(args.backbone, in_chans=BANDS, num_classes=0)
-    task = LightlyMoCo(backbone, backbone.num_features, bank=QUEUE)
+    task = LightlyMoCo(backbone, backbone.num_features, **({"bank": QUEUE} if equal else {}))
     if equal:
         task.to(memory_format=torch.channels_last)
     first, second = ready_views(args, channels_last=equal)

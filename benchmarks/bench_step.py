@@ -7,8 +7,8 @@ One process, both forms in turn, the same batch of random views; prints images a
 A step is what the loop does: scale, photometrics, forward of all networks, backward, update, teacher, queue.
 As we run it: channels_last, and bf16 where the processor computes in it. With `--memory` each form takes two steps in
 a process of its own, and the largest resident memory above what was there before the network was built is printed.
-With `--keep` freed memory is kept, as `ssl4eo pretrain` does, for both forms: run with and without to see what it is
-worth.
+With `--keep` freed memory is kept, as `ssl4eo pretrain` does, for both forms, in these processes too: run with and
+without to see what it is worth.
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ def random_batch(config, batch_size):
     return Batch(views, rows, torch.arange(batch_size), seasons, masks)
 
 
-def measure_memory(name, batch_size, precision, channels_last):
-    """Give the resident memory [MiB] that two steps add to a fresh process."""
+def measure_memory(name, batch_size, precision, channels_last, *, keep):
+    """Give the resident memory [MiB] that two steps add to a fresh process, which keeps what is freed if asked to."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
+    with context.Pool(1, initializer=keep_freed_memory if keep else None) as pool:
         return pool.apply(_memory_of, (name, batch_size, precision, channels_last))
 
 
@@ -137,7 +137,9 @@ def main():
         rates = measure_rates(name, args.batch, args.rounds)
         first = next(iter(rates.values()))
         for form, (precision, channels_last) in forms().items():
-            memory = f"{measure_memory(name, args.batch, precision, channels_last):.0f}" if args.memory else ""
+            memory = ""
+            if args.memory:
+                memory = f"{measure_memory(name, args.batch, precision, channels_last, keep=args.keep):.0f}"
             print(f"| `{name}` | {form} | {rates[form]:.2f} | {rates[form] / first:.2f} | {memory} |", flush=True)
     print(json.dumps({"arguments": vars(args), "environment": environment()}))
 

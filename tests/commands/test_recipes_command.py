@@ -44,6 +44,19 @@ def test_both_published_runs_are_named(capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(_shown(capsys, "show", shown["beside"][1], "--json"))["beside"] == [name]
 
 
+def test_form_of_another_length_is_named_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The corrected form has 100 epochs where one of the published runs had 200; nothing is said where they agree."""
+    name = "moco_v2.resnet18.s2rgb"
+
+    assert f"\ncorrected form: {name} (engine.epochs 100, here 200)\n" in _shown(
+        capsys, "show", f"{name}.as_published_ep200"
+    )
+    assert f"\nas published: {name}.as_published, {name}.as_published_ep200 (engine.epochs 200, here 100)\n" in _shown(
+        capsys, "show", name
+    )
+    assert f"\ncorrected form: {name}\n" in _shown(capsys, "show", f"{name}.as_published")
+
+
 @pytest.mark.parametrize("name", ["moco_v3.resnet18.s2rgb.tiny", "moco_v3.vit_base_16.s2l1c"])
 def test_what_was_not_published_has_nothing_beside_it(capsys: pytest.CaptureFixture[str], name: str) -> None:
     """A small form, and a size that nobody published."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from transformer_oracle import affine, cut, embed, norm, plain_norm, relative_offsets, run_block, to_numpy
 
+from forked import run_forked
 from ssl4eo.backbones.architectures import BackboneOptions
 from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.contract import network_input
@@ -309,6 +312,37 @@ def test_constant_targets_show_in_the_metrics():
     assert float(spread(torch.randn(64, 64, 192))) == pytest.approx(1.0, abs=0.02)
 
 
+def two_batches():
+    """Draw two batches (2, 8, 5, 6) around two points, far from 0: most of their spread is between them."""
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(rng.normal(0, 0.1, (2, 8, 5, 6)) + rng.normal(100, 2, (2, 1, 1, 6))).float()
+
+
+def spread_of_a_half(folder):
+    """Be one of two processes with a batch each, and leave the spread that it finds in a file."""
+    rank = int(os.environ["LOCAL_RANK"])
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.save(spread(two_batches()[rank].requires_grad_()), f"{folder}/{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def test_spread_is_that_of_the_tokens_of_all_processes(tmp_path):
+    """As NumPy has it of both batches together, in both processes; the batches alone spread a tenth as far."""
+    batches = two_batches()
+    expected = float(np.sqrt(batches.double().numpy().reshape(-1, 6).var(axis=0).mean()))
+    alone = [float(spread(batch)) for batch in batches]
+
+    done = run_forked(spread_of_a_half, str(tmp_path), folder=tmp_path / "told", ranks=2)
+
+    assert done.returncode == 0, done.stderr
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert [float(value) for value in found] == pytest.approx([expected] * 2, rel=1e-5)
+    assert max(alone) < expected / 5
+    assert not any(value.requires_grad for value in found)
+
+
 def test_constant_targets_raise_the_alarm():
     """The monitor watches the teacher's targets, at the third reading in a row."""
     model, monitor = method(), CollapseMonitor()
@@ -418,10 +452,26 @@ def test_parts_of_a_batch_are_doubted_where_targets_are_normed_over_it():
 
 @pytest.mark.parametrize("num_masked", [0, 16, 120])
 def test_masks_of_nothing_or_everything_are_refused(num_masked):
-    """Some patches must be seen and some predicted."""
+    """Some patches must be seen and some predicted; the share that is published is offered."""
     words = rf"^method\.num_masked {num_masked}: {num_masked} of 16 patches masked; expected 1 to 15: "
-    with pytest.raises(ConfigInvalid, match=words):
+    with pytest.raises(ConfigInvalid, match=words + r".*: --method\.num_masked 10, for instance$"):
         dataclasses.replace(CONFIG, num_masked=num_masked).check(setting())
+
+
+@pytest.mark.parametrize("grid", [2, 3, 4, 14, 28])
+def test_offered_number_of_hidden_patches_can_be_drawn(grid):
+    """The remedy, taken at its word, with blocks of 16 patches or more: about 61 % of any grid."""
+    place = setting(image_size=grid * PATCH)
+    plain = dataclasses.replace(CONFIG, smallest_block=16)
+    with pytest.raises(ConfigInvalid) as refused:
+        dataclasses.replace(plain, num_masked=grid**2).check(place)
+    number = int(refused.value.remedy.split()[1].rstrip(","))
+
+    config = dataclasses.replace(plain, num_masked=number)
+
+    config.check(place)
+    assert config.masking(place).draw(np.random.default_rng(0)).sum() == number
+    assert number == pytest.approx(grid**2 * 120 / 196, abs=0.5)
 
 
 def test_more_top_blocks_than_there_are_is_refused():

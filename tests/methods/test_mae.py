@@ -381,19 +381,21 @@ def test_backbone_asks_for_what_the_paper_has():
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, 1.5])
 def test_mask_ratio_of_nothing_or_everything_is_refused(ratio):
     """Some patches must be seen and some predicted."""
-    with pytest.raises(ConfigInvalid, match="mask_ratio"):
+    with pytest.raises(ConfigInvalid, match=r"--method\.mask_ratio 0\.75"):
         config(mask_ratio=ratio)
 
 
 def test_ratio_that_leaves_no_patch_visible_is_refused():
     """int(16 * 0.05) is 0."""
     words = (
-        r"^method\.mask_ratio 0\.95: 16 of 16 patches masked; expected 1 to 15: .*: give a ratio from 0\.063 to 0\.937$"
+        r"^method\.mask_ratio 0\.95: 16 of 16 patches masked; expected 1 to 15: .*: "
+        r"--method\.mask_ratio 0\.75, for instance, of 0\.063 to 0\.937$"
     )
     with pytest.raises(ConfigInvalid, match=words):
         config(mask_ratio=0.95).check(setting())
-    for ratio in (0.9, 0.063, 0.937):
+    for ratio in (0.75, 0.9, 0.063, 0.937):
         config(mask_ratio=ratio).check(setting())
+    config(mask_ratio=0.75).check(setting(image_size=16))  # of 4 patches one is seen
 
 
 @pytest.mark.parametrize(

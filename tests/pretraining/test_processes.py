@@ -65,9 +65,14 @@ def drive_each(folder, names, *, optimizer=None, **engine):
     return run_forked(main, *told, folder=folder / "told", ranks=engine["devices"])
 
 
+def logged(run, field):
+    """List what a run's log has under a name, step by step; nothing if the method does not tell it."""
+    return [r[field] for r in read_jsonl(run / "log.jsonl") if r["kind"] == "step" and field in r]
+
+
 def losses(run):
     """List the losses of a run's log."""
-    return [r["loss"] for r in read_jsonl(run / "log.jsonl") if r["kind"] == "step"]
+    return logged(run, "loss")
 
 
 def alone(out, name, *, optimizer=None, **engine):
@@ -138,9 +143,13 @@ hundred times as large once a softmax is nearly sure.
 """
 
 
+METRICS = ("target_std", "prediction_std", "teacher_entropy", "loss_1_to_2", "loss_2_to_1")
+"""What methods tell beside their loss: of all samples, so that it is the same however many processes there are."""
+
+
 @pytest.mark.parametrize("name", CLOSE)
 def test_two_processes_have_the_losses_of_one_with_each_method(name, each, tmp_path):
-    """Gathered keys, DINO's centre, targets normed over the batch: the curve and the state of one process."""
+    """Gathered keys, DINO's centre, targets normed over the batch: curve, metrics and state of one process."""
     one = alone(tmp_path / "one", name, batch_size=8)
 
     found, expected = losses(each / name), losses(one)
@@ -148,6 +157,8 @@ def test_two_processes_have_the_losses_of_one_with_each_method(name, each, tmp_p
     assert len(found) == 6
     assert found[0] == pytest.approx(expected[0], rel=1e-5)
     assert found == pytest.approx(expected, rel=CLOSE[name])
+    for metric in METRICS:
+        assert logged(each / name, metric) == pytest.approx(logged(one, metric), rel=CLOSE[name]), metric
     state, whole = load_latest(each / name).method, load_latest(one).method
     assert state.keys() == whole.keys()
     for key, value in state.items():

@@ -165,7 +165,19 @@ def _differences(words: dict[str, Any], full: str | None) -> list[str]:
         lines.append(words["differs"] if published else f"differs from {which}: {words['differs']}")
     if words["beside"]:
         kind = "corrected form" if published else "as published"
-        lines.append(f"{kind}: {', '.join(words['beside'])}")
+        named = [f"{other}{_other_length(other, words['name'])}" for other in words["beside"]]
+        lines.append(f"{kind}: {', '.join(named)}")
     others = filter(None, [*words["beside"], full])
     lines.extend(f"option by option: ssl4eo recipes compare {other} {words['name']}" for other in others)
     return lines
+
+
+def _other_length(name: str, here: str) -> str:
+    """Say, in brackets, where another recipe has other epochs or another batch than this one; nothing if it has not."""
+    from ssl4eo.recipes.table import recipe
+
+    theirs, ours = recipe(name).config().engine, recipe(here).config().engine
+    options = ("epochs", "batch_size")
+    differing = [option for option in options if getattr(theirs, option) != getattr(ours, option)]
+    told = [f"engine.{option} {getattr(theirs, option)}, here {getattr(ours, option)}" for option in differing]
+    return f" ({'; '.join(told)})" if told else ""

@@ -36,7 +36,7 @@ from ssl4eo.backbones.backbone import Backbone
 from ssl4eo.backbones.initialization import beit_normal
 from ssl4eo.backbones.tokens import embed_patches, run_blocks, with_class_token, with_positions
 from ssl4eo.errors import ConfigInvalid, unknown_name
-from ssl4eo.methods.gather import mean_over_processes
+from ssl4eo.methods.gather import gather_rows, mean_over_processes
 from ssl4eo.methods.masked import check_hidden, patch_grid, places, take
 from ssl4eo.methods.method import Method, MethodConfig, Moment, Setting, StepOutput
 from ssl4eo.methods.parts import update_average
@@ -46,6 +46,8 @@ TargetNorm = Literal["layer", "batch"]
 """layer: each token over its dims (as published); batch: each dim over all tokens of all processes' batches."""
 EPSILON = 1e-5
 """Added to a variance before its root is taken."""
+PUBLISHED_SHARE = 120 / 196
+"""Of all patches, how many are hidden in the published runs."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ class Data2VecConfig(MethodConfig):
     def masking(self, setting: Setting) -> BlockMasking:
         """Hide blocks of patches."""
         grid = patch_grid(setting, method="data2vec")
-        check_hidden(f"method.num_masked {self.num_masked}", self.num_masked, grid, remedy="give such a number")
+        remedy = f"--method.num_masked {round(PUBLISHED_SHARE * grid**2)}, for instance"
+        check_hidden(f"method.num_masked {self.num_masked}", self.num_masked, grid, remedy=remedy)
         return BlockMasking(grid, self.num_masked, smallest=self.smallest_block)
 
     def warn_of_parts(self, accumulate: int) -> str | None:
@@ -178,7 +181,7 @@ class Data2Vec(Method):
         loss = F.smooth_l1_loss(predicted, target, beta=self.config.beta)
         metrics = {
             "target_std": spread(target),
-            "prediction_std": spread(predicted.detach()),
+            "prediction_std": spread(predicted),
             "ema_momentum": torch.full_like(loss.detach(), self.config.momentum(moment.epoch)),
         }
         return StepOutput(loss, target[:, 0], metrics)
@@ -234,5 +237,12 @@ def batch_norm(tokens: Tensor) -> Tensor:
 
 
 def spread(tokens: Tensor) -> Tensor:
-    """Root of the variance over all tokens of (B, M, D), mean over D: 0 when every patch gets the same features."""
-    return tokens.flatten(0, 1).var(dim=0, correction=0).mean().sqrt()
+    """Root of the variance over all tokens (B, M, D) of all processes, mean over D, without gradient.
+
+    0 when every patch gets the same features. Processes have equally many tokens, so the variance over all of them is
+    the mean of their variances and the variance of their means: one exchange, and no difference of large squares.
+    """
+    flat = tokens.detach().flatten(0, 1)
+    moments = torch.stack([flat.mean(dim=0), flat.var(dim=0, correction=0)])  # (2, D)
+    means, variances = gather_rows(moments[None]).unbind(dim=1)  # (P, D) each
+    return (variances.mean(dim=0) + means.var(dim=0, correction=0)).mean().sqrt()

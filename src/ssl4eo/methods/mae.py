@@ -70,7 +70,7 @@ class MAEConfig(MethodConfig):
             raise ConfigInvalid(
                 f"method.mask_ratio is {self.mask_ratio}",
                 expected="above 0, below 1",
-                remedy="0.75 is the paper's: some patches must be seen and some predicted",
+                remedy="--method.mask_ratio 0.75, as in the paper: some patches must be seen and some predicted",
             )
         if self.norm_pixels not in get_args(NormPixels):
             raise unknown_name("norm_pixels", self.norm_pixels, get_args(NormPixels))
@@ -107,7 +107,7 @@ class MAEConfig(MethodConfig):
         num_patches = grid**2
         hidden = self.num_masked(num_patches)
         low, high = math.ceil(1000 / num_patches), math.floor(1000 * (1 - 1 / num_patches))  # thousandths
-        remedy = f"give a ratio from {low / 1000} to {high / 1000}"
+        remedy = f"--method.mask_ratio 0.75, for instance, of {low / 1000} to {high / 1000}"
         check_hidden(f"method.mask_ratio {self.mask_ratio}", hidden, grid, remedy=remedy)
         return RandomMasking(grid, hidden)
 

@@ -45,7 +45,8 @@ class StepReport:
     embedding: Tensor
     """(B, D) of the last part of this process, detached."""
     metrics: dict[str, Tensor]
-    """Scalars, detached: means over the whole batch."""
+    """Scalars, detached: means over all parts and processes. What is no mean over samples (the spread of targets) a
+    method makes the same in all processes."""
     grad_norm: Tensor
     """Norm of all gradients before clipping."""
     lr: float
