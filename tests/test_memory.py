@@ -87,5 +87,5 @@ def test_our_own_word_for_it_passes():
 
 
 def test_garbage_is_looked_for_while_tests_run():
-    """Tests are collected without (conftest.py)."""
+    """Tests are collected without (conftest.py at the root)."""
     assert gc.isenabled()

@@ -83,7 +83,7 @@ def test_an_empty_list_says_so(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of {list,show,fetch,inspect,export}"),
+        ([], "one of list, show, fetch, inspect, export"),
         (["lst"], "did you mean list?"),
         ([NAME], f"no action of ssl4eo checkpoints is called '{NAME}'"),
         (["list", "--method", "mea"], "did you mean mae?"),
@@ -102,7 +102,7 @@ def test_an_empty_list_says_so(capsys):
         (["fetch", "https://example.org/a.pth"], "expected a name of `ssl4eo checkpoints list`: load_backbone takes"),
         (["fetch", NAME, "--holds", "weights"], "'backbone', 'full', 'log'"),
         (["fetch", "data2vec.vit_small_16.s2l1c", "--holds", "log"], "expected one of backbone, full"),
-        (["export", NAME], "required: form, out"),
+        (["export", NAME], "required: --form, --out"),
         (["export", NAME, "--keys"], "--keys is of inspect"),
     ],
 )

@@ -179,7 +179,7 @@ def test_a_small_map_shows_its_surroundings(capsys, tmp_path):
     ("arguments", "status", "message"),
     [
         (["drw"], 2, "did you mean draw?"),
-        (["draw", "--count", "3"], 2, "required: out"),
+        (["draw", "--count", "3"], 2, "required: --out"),
         (["draw", "--out", "a.parquet"], 2, "--around cities without a count; expected --count PLACES"),
         (["draw", "--out", "a.txt", "--count", "3"], 2, "expected .parquet, .geoparquet or .csv"),
         (["draw", "--out", "a.csv", "--count", "0"], 2, "0 places"),
