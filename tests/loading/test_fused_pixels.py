@@ -14,7 +14,7 @@ from ssl4eo.backbones.adapter import Adapter
 from ssl4eo.collection.recoded import EightBit
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.contract import FusedContract, network_input, stored
-from ssl4eo.errors import ConfigInvalid, UnknownName
+from ssl4eo.errors import ConfigInvalid, SampleInvalid, UnknownName
 from ssl4eo.form import Form, FusedForm
 from ssl4eo.loading.batches import ViewDataset
 from ssl4eo.loading.loader import make_loader
@@ -300,3 +300,41 @@ def test_form_joins_grids_and_types():
     assert [r for r, _ in form.groups] == [10, 20, 60]
     assert form.dtype == "float32"
     assert FusedForm((optical, radar8)).dtype == "uint16"
+
+
+@pytest.mark.parametrize("name", ["S2L1C", FUSED])
+def test_views_of_ones_own_are_the_same_wherever_they_are_finished(archives, name):
+    """Rounded and held in the range of the stored type before they are scaled."""
+    source = ArchivePixels(archives["whole"], name)
+    own = Halved(**vars(dataclasses.replace(published_view(16), photometric=PLAIN_COLORS)))
+    options = {"contract": source.contract, "seed": 0, "adapter": Adapter(source.contract, network_input(name))}
+
+    late = ViewDataset(source, PairConfig("augment", own), **options)[0, 2]
+    early = ViewDataset(source, PairConfig("augment", own), **options, finish=True)[0, 2]
+
+    for travelled, rows, finished in zip(late.views, late.photometric, early.views, strict=True):
+        assert torch.equal(apply_photometric_(options["adapter"](travelled), rows), finished)
+    assert float(early.views[0][0, 0].max()) == pytest.approx(8e-4)
+
+
+class Broken(ViewConfig):
+    """A view of somebody's own that divides by nothing."""
+
+    def alter(self, rng, values, contract):
+        """Leave what is no number."""
+        values[0, 0, 0] = np.nan
+
+
+@pytest.mark.parametrize("name", ["S2L1C", FUSED])
+@pytest.mark.parametrize("finish", [False, True])
+def test_views_of_ones_own_that_are_no_numbers_are_refused(archives, name, finish):
+    """In whole numbers they would be some black pixels that nobody sees."""
+    source = ArchivePixels(archives["whole"], name)
+    own = Broken(**vars(dataclasses.replace(published_view(16), photometric=PLAIN_COLORS)))
+    adapter = Adapter(source.contract, network_input(name))
+    data = ViewDataset(
+        source, PairConfig("augment", own), contract=source.contract, seed=0, adapter=adapter, finish=finish
+    )
+
+    with pytest.raises(SampleInvalid, match=r"0000002 at season .: alter of Broken left values that are NaN"):
+        data[0, 2]

@@ -17,7 +17,9 @@ from ssl4eo.archive.reader import open_archive
 from ssl4eo.cli import main
 from ssl4eo.collection.synthetic import SyntheticPlanet
 from ssl4eo.errors import RunStopped
+from ssl4eo.insight.seen import items_of_step, seen_views
 from ssl4eo.insight.source import open_source
+from ssl4eo.loading.pixels import ArchivePixels
 from ssl4eo.packing.pack import pack
 from ssl4eo.pretraining.run_folder import IDS
 from ssl4eo.pretraining.stored_config import stored_config
@@ -240,3 +242,23 @@ def test_runs_on_pictures_go_on_without_those_that_cannot_be_decoded(tmp_path, c
     }
     assert noted == {(str(root), "picture", name, 0) for name in ("a/00.png", "b/21.png")}
     assert told_damage(tmp_path / "run")[-1] == 2
+
+
+def test_report_shows_what_took_the_place_of_damaged_images(planet, tmp_path):
+    """The views as the network saw them, and neighbours among what can be read."""
+    for index in range(0, COUNT, 4):
+        flip(planet, index)
+    run = tmp_path / "run"
+    assert pretrain(planet, run, "--engine.damaged", "replace") == 0
+    config = stored_config(json.loads((run / "config.json").read_text())["config"])
+    source = ArchivePixels(planet, "S1GRD")
+    wanted = items_of_step(config, source, 0, 8)
+
+    seen = seen_views(config, source, wanted)
+
+    assert any(index % 4 == 0 for _, index in wanted)
+    assert all(index % 4 for index in seen.items)
+    assert seen.ids == tuple(source.id_of(index) for index in seen.items)
+    assert main(["report", str(run), "--archive", str(planet), "--out", str(tmp_path / "page")]) == 0
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert page.count("cannot be read from") == page.count("No picture of one location in all seasons") == 1

@@ -377,3 +377,20 @@ def test_black_pictures_are_refused_where_not_all_fit_into_memory(tmp_path, monk
         open_training_data(root, contract=RGB, split="none", skip_damaged=True)
     with pytest.raises(SourceInvalid, match=r"1 of 10 pictures of .* cannot be decoded: a/0\.png;"):
         open_training_data(root, contract=RGB, split="none")
+
+
+def test_pictures_may_be_listed_from_where_one_stands(pictures, tmp_path, monkeypatch):
+    """As `find` prints them, however --data spells the folder."""
+    monkeypatch.chdir(pictures.parent)
+    wanted = [f"River/River_{number}.png" for number in range(3)]
+
+    for start in (pictures.name, f"../{pictures.parent.name}/{pictures.name}", str(pictures)):
+        listed = ids_file(tmp_path, *(f"{start}/{name}" for name in wanted))
+        for folder in (pictures, Path(pictures.name)):
+            assert named(open_training_data(folder, contract=RGB, split="none", ids=listed)) == wanted
+
+
+def test_all_splits_are_named_where_one_is_not_known(planet):
+    """Training on everything is a choice, too."""
+    with pytest.raises(UnknownName, match="reference, none"):
+        open_training_data(planet, contract=L1C, split="foo")

@@ -218,6 +218,9 @@ def test_checkpoint_of_another_recipe_is_refused(tmp_path):
         pretrain(config(epochs=1), Noise(20), tmp_path / "run", resume=True, quiet=True)
     with pytest.raises(CheckpointInvalid, match="it is of other items"):
         pretrain(config(epochs=1), Noise(identity="b"), tmp_path / "run", resume=True, quiet=True)
+    renamed = Noise()
+    renamed.title = "the same under another name"
+    assert pretrain(config(epochs=1), renamed, tmp_path / "run", resume=True, quiet=True).steps == 4
 
 
 def test_damaged_latest_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):

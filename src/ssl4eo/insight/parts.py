@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ssl4eo.backbones.architectures import patch_size
 from ssl4eo.backbones.backbone import Backbone
-from ssl4eo.errors import Ssl4eoError
+from ssl4eo.errors import ShardCorrupt, Ssl4eoError
 from ssl4eo.insight.attention import class_attention
 from ssl4eo.insight.composites import as_measured, composites, picture, stretch_of
 from ssl4eo.insight.neighbors import NUM_NEIGHBORS, bank_places, features_of, nearest, query_rows
@@ -119,6 +119,21 @@ def record_attention(book: Book, config: PretrainConfig, source: PixelSource, ba
     }
 
 
+def _readable(config: PretrainConfig, source: PixelSource, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Leave out damaged images where the run did."""
+    if config.engine.damaged != "replace":
+        return places
+
+    def is_whole(place: tuple[int, int]) -> bool:
+        try:
+            source.pixels(*place)
+        except ShardCorrupt:
+            return False
+        return True
+
+    return [place for place in places if is_whole(place)]
+
+
 def record_neighbors(
     book: Book,
     config: PretrainConfig,
@@ -128,7 +143,7 @@ def record_neighbors(
     progress: Progress | None,
 ) -> None:
     """Record pictures (Q, 1 + k, S, S, 3), the query first, with names (Q, 1 + k), seasons and cosines (Q, k)."""
-    places = bank_places(len(source), source.num_seasons)
+    places = _readable(config, source, bank_places(len(source), source.num_seasons))
     rows = query_rows(len(places), samples)
 
     def batches() -> Iterator[Tensor]:

@@ -6,7 +6,9 @@ A view is a function of (seed, epoch, sample), so nothing of it had to be kept. 
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from ssl4eo.loading.batches import Batch, ViewDataset
 from ssl4eo.loading.pixels import PixelSource
 from ssl4eo.loading.sampler import Item, Order
 from ssl4eo.pretraining.config import PretrainConfig
+from ssl4eo.training.journal import DAMAGED
 from ssl4eo.views.compose import PLAIN, Renderer
 from ssl4eo.views.photometric import apply_photometric_
 
@@ -56,20 +59,22 @@ def seen_views(config: PretrainConfig, source: PixelSource, items: list[Item]) -
     """
     contract = narrowed(source.contract, config.contract)
     adapter = Adapter(contract, config.contract)
-    dataset = ViewDataset(
-        source,
-        config.views,
-        contract=contract,
-        seed=config.engine.seed,
-        masking=config.method.masking(config.setting),
-        adapter=adapter,
-    )
-    batch: Batch = dataset.__getitems__(items)
+    with tempfile.TemporaryDirectory() as folder:  # the run has noted what is damaged
+        dataset = ViewDataset(
+            source,
+            config.views,
+            contract=contract,
+            seed=config.engine.seed,
+            masking=config.method.masking(config.setting),
+            adapter=adapter,
+            ledger=Path(folder) / DAMAGED if config.engine.damaged == "replace" else None,
+        )
+        batch: Batch = dataset.__getitems__(items)
     with torch.no_grad():
         views = tuple(
             apply_photometric_(adapter(view), rows) for view, rows in zip(batch.views, batch.photometric, strict=True)
         )
-    positions = tuple(index for _, index in items)
+    positions = tuple(batch.index.tolist())  # of what took the place of damaged ones, too
     return Seen(views, batch.masks, positions, tuple(source.id_of(i) for i in positions), batch.seasons)
 
 

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from ssl4eo.views.compose import Geometry, Renderer, draw_geometry
 from ssl4eo.views.config import ViewConfig, Views, option_of
 from ssl4eo.views.crop import WHOLE
 from ssl4eo.views.masking import Masking
-from ssl4eo.views.mixed import MixedViews, put_apart
+from ssl4eo.views.mixed import MixedViews, make_whole_, put_apart
 from ssl4eo.views.photometric import Strengths, apply_photometric_
 from ssl4eo.views.resample import one_blas_thread
 from ssl4eo.views.rng import sample_rng
@@ -290,21 +291,39 @@ class ViewDataset(Dataset[Batch]):
             noise = self._noise(rng, config)
             rows[number].append(row)
             size, places = config.size, views[number]
-            out = places[0]
-            if self._finish is not None or len(places) > 1:
-                out = np.empty((len(self._decibels), size, size), self._between)
+            out, is_own = places[0], type(config).alter is not ViewConfig.alter
+            if self._finish is not None or len(places) > 1 or is_own:
+                between = np.dtype(np.float32) if is_own else self._between
+                out = np.empty((len(self._decibels), size, size), between)
             self._render(pixels[season], size, geometry, noise=noise, out=out)
             if self._is_blank(out, noise) and not self._render_again(rng, config, pixels[season], noise, out):
                 raise self._blank(index, season, geometry)
             if config.photometric.sensor_drop:
                 self._keep_what_shows(row, out, noise)
-            config.alter(rng, out, self._contract)
-            if len(places) > 1:
-                put_apart(out, places, whole=type(config).alter is ViewConfig.alter)
+            if is_own:
+                self._alter(config, rng, out, index, season)
+            if self._finish is None and out is not places[0]:
+                put_apart(out, places)
             if self._finish is not None:
                 finished = torch.from_numpy(places[0])[None]
                 self._finish(torch.from_numpy(out)[None], out=finished)
                 apply_photometric_(finished, torch.from_numpy(row)[None])
+
+    def _alter(
+        self, config: ViewConfig, rng: np.random.Generator, out: NDArray[np.generic], index: int, season: int
+    ) -> None:
+        """Let a view of somebody's own change its values; whole numbers stay such, wherever the rest is done."""
+        values = cast("NDArray[np.float32]", out)
+        config.alter(rng, values, self._contract)
+        if not np.isfinite(values).all():
+            location = self.source.id_of(index)
+            raise SampleInvalid(
+                f"{location} at season {season}: alter of {type(config).__name__} left values that are NaN or infinite",
+                expected="finite values",
+                remedy="mend the view",
+                location=location,
+            )
+        make_whole_(values, self._render.types)
 
     def _render_again(
         self,

@@ -268,8 +268,8 @@ class FolderPixels:
         if picture.shape != self._shape:
             raise SourceInvalid(
                 f"{self.folder.paths[position]} has shape {picture.shape}",
-                expected=f"{self._shape} like the first picture",
-                remedy="bring all pictures to one size",
+                expected=f"{self._shape} like {self.folder.paths[int(self.indices[0])]}, the first picture",
+                remedy="bring all pictures to one size, or list those of one size for --ids",
             )
         return picture
 

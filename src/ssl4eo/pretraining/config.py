@@ -326,11 +326,15 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
     >>> flatten({"a": {"b": 1}, "c": (2, 3)})
     {'a.b': 1, 'c': [2, 3]}
+    >>> flatten({"parts": [{"a": 1}, {"a": 2}]})
+    {'parts.0.a': 1, 'parts.1.a': 2}
     """
     rows: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
             rows |= flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+            rows |= flatten({str(number): part for number, part in enumerate(value)}, f"{prefix}{name}.")
         else:
             rows[prefix + name] = list(value) if isinstance(value, tuple) else value
     return rows

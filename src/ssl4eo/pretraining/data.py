@@ -29,13 +29,14 @@ from ssl4eo.errors import (
     SampleInvalid,
     SourceInvalid,
     shown,
+    unknown_name,
 )
 from ssl4eo.evaluation.features import Precision
 from ssl4eo.evaluation.online import OnlineProbe
 from ssl4eo.evaluation.tasks import eurosat, synthetic
 from ssl4eo.evaluation.tasks.table import open_task
 from ssl4eo.evaluation.tasks.task import Task
-from ssl4eo.loading.folder import SUFFIXES, FolderPixels, ImageFolder
+from ssl4eo.loading.folder import SPLITS, SUFFIXES, FolderPixels, ImageFolder
 from ssl4eo.loading.pixels import ArchivePixels, PixelSource
 from ssl4eo.pretraining.inputs import look_at_inputs, require_bands
 
@@ -49,7 +50,7 @@ _TIF = (".tif", ".tiff")
 NUM_NAMED = 5
 """Images that a refusal names."""
 
-_TAKE_THEM_OUT = "take these pictures out of the folder"
+_TAKE_THEM_OUT = "list the other pictures for --ids, or take these out of the folder"
 _NAME_OTHERS = "train on the other locations: `ssl4eo info {0} --ids observed > ids.txt`, then --ids ids.txt"
 
 
@@ -145,6 +146,8 @@ def _archive(path: Path, contract: InputContract, split: str, ids: Path | None) 
             remedy="choose a recipe for what it holds, or pack what is missing too",
             path=str(path),
         )
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
     _require_square(path, archive.shape)
     require_bands(ArchivePixels(path, contract.modality).contract, contract)
     chosen = None if ids is None else _chosen(read_ids(ids), archive.ids, ids=ids, path=path)
@@ -192,11 +195,12 @@ def _chosen(names: Iterable[str], held: Sequence[str], *, ids: Path, path: Path)
 
 def _below(names: Iterable[str], held: Collection[str], root: Path) -> Iterator[str]:
     """Give paths of pictures, as `find` prints them, as they are below the folder; those that are held as they are."""
-    roots = [f"{os.path.normpath(folder)}{os.sep}" for folder in (root, root.absolute(), root.resolve())]
+    roots = [f"{os.path.normpath(folder)}{os.sep}" for folder in (root.absolute(), root.resolve())]
     for name in names:
         plain = name if name in held else os.path.normpath(name)
-        prefix = next((r for r in roots if plain not in held and plain.startswith(r)), "")
-        yield plain.removeprefix(prefix)
+        whole = os.path.normpath(Path(name).absolute())
+        prefix = next((r for r in roots if plain not in held and whole.startswith(r)), None)
+        yield plain if prefix is None else whole.removeprefix(prefix)
 
 
 def _both(lent: NDArray[np.int64], chosen: NDArray[np.int64] | None, ids: Path | None) -> NDArray[np.int64]:

@@ -338,7 +338,8 @@ def _require_equal(
 ) -> list[str]:
     """Raise CheckpointInvalid unless a stored run is the one that is asked for; list what differs in rounding only."""
     old, new = flatten({**BEFORE, **config, "data": data}), flatten({**wanted, "data": wanted_data})
-    names = sorted(n for n in old.keys() | new.keys() if n not in FREE_ON_RESUME and old.get(n) != new.get(n))
+    free = (*FREE_ON_RESUME, "data.title")  # a folder may have another name: the identity tells
+    names = sorted(n for n in old.keys() | new.keys() if n not in free and old.get(n) != new.get(n))
     rows = {n: f"{n} {old.get(n)!r}, now {new.get(n)!r}" for n in names}
     other = {name: row for name, row in rows.items() if name not in ROUNDED_ON_RESUME}
     if other:

@@ -62,7 +62,8 @@ class ViewConfig:
 
         Args:
             rng: of the view, a function of (seed, epoch, sample, view).
-            values: (band, S, S) as stored, of the source's type or float32.
+            values: (band, S, S) as stored, float32; of bands of whole numbers they are rounded and held in the range
+                of the type afterwards.
             contract: what they are: bands in order, unit, offset.
         """
         del rng, values, contract

@@ -7,6 +7,7 @@ from a loader's process to the device they need not be.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,18 +47,24 @@ class MixedViews:
         return torch.cat([part.float() for part in self.parts], dim=1)
 
 
-def put_apart(view: NDArray[np.generic], places: list[NDArray[np.generic]], *, whole: bool) -> None:
-    """Write the channels of a view to the places of their types.
-
-    Args:
-        view: (C, S, S) in a type that holds all of them.
-        places: each (c, S, S); channels of all in order.
-        whole: values for whole-number types are whole numbers in their range already; else they are made so.
-    """
+def put_apart(view: NDArray[np.generic], places: list[NDArray[np.generic]]) -> None:
+    """Write the channels of a view (C, S, S) to the places of their types, each (c, S, S), in order."""
     first = 0
     for place in places:
-        channels = view[first : first + len(place)]
+        place[...] = view[first : first + len(place)]
         first += len(place)
-        if not whole and place.dtype.kind == "u":
-            channels = np.rint(channels).clip(0, np.iinfo(str(place.dtype)).max)
-        place[...] = channels
+
+
+def make_whole_(view: NDArray[np.float32], types: Sequence[tuple[np.dtype[Any], int]]) -> None:
+    """Round the channels of a view (C, S, S) that have a whole-number type, and hold them in its range, in place.
+
+    Args:
+        view: the values.
+        types: of its channels, in order, each with the number of channels side by side that have it.
+    """
+    first = 0
+    for dtype, count in types:
+        channels = view[first : first + count]
+        first += count
+        if dtype.kind == "u":
+            np.rint(channels, out=channels).clip(0, np.iinfo(str(dtype)).max, out=channels)
